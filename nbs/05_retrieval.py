@@ -1,0 +1,701 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["skip-execution"]
+# On Colab, once: upload the project's folder (or clone it), go into it, and run this cell.
+import subprocess
+import sys
+
+subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
+
+# %% [markdown]
+# # 5 · Retrieval (Q7)
+# What does a representation take two images to have in common? We take an image of each class, look up the images nearest to it and most distant
+# from it, and see. Ten images are an impression and not a measurement, so the same is then counted over every training image:
+# how often neighbours share the class, in which properties they resemble each other, and which images it is that turn up as 'most distant'.
+
+# %%
+#| default_exp retrieval
+
+# %%
+#| export
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from vicreg_nb.ablations import method_features
+from vicreg_nb.config import METHOD_COLOURS, METHOD_NAMES, Config, UserError, cached, new_figure, progress, record, save_figure
+from vicreg_nb.data import Images, open_dataset
+
+# %% tags=["parameters"]
+# Parameters
+profile: str = "auto"  # smoke, quick, exercise, best; auto: exercise on a GPU, quick elsewhere
+dataset: str = "auto"  # cifar10, shapes; auto: CIFAR-10 where it can be had
+seed: int = 0  # of everything random
+device: str = "auto"  # cpu, cuda; auto: a GPU where there is one
+out: str = ""  # where results go; empty: the project's folder
+per_class: int = None  # query images of each class; None: the profile's value
+neighbours_shown: int = None  # nearest and most distant images of each query
+
+# %%
+from IPython.display import Markdown
+from vicreg_nb.config import notebook_config
+
+cfg, images = open_dataset(notebook_config(globals()))
+print(cfg)
+
+# %% [markdown]
+# ## Features that can be searched
+# One NaN makes every distance to it NaN, and a search sorts it anywhere without a word. So features are checked before anything is computed from them.
+
+# %%
+#| export
+METHODS = ("vicreg", "neighbours")  # the two that the exercise asks for
+COMPARED = (*METHODS, "no_variance", "laplacian")  # the other rungs stand beside them in the tables
+
+
+def checked(features: np.ndarray, k: int = 1, name: str = "the features") -> np.ndarray:
+    """`features` [N, d] as a contiguous array; UserError where it holds NaN or infinity, or where k is not in 1..N-1."""
+    features = np.ascontiguousarray(features)
+    if features.ndim != 2:
+        raise UserError(f"{name} have shape {features.shape}: give an array of shape [images, dimensions].")
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        raise UserError(f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, first in row {bad[0]}: train again with a lower lr.")
+    if not 1 <= k < len(features):
+        raise UserError(f"k is {k}, but of {len(features)} images each has 1 to {len(features) - 1} others: choose k among these.")
+    return features
+
+
+# %%
+for wrong in ((np.full((3, 2), np.nan), 1), (np.zeros((3, 2)), 0), (np.zeros((3, 2)), 3)):
+    try:
+        checked(*wrong)
+    except UserError as error:
+        print(error)
+    else:
+        raise AssertionError(wrong)
+
+# %% [markdown]
+# ## All distances, by one matrix product
+# The squared distance of two points,
+#
+# $$\lVert a - b \rVert^2 = \lVert a \rVert^2 - 2\,a \cdot b + \lVert b \rVert^2,$$
+#
+# is itself a single dot product, once the norms ride along as two more coordinates: $[-2a,\ \lVert a \rVert^2,\ 1] \cdot [b,\ 1,\ \lVert b \rVert^2]$.
+# So all of them are one matrix product, which is what a processor does best. The points are centred first: it changes no distance, and the smaller the norms, the smaller the rounding.
+
+# %%
+#| export
+def distance_factors(x: np.ndarray, dtype=torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    """(left, right), both [N, d + 2], such that `left @ right.T` holds the squared l2 distances of all rows of x [N, d]."""
+    x = torch.from_numpy((x - x.mean(axis=0, dtype=np.float64)).astype(np.float64))
+    norms, ones = (x * x).sum(dim=1, keepdim=True), torch.ones(len(x), 1, dtype=x.dtype)
+    return torch.cat((-2 * x, norms, ones), dim=1).to(dtype), torch.cat((x, ones, norms), dim=1).to(dtype)
+
+
+# %%
+points = np.random.default_rng(0).normal(3, 1, (40, 8))
+left, right = distance_factors(points, torch.float64)
+np.testing.assert_allclose(left @ right.T, ((points[:, None] - points) ** 2).sum(axis=2), atol=1e-12)
+
+# %% [markdown]
+# ## The smallest and the largest of a row, without sorting it
+# A tile of 2,048 distances still in the processor's cache is folded into 64 lanes, of each of which we keep the minimum and the maximum.
+# The k smallest entries of a row lie in the k lanes with the smallest minima: so only these few lanes, and the remainder that fills no tile, have to be looked at.
+
+# %%
+#| export
+ROWS, TILE, LANES = 512, 2048, 64
+
+
+def fill_strip(left, right, strip, minima, maxima):
+    """Squared distances of `left` [R, d + 2] to all points into `strip` [R, N], and the extremes of each lane [R, tiles, LANES]."""
+    tiles = len(right) // TILE
+    for tile in range(tiles):
+        part = strip[:, tile * TILE : (tile + 1) * TILE]
+        torch.mm(left, right[tile * TILE : (tile + 1) * TILE].T, out=part)
+        lanes = part.view(len(left), -1, LANES)
+        minima[:, tile], maxima[:, tile] = lanes.amin(dim=1), lanes.amax(dim=1)
+    if tiles * TILE < len(right):
+        strip[:, tiles * TILE :] = left @ right[tiles * TILE :].T
+
+
+def extreme_columns(strip, extremes, count: int, largest: bool) -> torch.Tensor:
+    """Columns [R, count] of the smallest (or largest) entries of each row of `strip`, given the extremes of its lanes."""
+    rows, tiles, _ = extremes.shape
+    best = extremes.flatten(1).topk(min(count, tiles * LANES), dim=1, largest=largest).indices
+    first = best // LANES * TILE + best % LANES
+    columns = (first[:, :, None] + torch.arange(0, TILE, LANES)).flatten(1)
+    rest = torch.arange(tiles * TILE, strip.shape[1]).expand(rows, -1)
+    columns = torch.cat((columns, rest), dim=1)
+    chosen = strip.gather(1, columns).topk(count, dim=1, largest=largest).indices
+    return columns.gather(1, chosen)
+
+
+# %%
+points = np.random.default_rng(1).normal(size=(5_000, 8))
+left, right = distance_factors(points, torch.float64)
+strip, extremes = torch.empty(30, 5_000, dtype=torch.float64), torch.empty(2, 30, 2, LANES, dtype=torch.float64)
+fill_strip(left[:30], right, strip, *extremes)
+for lanes, largest in zip(extremes, (False, True), strict=True):
+    found = extreme_columns(strip, lanes, 7, largest)
+    assert torch.equal(strip.gather(1, found), (left[:30] @ right.T).topk(7, dim=1, largest=largest).values)
+
+# %% [markdown]
+# ## Exactly
+# That product is made in single precision, which rounds, so it only nominates a few candidates more than are wanted. Their distances are then computed in double
+# precision, plainly, as $\lVert a - b \rVert_2$, and these decide. The image itself is struck out by its number and not by its distance, since a copy of it is a neighbour like any other.
+
+# %%
+#| export
+class Extremes(NamedTuple):
+    """For each query its k nearest and k farthest images, the nearest and the farthest first. Numbers int64, l2 distances float64, all [Q, k]."""
+
+    near: np.ndarray
+    near_distance: np.ndarray
+    far: np.ndarray
+    far_distance: np.ndarray
+
+
+def ranked(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, k: int, sign: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best (numbers, distances) of the candidates `columns` [R, c]: nearest for sign 1, farthest for -1; ties by number."""
+    columns = np.sort(columns, axis=1)
+    difference = x[columns].astype(np.float64) - x[rows, None].astype(np.float64)
+    distances = np.sqrt(np.einsum("rcd,rcd->rc", difference, difference))
+    key = np.where(columns == rows[:, None], np.inf, sign * distances)  # itself comes last
+    order = np.argsort(key, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+
+# %% [markdown]
+# Is the right image always among the candidates? A candidate list that ends at the single-precision value $v$ leaves out only images whose true squared
+# distance is at least $v$ minus the rounding, and the rounding of a dot product has a known bound (Higham, 2002, Sec. 3.1).
+# Where the k-th distance found is below that, the answer is proven; the few rows where it is not are searched again in double precision.
+
+# %%
+#| export
+SPARE = 4  # candidates beyond the k wanted and the image itself
+
+
+def _search_rows(x, rows, k, dtype) -> tuple[Extremes, np.ndarray]:
+    """`Extremes` of the images `rows` in x, and which of them are proven."""
+    left, right = distance_factors(x, dtype)
+    count = min(k + 1 + SPARE, len(x))
+    strip, lanes = torch.empty(ROWS, len(x), dtype=dtype), torch.empty(2, ROWS, len(x) // TILE, LANES, dtype=dtype)
+    reach = right[:, -1].sqrt()
+    bound = (x.shape[1] + 6) * torch.finfo(dtype).eps * (reach + reach.max()) ** 2
+    parts, proven = [], []
+    for begin in progress(range(0, len(rows), ROWS), "searching"):
+        chosen = rows[begin : begin + ROWS]
+        here, slack = strip[: len(chosen)], bound[chosen].numpy()
+        fill_strip(left[chosen], right, here, *lanes[:, : len(chosen)])
+        found, safe = [], np.full(len(chosen), True)
+        for lane, sign in zip(lanes[:, : len(chosen)], (1, -1), strict=True):
+            columns = extreme_columns(here, lane, count, largest=sign < 0)
+            last = here.gather(1, columns[:, -1:])[:, 0].double().numpy()
+            found += ranked(x, chosen, columns.numpy(), k, sign)
+            safe &= sign * found[-1][:, -1] ** 2 <= sign * last - slack
+        parts.append(found)
+        proven.append(safe | (count == len(x)))
+    return Extremes(*map(np.concatenate, zip(*parts, strict=True))), np.concatenate(proven)
+
+
+# %%
+#| export
+def search(x: np.ndarray, k: int, queries: np.ndarray = None) -> Extremes:
+    """The k nearest and k farthest rows of x [N, d] for each of the rows `queries` (None: all), itself excluded; exact.
+
+    Raises UserError for features with NaN and for k outside 1..N-1.
+    """
+    x = checked(x, k)
+    rows = np.arange(len(x)) if queries is None else np.asarray(queries, np.int64)
+    found, proven = _search_rows(x, rows, k, torch.float32)
+    if not proven.all():
+        again, _ = _search_rows(x, rows[~proven], k, torch.float64)
+        for array, better in zip(found, again, strict=True):
+            array[~proven] = better
+    return found
+
+
+# %% [markdown]
+# Against plain double precision, with copies among the points, and where all points lie on a line (single precision alone gets those wrong):
+
+# %%
+random = np.random.default_rng(2)
+points = random.normal(size=(3_000, 16)).astype(np.float32)
+points[100:103] = points[7]
+for x in (points, points[:, :1] * np.ones((1, 16), np.float32)):
+    distances = np.sqrt(((x[:, None].astype(np.float64) - x[:300]) ** 2).sum(axis=2)).T
+    np.fill_diagonal(distances, np.nan)
+    found = search(x, 5, np.arange(300))
+    np.testing.assert_allclose(found.near_distance, np.sort(distances, axis=1)[:, :5], atol=1e-12)
+    np.testing.assert_allclose(found.far_distance, np.sort(-distances, axis=1)[:, :5] * -1, atol=1e-12)
+    assert (found.near != np.arange(300)[:, None]).all()
+assert set(search(points, 3, np.array([7])).near[0]) == {100, 101, 102}
+
+# %% [markdown]
+# ## Every training image as a query
+# The whole search once for each method; the pictures and the statistics below are read from it. Each method's features come as one object, training and test images by the same encoder.
+
+# %%
+#| export
+def retrieve(cfg: Config, features, k: int) -> Extremes:
+    """`search` over all training images of one method's `Features`; computed once."""
+    x = checked(features.train, k)
+    return Extremes(**cached(cfg, "retrieval", [x, k], lambda: search(x, k)._asdict()))
+
+
+def retrieve_all(cfg: Config, images: Images, methods=COMPARED) -> dict:
+    """{method: Extremes of all training images}, `neighbours_shown` of each."""
+    return {name: retrieve(cfg, method_features(cfg, images, name), cfg.neighbours_shown) for name in methods}
+
+
+# %%
+found = retrieve_all(cfg, images)
+print({name: extremes.near.shape for name, extremes in found.items()})
+
+# %% [markdown]
+# ## The queries
+# Random, but the same for all methods, and `per_class` of each class.
+
+# %%
+#| export
+def choose_queries(labels: np.ndarray, classes: tuple, per_class: int, seed: int) -> np.ndarray:
+    """Numbers [classes * per_class] of random images, class by class; UserError for a class with too few images."""
+    chosen = []
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < per_class:
+            raise UserError(f"class {name} has {len(members)} images, fewer than per_class {per_class}: lower it or use more images.")
+        chosen.append(np.random.default_rng([seed, label]).choice(members, per_class, replace=False))
+    return np.concatenate(chosen)
+
+
+# %%
+queries = choose_queries(images.train_labels, images.classes, cfg.per_class, cfg.seed)
+assert np.bincount(images.train_labels[queries]).tolist() == [cfg.per_class] * len(images.classes)
+
+# %% [markdown]
+# ## The picture
+# A row for each query. A frame marks what should not be: among the nearest, an image of another class; among the most distant, one of the query's own class.
+
+# %%
+#| export
+FRAME = "#d55e00"  # vermilion, which stands out for the colour-blind too
+
+
+def show_image(ax, picture, caption="", frame=False, size=5.5):
+    """One image without axes, a caption under it, in a thick frame where it is to be noticed."""
+    ax.imshow(picture, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set(visible=True, color=FRAME if frame else "#d0d0d0", linewidth=2.2 if frame else 0.5)
+    ax.set_xlabel(caption, fontsize=size, labelpad=1.8, color=FRAME if frame else "#444444", fontweight="bold" if frame else "normal")
+
+
+def figure_retrieval(images: Images, queries: np.ndarray, results: dict, farthest: bool):
+    """Queries and, for each method of `results` {name: numbers [Q, k]}, their images. Frames: wrong class if nearest, own class if farthest."""
+    k = next(iter(results.values())).shape[1]
+    widths = [1.0] + ([0.22] + [1.0] * k) * len(results)
+    inch = 6.9 / sum(widths)
+    fig, axes = new_figure(len(queries), len(widths), height=(1.19 * inch) * len(queries) + 0.55, gridspec_kw={"width_ratios": widths}, squeeze=False)
+    fig.get_layout_engine().set(w_pad=0.012, h_pad=0.008, wspace=0, hspace=0)
+    labels = images.train_labels
+    for row, (line, query) in enumerate(zip(axes, queries, strict=True)):
+        show_image(line[0], images.train_images[query], images.classes[labels[query]], size=6)
+        for place, numbers in enumerate(results.values()):
+            start = 1 + place * (k + 1)
+            line[start].axis("off")
+            for ax, number in zip(line[start + 1 :], numbers[row], strict=False):
+                same = labels[number] == labels[query]
+                show_image(ax, images.train_images[number], images.classes[labels[number]], frame=same if farthest else not same)
+    _retrieval_headings(axes[0], results, k, farthest)
+    return fig
+
+
+def _retrieval_headings(line, results, k, farthest):
+    word = "most distant" if farthest else "nearest"
+    line[0].set_title("query", fontsize=7.5)
+    for place, name in enumerate(results):
+        ax = line[1 + place * (k + 1) + (k + 1) // 2]
+        ax.set_title(f"{METHOD_NAMES[name]}: the {k} {word}", fontsize=7.5, color=METHOD_COLOURS[name], x=0.5 if k % 2 else 1.05)
+
+
+# %%
+nearest = {name: found[name].near[queries] for name in METHODS}
+save_figure(cfg, "q7_nearest", figure_retrieval(images, queries, nearest, farthest=False))
+
+# %%
+farthest = {name: found[name].far[queries] for name in METHODS}
+save_figure(cfg, "q7_farthest", figure_retrieval(images, queries, farthest, farthest=True))
+
+# %% [markdown]
+# ## Counting: precision at 5
+# The share of an image's nearest images that are of its class, over all training images. Chance is the share of the class in the data, a tenth.
+
+# %%
+#| export
+def class_agreement(numbers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Share [classes] of the images `numbers` [N, k], row i belonging to image i, that have image i's class, by that class."""
+    hits = (labels[numbers] == labels[:, None]).mean(axis=1)
+    return np.bincount(labels, hits, minlength=classes) / np.bincount(labels, minlength=classes)
+
+
+# %%
+precision = {name: class_agreement(extremes.near, images.train_labels, 10) for name, extremes in found.items()}
+for name, values in precision.items():
+    print(f"{METHOD_NAMES[name]:24}{values.mean():6.1%}  " + " ".join(f"{value:6.1%}" for value in values))
+assert abs(class_agreement(np.array([[1], [0], [1]]), np.array([0, 0, 1]), 2) - [1, 0]).max() == 0
+
+# %%
+#| export
+def figure_precision(precision: dict, classes: tuple, k: int):
+    """(matplotlib, plotly) precision at k of each class and method; `precision` is {method: [classes]}."""
+    fig, ax = new_figure(width=6.9, height=2.9)
+    rows = np.arange(len(classes))
+    every = 100 * np.stack(list(precision.values()))
+    ax.hlines(rows, every.min(axis=0), every.max(axis=0), color="#dddddd", linewidth=2, zorder=1)
+    markers = dict(zip(COMPARED, "osD^", strict=True))
+    for (name, values), row in zip(precision.items(), every, strict=True):
+        ax.scatter(row, rows, color=METHOD_COLOURS[name], marker=markers[name], s=30, zorder=2, label=f"{METHOD_NAMES[name]} (mean {100 * values.mean():.1f} %)")
+    ax.axvline(100 / len(classes), color="#777777", linewidth=0.8, linestyle=":")
+    ax.annotate("chance", (100 / len(classes), -0.75), fontsize=7, color="#666666", ha="center", annotation_clip=False)
+    ax.set(yticks=rows, yticklabels=classes, xlabel=f"precision at {k}: nearest images of the same class / %", xlim=(0, None), ylim=(len(classes) - 0.5, -0.5))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handletextpad=0.2)
+    dots = [
+        go.Scatter(x=row, y=classes, mode="markers", name=METHOD_NAMES[name], marker={"color": METHOD_COLOURS[name], "size": 11})
+        for name, row in zip(precision, every, strict=True)
+    ]
+    axes = {"xaxis": {"title": f"precision at {k} / %", "rangemode": "tozero"}, "yaxis": {"autorange": "reversed"}}
+    return fig, go.Figure(dots, axes)
+
+
+# %%
+save_figure(cfg, "q7_precision", *figure_precision(precision, images.classes, cfg.neighbours_shown))
+
+# %% [markdown]
+# ## Counting: the same few images
+# In a space of many dimensions a few points are far from nearly everything (and a few near to much): hubs (Radovanović et al., 2010).
+# If the ten most frequent 'most distant' images serve most of the queries, then the most distant images say little about the query.
+
+# %%
+#| export
+def hubness(numbers: np.ndarray, top: int = 10) -> dict:
+    """How unequally the images `numbers` [Q, k] share the queries.
+
+    covered: share of queries with one of the `top` most frequent images; largest: share with the most frequent one; distinct: images that occur; hubs: the
+    `top` most frequent.
+    """
+    counts = np.bincount(numbers.ravel())
+    hubs = np.argsort(-counts, kind="stable")[:top]
+    covered = np.isin(numbers, hubs).any(axis=1).mean()
+    return {"covered": covered, "largest": counts.max() / len(numbers), "distinct": np.count_nonzero(counts), "hubs": hubs, "counts": counts[hubs]}
+
+
+# %%
+sample = hubness(np.array([[3, 1], [3, 2], [0, 3], [1, 2]]), top=1)
+assert sample["covered"] == sample["largest"] == 0.75 and sample["distinct"] == 4 and sample["hubs"].tolist() == [3]
+far_hubs = {name: hubness(extremes.far) for name, extremes in found.items()}
+for name, facts in far_hubs.items():
+    print(f"{METHOD_NAMES[name]:24}ten images are among the most distant of {facts['covered']:.1%} of all queries; {facts['distinct']:,} ever are")
+
+# %%
+#| export
+def figure_hubs(images: Images, hubs: dict):
+    """The images most often among the most distant, for each method of `hubs` {name: hubness}, with the share of queries they serve."""
+    top = max(len(facts["hubs"]) for facts in hubs.values())
+    fig, axes = new_figure(len(hubs), top, height=0.98 * len(hubs), squeeze=False)
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0.03)
+    for line, (name, facts) in zip(axes, hubs.items(), strict=True):
+        for ax, number, count in zip(line, facts["hubs"], facts["counts"], strict=False):
+            show_image(ax, images.train_images[number], f"{images.classes[images.train_labels[number]]}\n{count / len(images.train_labels):.1%} of queries", size=6)
+        for ax in line[len(facts["hubs"]) :]:
+            ax.axis("off")
+        line[0].set_title(METHOD_NAMES[name], fontsize=8, color=METHOD_COLOURS[name], loc="left")
+    return fig
+
+
+# %%
+save_figure(cfg, "q7_hubs", figure_hubs(images, {name: far_hubs[name] for name in METHODS}))
+
+# %% [markdown]
+# ## Counting: what do neighbours have in common?
+# Six properties that can be measured on the pixels. For each we compare the mean difference within pairs of neighbours with the mean difference within random pairs:
+# 0 % means that neighbours are equal in it, 100 % that the method does not look at it. For the most distant images, more than 100 % means that they differ in it.
+
+# %%
+#| export
+def image_attributes(images: np.ndarray) -> dict:
+    """{attribute: float32 [N, m]} of images uint8 [N, 32, 32, 3]."""
+    x = images.astype(np.float32) / 255
+    grey = x @ np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
+    brightness = grey.mean(axis=(1, 2))
+    coarse = grey.reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4)).reshape(-1, 64)
+    coarse = coarse - coarse.mean(axis=1, keepdims=True)
+    border = np.concatenate((x[:, :4].reshape(len(x), -1, 3), x[:, -4:].reshape(len(x), -1, 3)), axis=1).mean(axis=1)
+    edges = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
+    return {
+        "colour": x.mean(axis=(1, 2)) - brightness[:, None],
+        "background": border,
+        "brightness": brightness[:, None],
+        "contrast": grey.std(axis=(1, 2))[:, None],
+        "fine texture": edges[:, None],
+        "layout": coarse / (np.linalg.norm(coarse, axis=1, keepdims=True) + 1e-6),
+    }
+
+
+# %%
+#| export
+ATTRIBUTES = {
+    "colour": "mean colour without brightness",
+    "background": "mean colour of the upper and lower edge",
+    "brightness": "mean brightness",
+    "contrast": "standard deviation of the brightness",
+    "fine texture": "mean step between neighbouring pixels",
+    "layout": "where it is light and where dark, on a grid of 8 x 8",
+}
+
+
+def attribute_ratios(attributes: dict, numbers: np.ndarray, seed: int) -> dict:
+    """{attribute: mean difference between image i and the images numbers[i] ([N, k]), over that of random pairs}."""
+    other = np.random.default_rng([seed, 7]).permutation(len(numbers))
+    ratios = {}
+    for name, values in attributes.items():
+        pairs = np.mean([np.linalg.norm(values - values[column], axis=1).mean(dtype=np.float64) for column in numbers.T])
+        ratios[name] = float(pairs / np.linalg.norm(values - values[other], axis=1).mean(dtype=np.float64))
+    return ratios
+
+
+# %%
+attributes = image_attributes(images.train_images)
+ratios = {
+    name: {"near": attribute_ratios(attributes, extremes.near, cfg.seed), "far": attribute_ratios(attributes, extremes.far, cfg.seed)}
+    for name, extremes in found.items()
+}
+shuffle = np.random.default_rng(5).integers(0, len(images.train_labels), (len(images.train_labels), 3))
+assert all(0.85 < ratio < 1.15 for ratio in attribute_ratios(attributes, shuffle, cfg.seed).values())  # strangers are strangers
+
+# %%
+#| export
+def figure_attributes(ratios: dict):
+    """(matplotlib, plotly) how much neighbours, and the most distant images, differ in each attribute; random pairs are at 100 %."""
+    fig, axes = new_figure(1, 2, height=2.5, sharey=True)
+    markers, rows = dict(zip(COMPARED, "osD^", strict=True)), np.arange(len(ATTRIBUTES))
+    for ax, side, title in zip(axes, ("near", "far"), ("nearest images", "most distant images"), strict=True):
+        ax.axvline(100, color="#777777", linewidth=0.8, linestyle=":")
+        for name, sides in ratios.items():
+            values = [100 * sides[side][attribute] for attribute in ATTRIBUTES]
+            ax.scatter(values, rows, color=METHOD_COLOURS[name], marker=markers[name], s=30, label=METHOD_NAMES[name])
+        ax.set(yticks=rows, yticklabels=ATTRIBUTES, title=title, xlabel="difference, of that of random pairs / %", ylim=(len(rows) - 0.5, -0.5))
+    axes[0].set_xlim(0, 106)
+    handles, names = axes[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=len(names), handletextpad=0.2)
+    dots = [
+        go.Scatter(x=[100 * value for value in sides[side].values()], y=list(sides[side]), mode="markers", name=f"{METHOD_NAMES[name]}, {side}",
+                   marker={"color": METHOD_COLOURS[name], "size": 11, "symbol": "circle" if side == "near" else "circle-open"})
+        for name, sides in ratios.items() for side in ("near", "far")
+    ]  # fmt: skip
+    axes_titles = {"xaxis": {"title": "difference, of that of random pairs / %"}, "yaxis": {"autorange": "reversed"}}
+    return fig, go.Figure(dots, axes_titles)
+
+
+# %%
+save_figure(cfg, "q7_attributes", *figure_attributes(ratios))
+
+# %% [markdown]
+# ## Q7 in numbers
+# How far apart are the most distant images, as distances go? The yardstick is the distance of random pairs in the same representation, since the scale of a representation means nothing.
+
+# %%
+#| export
+def typical_distance(x: np.ndarray, seed: int, pairs: int = 100_000) -> float:
+    """Mean l2 distance of random pairs of different rows of x [N, d]."""
+    random = np.random.default_rng([seed, 11])
+    first, step = random.integers(0, len(x), pairs), random.integers(1, len(x), pairs)
+    return float(np.linalg.norm(x[first].astype(np.float64) - x[(first + step) % len(x)], axis=1).mean())
+
+
+def numbers_q7(cfg: Config, images: Images, found: dict) -> dict:
+    """All that Q7's answer rests on, for each method of `found` {name: Extremes of all training images}."""
+    labels, classes = images.train_labels, images.classes
+    attributes, methods = image_attributes(images.train_images), {}
+    for name, extremes in found.items():
+        typical = typical_distance(method_features(cfg, images, name).train, cfg.seed)
+        near, far = (class_agreement(numbers, labels, len(classes)) for numbers in (extremes.near, extremes.far))
+        hubs = hubness(extremes.far)
+        hits = (labels[extremes.near] == labels[:, None]).mean(axis=1)
+        methods[name] = {
+            "precision": hits.mean(),
+            "precision_interval": 1.96 * hits.std() / np.sqrt(len(hits)),
+            "precision_by_class": dict(zip(classes, near, strict=True)),
+            "far_same_class": far.mean(),
+            "near_distance": extremes.near_distance.mean() / typical,
+            "far_distance": extremes.far_distance.mean() / typical,
+            "far_hubs": {key: hubs[key] for key in ("covered", "largest", "distinct")},
+            "near_hubs": {key: hubness(extremes.near)[key] for key in ("covered", "largest", "distinct")},
+            "near_attributes": attribute_ratios(attributes, extremes.near, cfg.seed),
+            "far_attributes": attribute_ratios(attributes, extremes.far, cfg.seed),
+        }
+    return {"k": cfg.neighbours_shown, "images": len(labels), "chance": float((np.bincount(labels) / len(labels)).max()), "methods": methods}
+
+
+# %%
+numbers = numbers_q7(cfg, images, found)
+
+# %% [markdown]
+# ## Q7 in words
+# Each sentence is chosen by the numbers; none can say 'better' where it is not.
+
+# %%
+#| export
+def answer_q7(numbers: dict) -> str:
+    """Q7 in words, chosen by the numbers of the two methods it asks for."""
+    return "\n\n".join((_answer_near(numbers), _answer_attributes(numbers), _answer_far(numbers), _answer_why(numbers)))
+
+
+def _better(numbers, key, sign=1):
+    """(name of the better method, its numbers, the other's name, its numbers) by `key`."""
+    first, second = sorted(METHODS, key=lambda name: -sign * numbers["methods"][name][key])
+    return METHOD_NAMES[first], numbers["methods"][first], METHOD_NAMES[second], numbers["methods"][second]
+
+
+def _answer_near(numbers):
+    first, a, second, b = _better(numbers, "precision")
+    gap, noise = a["precision"] - b["precision"], a["precision_interval"] + b["precision_interval"]
+    won = sum(a["precision_by_class"][name] > b["precision_by_class"][name] for name in a["precision_by_class"])
+    facts = (
+        f"Of the {numbers['k']} nearest images, {a['precision']:.1%} are of the query's class with {first} and {b['precision']:.1%} with {second}, "
+        f"over all {numbers['images']:,} training images (chance is {numbers['chance']:.0%}; the 95 % intervals are ± {a['precision_interval']:.1%} and ± {b['precision_interval']:.1%})"
+    )
+    if gap <= noise:
+        return f"**Neither excels at keeping close images together.** {facts}: the difference is within the noise."
+    return f"**{first} is better at keeping close images together.** {facts}, and it is ahead in {won} of {len(a['precision_by_class'])} classes."
+
+
+# %%
+#| export
+def _ordered(ratios):
+    return sorted(ratios.items(), key=lambda item: item[1])
+
+
+def _answer_attributes(numbers):
+    lines = ["**What each attends to.** Neighbours differ in a property by so much of what random pairs do (100 %: the method does not look at it)."]
+    for name in METHODS:
+        ratios = _ordered(numbers["methods"][name]["near_attributes"])
+        (most, low), (next_, second), (least, high) = ratios[0], ratios[1], ratios[-1]
+        lines.append(f"{METHOD_NAMES[name]} attends most to {most} ({low:.0%}) and {next_} ({second:.0%}), and least to {least} ({high:.0%}).")
+    vicreg, neighbours = (numbers["methods"][name]["near_attributes"] for name in METHODS)
+    gaps = {name: neighbours[name] - vicreg[name] for name in vicreg}
+    name, gap = max(gaps.items(), key=lambda item: abs(item[1]))
+    looser = METHODS[1] if gap > 0 else METHODS[0]
+    if abs(gap) < 0.02:
+        lines.append("The two attend to the same things: in no property do they differ by more than two points.")
+    else:
+        lines.append(
+            f"They differ most in {name}: {vicreg[name]:.0%} with {METHOD_NAMES['vicreg']}, {neighbours[name]:.0%} with {METHOD_NAMES['neighbours']}, which "
+            f"{'lets its' if looser == 'neighbours' else 'holds its'} neighbours {'vary more' if looser == 'neighbours' else 'closer together'} in it."
+        )
+    return " ".join(lines)
+
+
+# %%
+#| export
+def _answer_far(numbers):
+    first, a, second, b = _better(numbers, "far_same_class", sign=-1)
+    if b["far_same_class"] - a["far_same_class"] < 0.005:
+        lines = [f"**Neither excels at keeping distant images apart by class**: {a['far_same_class']:.1%} of the most distant images are of the query's own class with {first}, "]
+    else:
+        lines = [f"**{first} is better at keeping distant images far apart**: only {a['far_same_class']:.1%} of the most distant images are of the query's own class, "]
+    lines[0] += f"{b['far_same_class']:.1%} with {second} (chance is {numbers['chance']:.0%})."
+    wide, c, narrow, d = _better(numbers, "far_distance")
+    lines.append(f"The most distant images lie {c['far_distance']:.2f} times as far as random pairs do with {wide} and {d['far_distance']:.2f} times with {narrow}.")
+    for name in METHODS:
+        hubs = numbers["methods"][name]["far_hubs"]
+        lines.append(f"With {METHOD_NAMES[name]}, ten images are among the most distant of {hubs['covered']:.0%} of all queries, and only {hubs['distinct']:,} images ever are.")
+    if min(numbers["methods"][name]["far_hubs"]["covered"] for name in METHODS) > 0.5:
+        lines.append("So the most distant images tell more about themselves, the outliers at the rim of the representation, than about the query.")
+    return " ".join(lines)
+
+
+def _answer_why(numbers):
+    vicreg, neighbours = (numbers["methods"][name] for name in METHODS)
+    colour = neighbours["near_attributes"]["colour"] - vicreg["near_attributes"]["colour"]
+    lines = [
+        "**Why.** VICReg is told by its views what not to look at: crops, flips, colour changes and blur of one image must get one representation. "
+        "Without generated views, the only instruction is that an image and one of its nearest images in VICReg's own representation belong together: its tastes are inherited, and its mistakes too."
+    ]
+    if neighbours["precision"] < vicreg["precision"] - vicreg["precision_interval"]:
+        lines.append("Pulling together pairs of which many are of different classes blurs the classes, which is what the lower precision shows.")
+    elif neighbours["precision"] > vicreg["precision"] + vicreg["precision_interval"]:
+        lines.append("Here it gained by that: pairs of different images of one class teach more about the class than two views of the same image.")
+    if abs(colour) >= 0.02:
+        lines.append(f"No colour is ever changed in its training, and its neighbours' colours differ {'more' if colour > 0 else 'less'} than VICReg's do.")
+    return " ".join(lines)
+
+
+# %%
+#| export
+CAPTIONS_Q7 = (
+    ("q7_nearest", "An image of each class and its nearest training images by both methods. A frame marks an image of another class."),
+    ("q7_farthest", "The same queries and their most distant training images. A frame marks an image of the query's own class."),
+    ("q7_precision", "Precision among the nearest images of every training image, by class and method."),
+    ("q7_attributes", "How much neighbours, and the most distant images, differ in a property; random pairs are at 100 %."),
+    ("q7_hubs", "The ten images most often among the most distant, and the share of all queries that they serve."),
+)
+
+
+def tables_q7(numbers: dict) -> list[dict]:
+    """Precision by class, and the properties of nearest and most distant images, as tables."""
+    methods = numbers["methods"]
+    names = [METHOD_NAMES[name] for name in methods]
+    classes = next(iter(methods.values()))["precision_by_class"]
+    rows = [[name, *(f"{facts['precision_by_class'][name]:.1%}" for facts in methods.values())] for name in classes]
+    rows.append(["mean", *(f"{facts['precision']:.1%}" for facts in methods.values())])
+    far = [
+        ["own class among the most distant", *(f"{facts['far_same_class']:.1%}" for facts in methods.values())],
+        ["distance of the nearest / of random pairs", *(f"{facts['near_distance']:.2f}" for facts in methods.values())],
+        ["distance of the most distant / of random pairs", *(f"{facts['far_distance']:.2f}" for facts in methods.values())],
+        ["queries served by ten most distant images", *(f"{facts['far_hubs']['covered']:.1%}" for facts in methods.values())],
+        ["images that are ever most distant", *(f"{facts['far_hubs']['distinct']:,}" for facts in methods.values())],
+    ]
+    return [
+        {"caption": f"Precision at {numbers['k']} over all {numbers['images']:,} training images.", "header": ["class", *names], "rows": rows},
+        {"caption": "The nearest and the most distant images, over all queries.", "header": ["", *names], "rows": far},
+    ]
+
+
+def report_q7(cfg: Config, numbers: dict) -> str:
+    """Record Q7 and return its answer."""
+    return record(cfg, "Q7", "Retrieval", numbers, answer_q7(numbers), CAPTIONS_Q7, tables_q7(numbers))
+
+
+# %%
+#| export
+def run(cfg: Config):
+    """Q7 from data to record, without a notebook."""
+    cfg, images = open_dataset(cfg)
+    queries = choose_queries(images.train_labels, images.classes, cfg.per_class, cfg.seed)
+    found = retrieve_all(cfg, images)
+    numbers = numbers_q7(cfg, images, found)
+    methods = numbers["methods"]
+    for name, part, farthest in (("q7_nearest", "near", False), ("q7_farthest", "far", True)):
+        results = {method: getattr(found[method], part)[queries] for method in METHODS}
+        save_figure(cfg, name, figure_retrieval(images, queries, results, farthest))
+    precision = {name: np.array(list(facts["precision_by_class"].values())) for name, facts in methods.items()}
+    save_figure(cfg, "q7_precision", *figure_precision(precision, images.classes, cfg.neighbours_shown))
+    ratios = {name: {"near": facts["near_attributes"], "far": facts["far_attributes"]} for name, facts in methods.items()}
+    save_figure(cfg, "q7_attributes", *figure_attributes(ratios))
+    save_figure(cfg, "q7_hubs", figure_hubs(images, {name: hubness(found[name].far) for name in METHODS}))
+    report_q7(cfg, numbers)
+
+
+# %%
+Markdown(report_q7(cfg, numbers))
