@@ -38,6 +38,7 @@ import sys
 import time
 import typing
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -395,6 +396,15 @@ print(cfg)
 
 # %%
 #| export
+DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged npz
+
+
+def read_arrays(path: Path) -> dict:
+    """The arrays of an npz file by name; one of `DAMAGED` if it is cut short or not an npz."""
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:  # numpy leaves a damaged file open
+        return {field: file[field] for field in file.files}
+
+
 def cached(cfg: Config, name: str, key, compute) -> dict:
     """The arrays of `compute()`, kept in `cfg.cache` under the digest of `key`.
 
@@ -403,9 +413,8 @@ def cached(cfg: Config, name: str, key, compute) -> dict:
     path = cfg.cache / f"{name}-{digest(name, key)}.npz"
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return {field: file[field] for field in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return read_arrays(path)
+        except DAMAGED:
             say(f"{path} cannot be read: computed again")
     arrays = {field: np.asarray(value) for field, value in compute().items()}
     atomic(path, lambda temporary: np.savez(temporary, **arrays))

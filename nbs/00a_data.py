@@ -26,8 +26,6 @@ subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book
 #| export
 import os
 import socket
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +33,7 @@ import numpy as np
 import torch
 import torchvision
 from sklearn.datasets import load_digits
-from vicreg_nb.config import Config, UserError, atomic, digest, say
+from vicreg_nb.config import DAMAGED, Config, UserError, atomic, digest, read_arrays, say
 
 # %% tags=["parameters"]
 # Parameters
@@ -123,9 +121,9 @@ REMEDY = "delete it and run again to have it fetched afresh"
 def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8, labels int64) of a cache file; UserError with one sentence if it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path)
+        images, labels = arrays["images"], arrays["labels"]
+    except (*DAMAGED, KeyError) as error:
         raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): {REMEDY}.") from None
     shape, per_class = EXPECTED[path.name]
     if images.dtype != np.uint8:

@@ -25,6 +25,7 @@ subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book
 # %%
 #| export
 import json
+import math
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,7 @@ from vicreg_nb.config import (
     digest,
     new_figure,
     progress,
+    read_arrays,
     record,
     save_figure,
     say,
@@ -74,7 +76,7 @@ precision: str = None  # auto, fp32 or bf16
 tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 
 # %%
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from vicreg_nb.config import notebook_config
 
 cfg, images = open_dataset(notebook_config(globals()))
@@ -191,7 +193,7 @@ def learning_rate(cfg: Config, step: int, steps: int) -> float:
     done, peak = (step + 1) / steps, 0.2
     if done <= peak:
         return cfg.lr * done / peak
-    return cfg.lr * 0.5 * (1 + np.cos(np.pi * (done - peak) / (1 - peak)))
+    return cfg.lr * 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
 
 
 # %%
@@ -454,9 +456,9 @@ def _finish(trainer, folder):
 
 
 def _load(cfg, folder, settings, fresh):
-    with np.load(folder / "history.npz", allow_pickle=False) as file:
-        history, tests, seconds, views = (file[name] for name in ("history", "tests", "seconds", "views"))
-    return Run(cfg, folder, history, tests, float(seconds), int(views), settings["precision"], fresh)
+    arrays = read_arrays(folder / "history.npz")
+    seconds, views = float(arrays["seconds"]), int(arrays["views"])
+    return Run(cfg, folder, arrays["history"], arrays["tests"], seconds, views, settings["precision"], fresh)
 
 
 # %%

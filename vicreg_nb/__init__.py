@@ -1,0 +1,6 @@
+# Generated from settings.ini by `make export`. Do not edit: edit settings.ini.
+# text c99a1e3e10d5dfa8
+
+"""vicreg_nb, exported from the notebooks in nbs/."""
+
+__version__ = "0.1.0"

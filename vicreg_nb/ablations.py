@@ -1,3 +1,38 @@
+# Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/03_ablations.py ca198957a3bf46c5
+# text 77b071dfb986a871
+
+"""3 · Ablations (Q4, Q5)."""
+
+__all__ = [
+    "CAPTIONS_Q4",
+    "CAPTION_Q5",
+    "NeighbourPairs",
+    "NeighbourResult",
+    "answer_q4",
+    "answer_q5",
+    "baseline",
+    "control_run",
+    "effective_rank",
+    "figure_neighbours",
+    "figure_spectrum",
+    "method_encoder",
+    "method_features",
+    "method_run",
+    "method_title",
+    "nearest",
+    "neighbour_run",
+    "neighbour_tables",
+    "numbers_q4",
+    "numbers_q5",
+    "q4_tag",
+    "report_q4",
+    "report_q5",
+    "run",
+    "singular_values",
+    "trained",
+]
+
 from dataclasses import dataclass
 
 import faiss
@@ -29,6 +64,7 @@ from .representations import (
 )
 from .training import Run, duration, is_finished, run_folder, run_settings, train
 
+
 def baseline(cfg: Config) -> Config:
     """Q1's configuration: the same with the profile's own weights of the three terms."""
     return cfg.replace(**{name: PROFILES[cfg.profile][name] for name in ("lam", "mu", "nu")})
@@ -45,6 +81,7 @@ def q4_tag(cfg: Config) -> str:
     """The folder name of Q4's run."""
     return "no_variance" if cfg.mu == 0 else "ablation"
 
+
 def singular_values(x: np.ndarray) -> np.ndarray:
     """[N, d] to [min(N, d)]: standard deviations along the principal directions, falling."""
     centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
@@ -59,6 +96,7 @@ def effective_rank(x: np.ndarray) -> float:
     share = values / values.sum()
     share = share[share > 0]
     return float(np.exp(-(share * np.log(share)).sum()))
+
 
 def method_title(cfg: Config, name: str) -> str:
     """The method's name in a figure; Q4's says its mu."""
@@ -77,6 +115,7 @@ def figure_spectrum(spectra: dict, titles: dict):
     ax.legend()
     axes = {"xaxis": {"title": "principal direction"}, "yaxis": {"title": "standard deviation along it", "type": "log"}}
     return fig, go.Figure(lines, axes)
+
 
 def numbers_q4(cfg: Config, probes: tuple[Probe, Probe], features: tuple[Features, Features], runs: tuple[Run, Run]) -> dict:
     """Q4's numbers; each pair is (Q1, ablated)."""
@@ -123,6 +162,7 @@ def _explain_q4(whole, cut, d):
         "its architecture gives. What is lost is the pressure to keep images apart, and with it the accuracy that the training would have added."
     )
 
+
 CAPTIONS_Q4 = (
     ("q4_pca", "PCA of the test representations with and without the variance term."),
     ("q4_spectrum", "Standard deviation of the representation along its principal directions: collapse, counted."),
@@ -139,6 +179,7 @@ def report_q4(cfg, probes, features, runs) -> str:
     ]
     table = {"caption": "With and without the variance term, at the same settings and epochs.", "header": header, "rows": rows}
     return record(cfg, "Q4", "Ablation 1: no variance term", numbers, answer_q4(numbers), CAPTIONS_Q4, [table])
+
 
 def nearest(x: np.ndarray, k: int, queries: np.ndarray = None) -> tuple[np.ndarray, np.ndarray]:
     """(l2 distances [Q, k], indices [Q, k] into x) of the k nearest rows of x, nearest first; exact.
@@ -167,6 +208,7 @@ def _without_itself(squared, found):
     own[~own.any(axis=1), -1] = True
     shape = (len(found), found.shape[1] - 1)
     return squared[~own].reshape(shape), found[~own].reshape(shape)
+
 
 def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.ndarray]:
     """Nearest training images of each training image [N, k] (itself excluded) and of each test image [M, k]."""
@@ -201,6 +243,7 @@ class NeighbourPairs:
         neighbours = table[indices, choice]
         return (normalise(to_float(part, indices.device)) for part in (images[indices], self.train_images[neighbours]))
 
+
 def figure_neighbours(images: Images, table: np.ndarray):
     """The first training image of each class above its neighbours; a red frame where the class differs."""
     chosen = [np.flatnonzero(images.train_labels == label)[0] for label in range(len(images.classes))]
@@ -217,6 +260,7 @@ def figure_neighbours(images: Images, table: np.ndarray):
         axes[0, column].set_title(images.classes[column], fontsize=7)
     return fig
 
+
 def neighbour_run(cfg: Config, images: Images) -> Run:
     """Q5: VICReg with neighbours by Q1's representation as views, for `neighbour_epochs`."""
     pairs = NeighbourPairs(cfg, images, features_of(cfg, images, trained(cfg, images)))
@@ -226,6 +270,7 @@ def neighbour_run(cfg: Config, images: Images) -> Run:
 def control_run(cfg: Config, images: Images) -> Run:
     """Q1's method for as long as Q5's."""
     return trained(cfg.replace(epochs=cfg.neighbour_epochs), images)
+
 
 @dataclass(frozen=True)
 class NeighbourResult:
@@ -282,6 +327,7 @@ def answer_q5(numbers: dict) -> str:
         lines.append("Also in the same time generated views teach more.")
     return "\n\n".join(lines)
 
+
 CAPTION_Q5 = ("q5_neighbours", "One training image of each class and its nearest by VICReg's representation: what Q5's two branches see. Red frames: another class.")
 
 
@@ -295,6 +341,7 @@ def report_q5(cfg: Config, images: Images, result: NeighbourResult) -> str:
     ]
     table = {"caption": "Generated views against neighbours from the data.", "header": ["", "epochs", "probe accuracy", "effective rank", "training time"], "rows": rows}
     return record(cfg, "Q5", "Ablation 2: no generated neighbours", numbers, answer_q5(numbers), [CAPTION_Q5], [table])
+
 
 def method_run(cfg: Config, images: Images, name: str) -> Run:
     """The run of a method with an encoder: vicreg (Q1), no_variance (Q4), neighbours (Q5); trained if need be."""
@@ -315,6 +362,7 @@ def method_encoder(cfg: Config, images: Images, name: str):
 def method_features(cfg: Config, images: Images, name: str) -> Features:
     """The method's `Features`."""
     return features_of(cfg, images, method_run(cfg, images, name))
+
 
 def run(cfg: Config):
     """Q4 (with mu = 0) and Q5 from data to record, without a notebook."""

@@ -1,3 +1,48 @@
+# Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/00_config.py 2f4dcc7194822af7
+# text 6ac52f360689eafe
+
+"""0 · Configuration."""
+
+__all__ = [
+    "AT_LEAST",
+    "CHOICES",
+    "CLASS_COLOURS",
+    "Config",
+    "DAMAGED",
+    "EXERCISE",
+    "LIBRARIES",
+    "METHOD_COLOURS",
+    "METHOD_NAMES",
+    "PROFILES",
+    "STYLE",
+    "UserError",
+    "ZERO_ALLOWED",
+    "atomic",
+    "cached",
+    "changed_settings",
+    "check",
+    "choose_device",
+    "code_digest",
+    "device_name",
+    "digest",
+    "header",
+    "make_config",
+    "new_figure",
+    "notebook_config",
+    "progress",
+    "project_root",
+    "provenance_label",
+    "read_arrays",
+    "read_results",
+    "record",
+    "results_path",
+    "save_figure",
+    "say",
+    "stream",
+    "write_results",
+]
+
 import ast
 import dataclasses
 import difflib
@@ -11,6 +56,7 @@ import sys
 import time
 import typing
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,8 +66,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+
 class UserError(ValueError):
     """A mistake in the input, told in one sentence that names the value and the remedy."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -97,6 +145,7 @@ class Config:
         facts = dataclasses.asdict(self).items()
         return "\n".join(f"{name:17}{value}" for name, value in facts)
 
+
 EXERCISE = dict(
     precision="auto", compile=False, tensorboard=False, train_size=0, test_size=0,
     width=64, stem_stride=1, view_size=32, encoder_dim=128, projection_dim=512,
@@ -124,6 +173,7 @@ PROFILES = {
     "best": EXERCISE | dict(epochs=200, lr=1e-3, schedule="onecycle"),
 }  # fmt: skip
 
+
 def project_root() -> Path:
     """The nearest folder upwards with a settings.ini, else the current folder."""
     here = Path.cwd()
@@ -140,6 +190,7 @@ def atomic(path: Path, write) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
 
 def choose_device(cfg: Config) -> torch.device:
     """The torch device of a `Config`; UserError where it is not there."""
@@ -160,6 +211,7 @@ def choose_device(cfg: Config) -> torch.device:
 def stream(seed: int, *names) -> torch.Generator:
     """A CPU random generator of its own for each combination of seed and names."""
     return torch.Generator().manual_seed(int(digest(seed, *names), 16) % 2**63)
+
 
 def digest(*things) -> str:
     """16 hex digits that identify arrays, tensors, numbers, strings, dicts and lists of these."""
@@ -184,6 +236,7 @@ def _feed(state, thing):
             _feed(state, item)
     else:
         state.update(f"{type(thing).__name__}:{thing};".encode())
+
 
 CHOICES = {
     "profile": tuple(PROFILES),
@@ -231,6 +284,7 @@ def _in_range(name, value, kind):
     if kind is float and value == 0 and name not in ZERO_ALLOWED:
         raise UserError(f"{name} is 0: give a number above 0.")
 
+
 def make_config(profile: str = "auto", **overrides) -> Config:
     """The checked `Config` of a profile, with `overrides`; an override of None keeps the profile's value.
 
@@ -260,6 +314,7 @@ def _did_you_mean(name, known):
     close = difflib.get_close_matches(name, known, n=1)
     return f": did you mean {close[0]!r}" if close else f": choose among {', '.join(known)}"
 
+
 def notebook_config(namespace: dict) -> Config:
     """The `Config` of the parameters cells run in a notebook; `namespace` is its `globals()`."""
     sources = [source for source in namespace.get("In", []) if source.lstrip().startswith("# Parameters")]
@@ -274,6 +329,16 @@ def _assigned(source):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         yield from (target.id for target in targets if isinstance(target, ast.Name))
 
+
+DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged npz
+
+
+def read_arrays(path: Path) -> dict:
+    """The arrays of an npz file by name; one of `DAMAGED` if it is cut short or not an npz."""
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:  # numpy leaves a damaged file open
+        return {field: file[field] for field in file.files}
+
+
 def cached(cfg: Config, name: str, key, compute) -> dict:
     """The arrays of `compute()`, kept in `cfg.cache` under the digest of `key`.
 
@@ -282,13 +347,13 @@ def cached(cfg: Config, name: str, key, compute) -> dict:
     path = cfg.cache / f"{name}-{digest(name, key)}.npz"
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return {field: file[field] for field in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return read_arrays(path)
+        except DAMAGED:
             say(f"{path} cannot be read: computed again")
     arrays = {field: np.asarray(value) for field, value in compute().items()}
     atomic(path, lambda temporary: np.savez(temporary, **arrays))
     return arrays
+
 
 def say(message: str):
     """One line of progress that does not tear a progress bar."""
@@ -299,6 +364,7 @@ def say(message: str):
 def progress(iterable, desc: str, total: int = None):
     """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
     return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+
 
 CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
                  "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")  # fmt: skip
@@ -323,6 +389,7 @@ def new_figure(rows: int = 1, cols: int = 1, width: float = 6.9, height: float =
     plt.rcParams.update(STYLE)
     height = height or 0.62 * width * rows / cols
     return plt.subplots(rows, cols, figsize=(width, height), **subplots_kw)
+
 
 def save_figure(cfg: Config, name: str, fig, html=None):
     """Write figures/<name>.png (and .html from the plotly figure `html`); returns `fig`.
@@ -351,6 +418,7 @@ def provenance_label(cfg: Config) -> str:
     if cfg.dataset == "cifar10" and cfg.profile != "smoke":
         return ""
     return f"profile {cfg.profile}, dataset {cfg.dataset}: not a result on CIFAR-10" if cfg.dataset != "cifar10" else "smoke run: not a result"
+
 
 def record(cfg: Config, question: str, title: str, numbers: dict, answer: str = "", figures=(), tables=()) -> str:
     """Put a question's findings into results.json; returns the answer.
@@ -390,6 +458,7 @@ def _plain(value):
         return None
     return value
 
+
 def results_path(cfg: Config) -> Path:
     return cfg.folder / "results.json"
 
@@ -416,6 +485,7 @@ def read_results(cfg: Config) -> dict | None:
 def write_results(cfg: Config, results: dict):
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
     atomic(results_path(cfg), lambda path: path.write_text(text))
+
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "matplotlib", "plotly")
 
@@ -447,6 +517,7 @@ def code_digest() -> str:
     """Digest of the package's modules outside tools: tells whether a result is older than the code."""
     folder = Path(sys.modules["vicreg_nb"].__file__).parent if "vicreg_nb" in sys.modules else project_root() / "vicreg_nb"
     return digest(*(f"{path.name}\n{path.read_text()}" for path in sorted(folder.glob("*.py"))))
+
 
 def _version(name):
     try:

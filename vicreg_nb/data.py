@@ -1,7 +1,33 @@
+# Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/00a_data.py 05b9e58319d5a4ae
+# text 71a5daf22f9cea22
+
+"""0a · Data."""
+
+__all__ = [
+    "CIFAR10_CLASSES",
+    "EXPECTED",
+    "Images",
+    "MEAN",
+    "Outliers",
+    "REMEDY",
+    "SHAPES",
+    "STD",
+    "class_examples",
+    "data_folders",
+    "draw_shapes",
+    "fetch",
+    "find_file",
+    "normalise",
+    "obtain",
+    "open_dataset",
+    "open_outliers",
+    "read_cache_file",
+    "to_float",
+]
+
 import os
 import socket
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +35,8 @@ import numpy as np
 import torch
 import torchvision
 from sklearn.datasets import load_digits
-from .config import Config, UserError, atomic, digest, say
+from .config import DAMAGED, Config, UserError, atomic, digest, read_arrays, say
+
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN = torch.tensor((0.4914, 0.4822, 0.4465))  # of CIFAR-10's training pixels, red green blue, in 0..1
@@ -38,6 +65,7 @@ class Outliers:
     labels: np.ndarray
     identity: str
 
+
 def data_folders() -> list[Path]:
     """Folders that may hold the cache files, first come first served."""
     given = os.environ.get("VICREG_NB_DATA")
@@ -51,6 +79,7 @@ def find_file(name: str) -> Path | None:
     """The first `name` in `data_folders()`, or None."""
     return next((folder / name for folder in data_folders() if (folder / name).is_file()), None)
 
+
 EXPECTED = {  # file: shape of images, images of each class (None: at least one)
     "cifar10_train.npz": ((50_000, 32, 32, 3), 5_000),
     "cifar10_test.npz": ((10_000, 32, 32, 3), 1_000),
@@ -62,9 +91,9 @@ REMEDY = "delete it and run again to have it fetched afresh"
 def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8, labels int64) of a cache file; UserError with one sentence if it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path)
+        images, labels = arrays["images"], arrays["labels"]
+    except (*DAMAGED, KeyError) as error:
         raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): {REMEDY}.") from None
     shape, per_class = EXPECTED[path.name]
     if images.dtype != np.uint8:
@@ -83,6 +112,7 @@ def _check_classes(path, labels, per_class):
     if len(wrong):
         wanted = per_class or "at least one"
         raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
+
 
 def fetch(file_name: str) -> Path:
     """Download a data set with torchvision, decode it into the user's cache, and return the file.
@@ -114,6 +144,7 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of a data file, found or fetched."""
     return read_cache_file(find_file(file_name) or fetch(file_name))
 
+
 def _polygon(u, v, sides):
     angle = np.arctan2(v, u)
     sector = 2 * np.pi / sides
@@ -136,6 +167,7 @@ SHAPES = {
     "two discs": lambda u, v: np.minimum(np.hypot(u - 0.52, v), np.hypot(u + 0.52, v)) - 0.42,
     "stripes": lambda u, v: np.maximum(np.hypot(u, v) - 1.0, 0.45 * np.cos(3 * np.pi * u)),
 }
+
 
 def draw_shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """`count` drawn images (uint8 [count, 32, 32, 3]) and their labels, the classes in turn."""
@@ -168,6 +200,7 @@ def _two_colours(random, count):
     slope = np.linspace(0, 0.35, 32)[None, :, None, None]
     return ink, (1 - slope) * paper + slope * other
 
+
 def open_dataset(cfg: Config) -> tuple[Config, Images]:
     """(cfg with its dataset settled, the images), cut to `train_size` and `test_size`; UserError if they cannot be had."""
     name = cfg.dataset
@@ -199,6 +232,7 @@ def _cut(name, size, labels):
         raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
     return chosen
 
+
 def open_outliers(cfg: Config) -> Outliers:
     """The anomalies of Sec. 4.2 for `cfg.dataset`, as many as there are test images at most."""
     if cfg.dataset == "cifar10":
@@ -212,6 +246,7 @@ def open_outliers(cfg: Config) -> Outliers:
     images = np.repeat(images[..., None], 3, axis=3)
     return Outliers(name, images, labels, digest(images, labels))
 
+
 def to_float(images, device="cpu") -> torch.Tensor:
     """uint8 [B, 32, 32, 3] (array or tensor) to float32 [B, 3, 32, 32] in 0..1 on `device`."""
     return torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
@@ -220,6 +255,7 @@ def to_float(images, device="cpu") -> torch.Tensor:
 def normalise(x: torch.Tensor) -> torch.Tensor:
     """[B, 3, H, W] in 0..1 to zero mean and unit variance over CIFAR-10, channel by channel."""
     return (x - MEAN.to(x.device).view(1, 3, 1, 1)) / STD.to(x.device).view(1, 3, 1, 1)
+
 
 def class_examples(images: Images, count: int) -> np.ndarray:
     """The first `count` training images of each class, uint8 [10, count, 32, 32, 3]."""

@@ -1,3 +1,36 @@
+# Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/02_representations.py dbac9ef8bbea7fbc
+# text a4dbc60b45d2dcd9
+
+"""2 · Representations (Q2, Q3)."""
+
+__all__ = [
+    "CAPTIONS_Q3",
+    "CAPTION_Q2",
+    "Features",
+    "Probe",
+    "answer_q2",
+    "answer_q3",
+    "encode",
+    "entangled_pairs",
+    "features_of",
+    "figure_confusion",
+    "figure_per_class",
+    "figure_scatter",
+    "figure_scatters",
+    "fit_linear",
+    "linear_probe",
+    "neighbour_agreement",
+    "numbers_q2",
+    "numbers_q3",
+    "project_pca",
+    "project_tsne",
+    "report_q2",
+    "report_q3",
+    "run",
+    "untrained_features",
+]
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +59,7 @@ from .data import Images, normalise, open_dataset, to_float
 from .training import Run, train
 from .vicreg import Encoder
 
+
 @dataclass(frozen=True)
 class Features:
     """Representations by one method. train: float32 [N, d]; test: float32 [M, d]; identity: digest of where they come from."""
@@ -48,6 +82,7 @@ def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = 
             parts.append(encoder(x).float())
     return torch.cat(parts).cpu().numpy()
 
+
 def features_of(cfg: Config, images: Images, run: Run) -> Features:
     """The `Features` of a run's encoder, computed once."""
     identity = digest(run.identity, images.identity, run.precision)
@@ -60,6 +95,7 @@ def features_of(cfg: Config, images: Images, run: Run) -> Features:
 
     arrays = cached(cfg, "features", identity, compute)
     return Features(arrays["train"], arrays["test"], identity)
+
 
 def project_pca(x: np.ndarray) -> np.ndarray:
     """[N, d] to [N, 2]: the first two principal components."""
@@ -80,6 +116,7 @@ def project_tsne(cfg: Config, x: np.ndarray) -> np.ndarray:
         return {"points": tsne.fit_transform(x)}
 
     return cached(cfg, "tsne", [x, cfg.perplexity, cfg.seed], compute)["points"]
+
 
 def figure_scatters(panels: dict, labels: np.ndarray, classes: tuple, columns: int = 2):
     """Scatter plots side by side, {title: points [N, 2]}, the same points in the same class colours in each."""
@@ -103,10 +140,12 @@ def figure_scatter(points: np.ndarray, labels: np.ndarray, classes: tuple, title
     """One scatter plot by class."""
     return figure_scatters({title: points}, labels, classes, columns=1)
 
+
 def neighbour_agreement(points: np.ndarray, labels: np.ndarray, k: int = 10) -> float:
     """The mean share of a point's k nearest points (itself excluded) that have its label."""
     found = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
     return float((labels[found] == labels[:, None]).mean())
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -136,6 +175,7 @@ def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
     per_class = confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
     return Probe(accuracy, float((guess_train == images.train_labels).mean()), confusion, per_class, interval)
 
+
 def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> nn.Linear:
     """SGD with momentum and a cosine schedule on softmax cross-entropy. x: [N, d] float; y: [N] int."""
     layer = nn.Linear(x.shape[1], classes).to(x.device)
@@ -152,6 +192,7 @@ def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> n
             optimizer.step()
             scheduler.step()
     return layer
+
 
 def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     """`Features` of the run's architecture with its random initial weights (batch statistics of 2,000 training images)."""
@@ -173,6 +214,7 @@ def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     key = [images.identity, cfg.width, cfg.stem_stride, cfg.encoder_dim, cfg.seed, run.precision]
     arrays = cached(cfg, "untrained", key, compute)
     return Features(arrays["train"], arrays["test"], digest(key))
+
 
 def figure_confusion(probe: Probe, classes: tuple):
     """(matplotlib, plotly) confusion matrix in per cent of the true class."""
@@ -202,12 +244,14 @@ def figure_per_class(probe: Probe, classes: tuple):
     axes = {"xaxis": {"title": "accuracy on the test images / %", "range": [0, 100]}, "yaxis": {"autorange": "reversed"}}
     return fig, go.Figure(bar, axes)
 
+
 def entangled_pairs(confusion: np.ndarray, classes: tuple, count: int = 3) -> list[dict]:
     """The pairs of classes most often taken for each other: names, and the share of their images that are."""
     both = (confusion + confusion.T).astype(float)
     totals = confusion.sum(axis=1)
     pairs = [(both[i, j] / max(1, totals[i] + totals[j]), i, j) for i in range(len(both)) for j in range(i)]
     return [{"pair": [classes[j], classes[i]], "share": share} for share, i, j in sorted(pairs, reverse=True)[:count]]
+
 
 def numbers_q2(features: Features, labels: np.ndarray, panels: dict, probe: Probe, classes: tuple) -> dict:
     """Q2's numbers: the pictures' neighbour agreement, PCA's share of the variance, and the entangled pairs."""
@@ -232,6 +276,7 @@ def answer_q2(numbers: dict) -> str:
         f"**VICReg has {captured} captured the classes.** No label was used, so groups arise where classes also look different. The pairs that the probe mixes up most are {pairs}: "
         "things of similar shape, pose and background, which random crops and colour changes give the encoder no reason to tell apart."
     )
+
 
 def numbers_q3(probe: Probe, untrained: Probe, classes: tuple) -> dict:
     """Q3's numbers, accuracies as shares of the test images."""
@@ -258,6 +303,7 @@ def answer_q3(numbers: dict) -> str:
         f"the exercise's bar of {numbers['bar']:.0%} is {bar}. The same encoder untrained gives {numbers['untrained_accuracy']:.1%}, so the difference of "
         f"{100 * gain:.1f} points is {training}. On the training images it is {numbers['train_accuracy']:.1%}. The easiest class is {best} ({high:.0%}), the hardest {worst} ({low:.0%})."
     )
+
 
 CAPTION_Q2 = ("q2_pca_tsne", "Representations of the test images by class: PCA and t-SNE.")
 CAPTIONS_Q3 = (

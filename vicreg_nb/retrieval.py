@@ -1,3 +1,47 @@
+# Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/05_retrieval.py 87f7638a62b0784f
+# text 85778fa20dfb5988
+
+"""5 · Retrieval (Q7)."""
+
+__all__ = [
+    "ATTRIBUTES",
+    "CAPTIONS_Q7",
+    "COMPARED",
+    "Extremes",
+    "FRAME",
+    "LANES",
+    "METHODS",
+    "ROWS",
+    "SPARE",
+    "TILE",
+    "answer_q7",
+    "attribute_ratios",
+    "checked",
+    "choose_queries",
+    "class_agreement",
+    "distance_factors",
+    "extreme_columns",
+    "features_by_name",
+    "figure_attributes",
+    "figure_hubs",
+    "figure_precision",
+    "figure_retrieval",
+    "fill_strip",
+    "hubness",
+    "image_attributes",
+    "numbers_q7",
+    "ranked",
+    "report_q7",
+    "retrieve",
+    "retrieve_all",
+    "run",
+    "search",
+    "show_image",
+    "tables_q7",
+    "typical_distance",
+]
+
 from typing import NamedTuple
 
 import numpy as np
@@ -6,6 +50,9 @@ import torch
 from .ablations import method_features
 from .config import METHOD_COLOURS, METHOD_NAMES, Config, UserError, cached, new_figure, progress, record, save_figure
 from .data import Images, open_dataset
+from .laplacian_eigenmaps import laplacian_features
+from .representations import Features
+
 
 METHODS = ("vicreg", "neighbours")  # the two that the exercise asks for
 COMPARED = (*METHODS, "no_variance", "laplacian")  # the other rungs stand beside them in the tables
@@ -23,13 +70,15 @@ def checked(features: np.ndarray, k: int = 1, name: str = "the features") -> np.
         raise UserError(f"k is {k}, but of {len(features)} images each has 1 to {len(features) - 1} others: choose k among these.")
     return features
 
+
 def distance_factors(x: np.ndarray, dtype=torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
     """(left, right), both [N, d + 2], such that `left @ right.T` holds the squared l2 distances of all rows of x [N, d]."""
     x = torch.from_numpy((x - x.mean(axis=0, dtype=np.float64)).astype(np.float64))
     norms, ones = (x * x).sum(dim=1, keepdim=True), torch.ones(len(x), 1, dtype=x.dtype)
     return torch.cat((-2 * x, norms, ones), dim=1).to(dtype), torch.cat((x, ones, norms), dim=1).to(dtype)
 
-ROWS, TILE, LANES = 512, 2048, 64
+
+ROWS, TILE, LANES = 256, 2048, 64
 
 
 def fill_strip(left, right, strip, minima, maxima):
@@ -55,6 +104,7 @@ def extreme_columns(strip, extremes, count: int, largest: bool) -> torch.Tensor:
     chosen = strip.gather(1, columns).topk(count, dim=1, largest=largest).indices
     return columns.gather(1, chosen)
 
+
 class Extremes(NamedTuple):
     """For each query its k nearest and k farthest images, the nearest and the farthest first. Numbers int64, l2 distances float64, all [Q, k]."""
 
@@ -72,6 +122,7 @@ def ranked(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, k: int, sign: i
     key = np.where(columns == rows[:, None], np.inf, sign * distances)  # itself comes last
     order = np.argsort(key, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(columns, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
 
 SPARE = 4  # candidates beyond the k wanted and the image itself
 
@@ -98,6 +149,7 @@ def _search_rows(x, rows, k, dtype) -> tuple[Extremes, np.ndarray]:
         proven.append(safe | (count == len(x)))
     return Extremes(*map(np.concatenate, zip(*parts, strict=True))), np.concatenate(proven)
 
+
 def search(x: np.ndarray, k: int, queries: np.ndarray = None) -> Extremes:
     """The k nearest and k farthest rows of x [N, d] for each of the rows `queries` (None: all), itself excluded; exact.
 
@@ -112,7 +164,13 @@ def search(x: np.ndarray, k: int, queries: np.ndarray = None) -> Extremes:
             array[~proven] = better
     return found
 
-def retrieve(cfg: Config, features, k: int) -> Extremes:
+
+def features_by_name(cfg: Config, images: Images, name: str) -> Features:
+    """A method's `Features`, Laplacian Eigenmaps' included, which has no encoder."""
+    return laplacian_features(cfg, images) if name == "laplacian" else method_features(cfg, images, name)
+
+
+def retrieve(cfg: Config, features: Features, k: int) -> Extremes:
     """`search` over all training images of one method's `Features`; computed once."""
     x = checked(features.train, k)
     return Extremes(**cached(cfg, "retrieval", [x, k], lambda: search(x, k)._asdict()))
@@ -120,7 +178,8 @@ def retrieve(cfg: Config, features, k: int) -> Extremes:
 
 def retrieve_all(cfg: Config, images: Images, methods=COMPARED) -> dict:
     """{method: Extremes of all training images}, `neighbours_shown` of each."""
-    return {name: retrieve(cfg, method_features(cfg, images, name), cfg.neighbours_shown) for name in methods}
+    return {name: retrieve(cfg, features_by_name(cfg, images, name), cfg.neighbours_shown) for name in methods}
+
 
 def choose_queries(labels: np.ndarray, classes: tuple, per_class: int, seed: int) -> np.ndarray:
     """Numbers [classes * per_class] of random images, class by class; UserError for a class with too few images."""
@@ -131,6 +190,7 @@ def choose_queries(labels: np.ndarray, classes: tuple, per_class: int, seed: int
             raise UserError(f"class {name} has {len(members)} images, fewer than per_class {per_class}: lower it or use more images.")
         chosen.append(np.random.default_rng([seed, label]).choice(members, per_class, replace=False))
     return np.concatenate(chosen)
+
 
 FRAME = "#d55e00"  # vermilion, which stands out for the colour-blind too
 
@@ -172,10 +232,12 @@ def _retrieval_headings(line, results, k, farthest):
         ax = line[1 + place * (k + 1) + (k + 1) // 2]
         ax.set_title(f"{METHOD_NAMES[name]}: the {k} {word}", fontsize=7.5, color=METHOD_COLOURS[name], x=0.5 if k % 2 else 1.05)
 
+
 def class_agreement(numbers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Share [classes] of the images `numbers` [N, k], row i belonging to image i, that have image i's class, by that class."""
     hits = (labels[numbers] == labels[:, None]).mean(axis=1)
     return np.bincount(labels, hits, minlength=classes) / np.bincount(labels, minlength=classes)
+
 
 def figure_precision(precision: dict, classes: tuple, k: int):
     """(matplotlib, plotly) precision at k of each class and method; `precision` is {method: [classes]}."""
@@ -197,6 +259,7 @@ def figure_precision(precision: dict, classes: tuple, k: int):
     axes = {"xaxis": {"title": f"precision at {k} / %", "rangemode": "tozero"}, "yaxis": {"autorange": "reversed"}}
     return fig, go.Figure(dots, axes)
 
+
 def hubness(numbers: np.ndarray, top: int = 10) -> dict:
     """How unequally the images `numbers` [Q, k] share the queries.
 
@@ -207,6 +270,7 @@ def hubness(numbers: np.ndarray, top: int = 10) -> dict:
     hubs = np.argsort(-counts, kind="stable")[:top]
     covered = np.isin(numbers, hubs).any(axis=1).mean()
     return {"covered": covered, "largest": counts.max() / len(numbers), "distinct": np.count_nonzero(counts), "hubs": hubs, "counts": counts[hubs]}
+
 
 def figure_hubs(images: Images, hubs: dict):
     """The images most often among the most distant, for each method of `hubs` {name: hubness}, with the share of queries they serve."""
@@ -221,23 +285,28 @@ def figure_hubs(images: Images, hubs: dict):
         line[0].set_title(METHOD_NAMES[name], fontsize=8, color=METHOD_COLOURS[name], loc="left")
     return fig
 
-def image_attributes(images: np.ndarray) -> dict:
+
+def image_attributes(images: np.ndarray, block: int = 5_000) -> dict:
     """{attribute: float32 [N, m]} of images uint8 [N, 32, 32, 3]."""
+    parts = [_attributes(images[start : start + block]) for start in range(0, len(images), block)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _attributes(images):
     x = images.astype(np.float32) / 255
     grey = x @ np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
-    brightness = grey.mean(axis=(1, 2))
-    coarse = grey.reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4)).reshape(-1, 64)
-    coarse = coarse - coarse.mean(axis=1, keepdims=True)
-    border = np.concatenate((x[:, :4].reshape(len(x), -1, 3), x[:, -4:].reshape(len(x), -1, 3)), axis=1).mean(axis=1)
-    edges = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
+    brightness = grey.mean(axis=(1, 2))[:, None]
+    coarse = grey.reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4)).reshape(-1, 64) - brightness
+    steps = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
     return {
-        "colour": x.mean(axis=(1, 2)) - brightness[:, None],
-        "background": border,
-        "brightness": brightness[:, None],
+        "colour": x.mean(axis=(1, 2)) - brightness,
+        "background": np.concatenate((x[:, :4], x[:, -4:]), axis=1).mean(axis=(1, 2)),
+        "brightness": brightness,
         "contrast": grey.std(axis=(1, 2))[:, None],
-        "fine texture": edges[:, None],
+        "fine texture": steps[:, None] / 2,
         "layout": coarse / (np.linalg.norm(coarse, axis=1, keepdims=True) + 1e-6),
     }
+
 
 ATTRIBUTES = {
     "colour": "mean colour without brightness",
@@ -257,6 +326,7 @@ def attribute_ratios(attributes: dict, numbers: np.ndarray, seed: int) -> dict:
         pairs = np.mean([np.linalg.norm(values - values[column], axis=1).mean(dtype=np.float64) for column in numbers.T])
         ratios[name] = float(pairs / np.linalg.norm(values - values[other], axis=1).mean(dtype=np.float64))
     return ratios
+
 
 def figure_attributes(ratios: dict):
     """(matplotlib, plotly) how much neighbours, and the most distant images, differ in each attribute; random pairs are at 100 %."""
@@ -279,6 +349,7 @@ def figure_attributes(ratios: dict):
     axes_titles = {"xaxis": {"title": "difference, of that of random pairs / %"}, "yaxis": {"autorange": "reversed"}}
     return fig, go.Figure(dots, axes_titles)
 
+
 def typical_distance(x: np.ndarray, seed: int, pairs: int = 100_000) -> float:
     """Mean l2 distance of random pairs of different rows of x [N, d]."""
     random = np.random.default_rng([seed, 11])
@@ -291,7 +362,7 @@ def numbers_q7(cfg: Config, images: Images, found: dict) -> dict:
     labels, classes = images.train_labels, images.classes
     attributes, methods = image_attributes(images.train_images), {}
     for name, extremes in found.items():
-        typical = typical_distance(method_features(cfg, images, name).train, cfg.seed)
+        typical = typical_distance(features_by_name(cfg, images, name).train, cfg.seed)
         near, far = (class_agreement(numbers, labels, len(classes)) for numbers in (extremes.near, extremes.far))
         hubs = hubness(extremes.far)
         hits = (labels[extremes.near] == labels[:, None]).mean(axis=1)
@@ -308,6 +379,7 @@ def numbers_q7(cfg: Config, images: Images, found: dict) -> dict:
             "far_attributes": attribute_ratios(attributes, extremes.far, cfg.seed),
         }
     return {"k": cfg.neighbours_shown, "images": len(labels), "chance": float((np.bincount(labels) / len(labels)).max()), "methods": methods}
+
 
 def answer_q7(numbers: dict) -> str:
     """Q7 in words, chosen by the numbers of the two methods it asks for."""
@@ -332,6 +404,7 @@ def _answer_near(numbers):
         return f"**Neither excels at keeping close images together.** {facts}: the difference is within the noise."
     return f"**{first} is better at keeping close images together.** {facts}, and it is ahead in {won} of {len(a['precision_by_class'])} classes."
 
+
 def _ordered(ratios):
     return sorted(ratios.items(), key=lambda item: item[1])
 
@@ -354,6 +427,7 @@ def _answer_attributes(numbers):
             f"{'lets its' if looser == 'neighbours' else 'holds its'} neighbours {'vary more' if looser == 'neighbours' else 'closer together'} in it."
         )
     return " ".join(lines)
+
 
 def _answer_far(numbers):
     first, a, second, b = _better(numbers, "far_same_class", sign=-1)
@@ -387,6 +461,7 @@ def _answer_why(numbers):
         lines.append(f"No colour is ever changed in its training, and its neighbours' colours differ {'more' if colour > 0 else 'less'} than VICReg's do.")
     return " ".join(lines)
 
+
 CAPTIONS_Q7 = (
     ("q7_nearest", "An image of each class and its nearest training images by both methods. A frame marks an image of another class."),
     ("q7_farthest", "The same queries and their most distant training images. A frame marks an image of the query's own class."),
@@ -419,6 +494,7 @@ def tables_q7(numbers: dict) -> list[dict]:
 def report_q7(cfg: Config, numbers: dict) -> str:
     """Record Q7 and return its answer."""
     return record(cfg, "Q7", "Retrieval", numbers, answer_q7(numbers), CAPTIONS_Q7, tables_q7(numbers))
+
 
 def run(cfg: Config):
     """Q7 from data to record, without a notebook."""

@@ -1,4 +1,39 @@
+# Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/01a_training.py 097138dc5cd6939b
+# text a6f195637e382e2f
+
+"""1a · Training (Q1)."""
+
+__all__ = [
+    "CAPTIONS_Q1",
+    "GeneratedPairs",
+    "OBJECTIVES",
+    "Run",
+    "Trainer",
+    "WEIGHT_SETTINGS",
+    "answer_q1",
+    "bf16_speedup",
+    "choose_precision",
+    "duration",
+    "evaluate_terms",
+    "figure_objective",
+    "is_finished",
+    "learning_rate",
+    "numbers_q1",
+    "project_and_compare",
+    "report_q1",
+    "run",
+    "run_folder",
+    "run_settings",
+    "running_median",
+    "stop_if_not_finite",
+    "train",
+    "train_epoch",
+    "train_step",
+]
+
 import json
+import math
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +53,7 @@ from .config import (
     digest,
     new_figure,
     progress,
+    read_arrays,
     record,
     save_figure,
     say,
@@ -26,6 +62,7 @@ from .config import (
 from .data import Images, open_dataset
 from .vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from .views import make_view
+
 
 class GeneratedPairs:
     """x = T(I), x' = T(I) of Eq. 1, for training and for test images."""
@@ -49,6 +86,7 @@ class GeneratedPairs:
     def _two_views(self, batch, generator):
         return make_view(batch, generator, self.size), make_view(batch, generator, self.size)
 
+
 WEIGHT_SETTINGS = (
     "seed", "precision", "width", "stem_stride", "view_size", "encoder_dim", "projection_dim",
     "lam", "mu", "nu", "gamma", "eps", "epochs", "batch_size", "lr", "weight_decay", "schedule",
@@ -69,6 +107,7 @@ def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
 
 def is_finished(folder: Path) -> bool:
     return (folder / "encoder.pt").is_file() and (folder / "history.npz").is_file()
+
 
 def choose_precision(cfg: Config) -> str:
     """fp32 or bf16: as asked, or whichever a small convolution finds faster on this device (kept for next time)."""
@@ -101,6 +140,7 @@ def bf16_speedup(device: torch.device, repeats: int = 5) -> float:
             seconds[half].append(time.perf_counter() - start)
     return median(seconds[False][1:]) / median(seconds[True][1:])
 
+
 def learning_rate(cfg: Config, step: int, steps: int) -> float:
     """The learning rate of step 0 ... steps - 1."""
     if cfg.schedule == "constant":
@@ -108,7 +148,8 @@ def learning_rate(cfg: Config, step: int, steps: int) -> float:
     done, peak = (step + 1) / steps, 0.2
     if done <= peak:
         return cfg.lr * done / peak
-    return cfg.lr * 0.5 * (1 + np.cos(np.pi * (done - peak) / (1 - peak)))
+    return cfg.lr * 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
+
 
 class Trainer:
     """Everything that a step changes. `history`: [steps done, 3] terms of each batch; `tests`: [epochs done, 3]."""
@@ -137,6 +178,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
+
 def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> Terms:
     """One update from two views [B, 3, S, S]; returns the three terms, detached, on the device."""
     cfg = trainer.cfg
@@ -154,6 +196,7 @@ def project_and_compare(trainer, x, x2):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))
     return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
+
 
 def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """Algorithm 1's inner loop over `count` images; returns the terms of each step [steps, 3]. An incomplete batch is left out."""
@@ -187,6 +230,7 @@ def stop_if_not_finite(trainer: Trainer, terms: list, first: int):
             f"(invariance {inv:g}, variance {var:g}, covariance {cov:g}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
         )
 
+
 @torch.no_grad()
 def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """The three terms [3] over the test set, averaged over its full batches."""
@@ -196,6 +240,7 @@ def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     batches = torch.arange(count - count % size, device=trainer.device).split(size)
     terms = [torch.stack(project_and_compare(trainer, *pairs.test(batch, generator))) for batch in batches]
     return torch.stack(terms).mean(dim=0).cpu()
+
 
 @dataclass(frozen=True)
 class Run:
@@ -224,6 +269,7 @@ class Run:
     def _weights(self):
         return torch.load(self.folder / "encoder.pt", map_location="cpu", weights_only=True)
 
+
 def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): train, or resume, or load what is there.
 
@@ -245,6 +291,7 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     _train_epochs(trainer, pairs, images, folder)
     _finish(trainer, folder)
     return _load(cfg, folder, settings, fresh=True)
+
 
 def _train_epochs(trainer, pairs, images, folder):
     writer = _tensorboard(trainer.cfg, folder)
@@ -282,6 +329,7 @@ def duration(seconds: float) -> str:
     minutes = seconds // 60
     return f"{minutes} min {seconds % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
+
 def _resume(trainer, folder):
     """Go on from last.pt where there is one; a damaged one is told and not used."""
     path = folder / "last.pt"
@@ -304,9 +352,10 @@ def _finish(trainer, folder):
 
 
 def _load(cfg, folder, settings, fresh):
-    with np.load(folder / "history.npz", allow_pickle=False) as file:
-        history, tests, seconds, views = (file[name] for name in ("history", "tests", "seconds", "views"))
-    return Run(cfg, folder, history, tests, float(seconds), int(views), settings["precision"], fresh)
+    arrays = read_arrays(folder / "history.npz")
+    seconds, views = float(arrays["seconds"]), int(arrays["views"])
+    return Run(cfg, folder, arrays["history"], arrays["tests"], seconds, views, settings["precision"], fresh)
+
 
 def _tensorboard(cfg, folder):
     if not cfg.tensorboard:
@@ -326,6 +375,7 @@ def _log(writer, trainer, terms, tested):
 
 
 OBJECTIVES = ("invariance", "variance", "covariance")
+
 
 def running_median(values: np.ndarray, window: int = 25) -> np.ndarray:
     """[n] to [n]: the median of the values around each."""
@@ -355,6 +405,7 @@ def _interactive_objective(name, batches, values, smooth, ends, tests):
         go.Scatter(x=ends, y=tests, name="test set", mode="markers", marker={"color": "#bd1f01", "size": 8}),
     ]
     return go.Figure(lines, {"xaxis": {"title": "training batch"}, "yaxis": {"title": f"{name} term", "rangemode": "tozero"}})
+
 
 def numbers_q1(run: Run) -> dict:
     """What Q1 reports: terms at the start and the end, on training batches and the test set, and the cost."""
@@ -391,6 +442,7 @@ def answer_q1(numbers: dict) -> str:
             "The variance term drives the projections apart first, and views must then be brought together again."
         )
     return "\n\n".join(lines)
+
 
 CAPTIONS_Q1 = tuple(
     (f"q1_{name}", f"The {name} term against training batches, with its value on the test set after each epoch.") for name in OBJECTIVES

@@ -1,9 +1,18 @@
+# Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/01_vicreg.py 733d2da5434ddcae
+# text f21d44927fa4a0d1
+
+"""1 · VICReg."""
+
+__all__ = ["Encoder", "Projector", "Terms", "covariance", "invariance", "variance", "vicreg_loss", "vicreg_terms"]
+
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 from .config import UserError
+
 
 class Encoder(nn.Module):
     """f of Eq. 1: images [B, 3, H, W] to representations y [B, dim]. ResNet18 (He et al., 2016) for small images."""
@@ -35,6 +44,7 @@ def _initialise_convolution(module):
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+
 class Projector(nn.Sequential):
     """h of Eq. 1: representations y [B, dim] to projections z [B, projection_dim]. Omitted at test time."""
 
@@ -46,11 +56,13 @@ class Projector(nn.Sequential):
             nn.Linear(d, d),
         )  # fmt: skip
 
+
 def invariance(z: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     """Eq. 2. z, z2: [B, d], row i of both from one image; returns a scalar. UserError if the shapes differ."""
     if z.shape != z2.shape:
         raise UserError(f"the two branches have shapes {tuple(z.shape)} and {tuple(z2.shape)}: give them one shape.")
     return (z - z2).square().mean()
+
 
 def variance(z: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4) -> torch.Tensor:
     """Eq. 3. z: [B, d] of one branch; returns a scalar. UserError for a batch of one."""
@@ -63,12 +75,14 @@ def _needs_two(z):
     if z.dim() != 2 or len(z) < 2:
         raise UserError(f"projections of shape {tuple(z.shape)} have no variance: give a batch of at least 2 rows.")
 
+
 def covariance(z: torch.Tensor) -> torch.Tensor:
     """Eq. 5, with C(Z) of Eq. 4. z: [B, d] of one branch; returns a scalar (0 for d = 1). UserError for a batch of one."""
     _needs_two(z)
     centred = z - z.mean(dim=0)
     c = centred.T @ centred / (len(z) - 1)
     return (c.square().sum() - c.diagonal().square().sum()) / z.shape[1]
+
 
 class Terms(NamedTuple):
     """The three objectives of a batch, each a scalar; var and cov are the sums over both branches."""

@@ -1,0 +1,42 @@
+# Needs python3 (3.11 or later) and make, nothing else: the first call creates .venv and installs into it.
+#   make run ARGS="--profile smoke"    passes arguments on
+#   make test PYTHON=python3           uses an environment of your own, and installs nothing
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+ARGS   :=
+READY  := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.installed)
+EXPORT := $(if $(wildcard vicreg_nb/tools/export.py),-m vicreg_nb.tools.export,nbs/90_export.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help run smoke test check export report submission
+
+help: ## print this
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-17s %s\n' "$$name" "$$text"; done
+
+run: $(READY) ## run the book: every question, figure and number, and the report
+	$(PYTHON) -m vicreg_nb.run_all $(ARGS)
+
+smoke: $(READY) ## run the whole book on the embedded data, in about two minutes
+	$(PYTHON) -m vicreg_nb.run_all --profile smoke $(ARGS)
+
+test: check ## check, and run the tests
+	$(PYTHON) -m pytest -q $(ARGS)
+
+check: $(READY) ## are notebooks, their pairs and the package in step, and does ruff agree?
+	$(PYTHON) $(EXPORT) --check
+	$(PYTHON) -m ruff check
+
+export: $(READY) ## carry edits between .py and .ipynb, and write the package from the notebooks
+	$(PYTHON) $(EXPORT) $(ARGS)
+
+report: $(READY) ## make report.pdf from the last run
+	$(PYTHON) -m vicreg_nb.tools.report $(ARGS)
+
+submission: $(READY) ## make the submission's zip from the last run
+	$(PYTHON) -m vicreg_nb.tools.submission $(ARGS)
+
+$(VENV)/.installed: pyproject.toml settings.ini
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

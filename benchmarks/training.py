@@ -1,0 +1,105 @@
+"""Training throughput against a plain reference, in one alternating run.
+
+    python benchmarks/training.py [--width 16 --stem-stride 2] [--batch 256] [--steps 4] [--rounds 3]
+
+The reference is what the usual repository does: the same network in fp32, eager, NCHW, torchvision's transforms image by image in a
+DataLoader with two workers, Adam. Ours is `vicreg_nb.training.train_step` on `vicreg_nb.views`, in the precision that it chooses
+for this machine. Views per second are medians over rounds; so is their ratio.
+"""
+
+import argparse
+import time
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from vicreg_nb.config import make_config, stream
+from vicreg_nb.data import MEAN, STD, open_dataset
+from vicreg_nb.training import GeneratedPairs, Trainer, choose_precision, run_settings, train_step
+from vicreg_nb.vicreg import Encoder, Projector, vicreg_loss, vicreg_terms
+
+GFLOP_PER_VIEW = 3.12  # forward and backward at width 64, stride 1
+
+
+class PerImage(Dataset):
+    """Two views of each image by torchvision's transforms, one image at a time."""
+
+    def __init__(self, images):
+        self.images = images
+        self.transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomResizedCrop(32, scale=(0.2, 1)),
+                transforms.RandomHorizontalFlip(),
+                transforms.ColorJitter(0.4, 0.4, 0.2, 0.1),
+                transforms.RandomGrayscale(0.2),
+                transforms.RandomApply([transforms.GaussianBlur(3, (0.1, 2.0))]),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN.tolist(), STD.tolist()),
+            ]
+        )
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(self.images[index]), self.transform(self.images[index])
+
+
+def reference_steps(cfg, images, model, optimizer, steps):
+    """Seconds for `steps` steps of the reference, the loader's start not counted."""
+    chosen = images.train_images[: (steps + 1) * cfg.batch_size]
+    batches = iter(DataLoader(PerImage(chosen), cfg.batch_size, shuffle=True, num_workers=2, prefetch_factor=1))
+    next(batches)
+    start = time.perf_counter()
+    for x, x2 in batches:
+        loss = vicreg_loss(vicreg_terms(model(x), model(x2)), cfg.lam, cfg.mu, cfg.nu)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    return time.perf_counter() - start
+
+
+def our_steps(cfg, trainer, pairs, count, steps):
+    generator = stream(0, "benchmark")
+    start = time.perf_counter()
+    for _ in range(steps):
+        indices = torch.randint(count, (cfg.batch_size,), generator=generator)
+        train_step(trainer, *pairs.train(indices, generator))
+    return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--stem-stride", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=2, help="steps timed in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    cfg, images = open_dataset(
+        make_config("exercise", device="cpu", width=options.width, stem_stride=options.stem_stride, batch_size=options.batch)
+    )
+    trainer, pairs = Trainer(cfg, run_settings(cfg, images), 1), GeneratedPairs(cfg, images)
+    model = nn.Sequential(Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim), Projector(cfg.encoder_dim, cfg.projection_dim))
+    optimizer = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
+    views, speeds = 2 * cfg.batch_size * options.steps, {"reference": [], "ours": []}
+    our_steps(cfg, trainer, pairs, len(images.train_images), 1)
+    for _ in range(options.rounds):
+        speeds["reference"].append(views / reference_steps(cfg, images, model, optimizer, options.steps))
+        speeds["ours"].append(views / our_steps(cfg, trainer, pairs, len(images.train_images), options.steps))
+    ratios = np.array(speeds["ours"]) / np.array(speeds["reference"])
+    print(f"width {cfg.width}, stem stride {cfg.stem_stride}, batch {cfg.batch_size}, ours in {choose_precision(cfg)}, {torch.get_num_threads()} threads")
+    for name, values in speeds.items():
+        print(f"{name:10} {median(values):8.1f} views/s")
+    print(f"ratio      {median(ratios):8.2f} (from {ratios.min():.2f} to {ratios.max():.2f} over {options.rounds} rounds)")
+    if (cfg.width, cfg.stem_stride) == (64, 1):
+        print(f"ours       {median(speeds['ours']) * GFLOP_PER_VIEW / 1000:8.2f} TFLOP/s")
+
+
+if __name__ == "__main__":
+    main()

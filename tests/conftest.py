@@ -1,0 +1,26 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported, here and in the commands that tests start
+
+import pytest
+import torch
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real CIFAR-10 and MNIST; without it the test is skipped."""
+    folder = os.environ.get("VICREG_NB_DATA")
+    if not folder:
+        pytest.skip("VICREG_NB_DATA is not set: no real data here")
+    return Path(folder)

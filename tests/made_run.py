@@ -1,0 +1,76 @@
+"""A run's folder with results.json and figures, made up in a moment: for the tests of report, page, README and submission."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+from vicreg_nb.config import code_digest
+
+HEADER = {
+    "profile": "exercise",
+    "dataset": "cifar10",
+    "seed": 0,
+    "data": {"train_images": 50_000, "test_images": 10_000, "identity": "0123456789abcdef"},
+    "device": "a device",
+    "precision": "bf16",
+    "versions": {"python": "3.11.2", "torch": "2.11.0", "numpy": "2.3.1"},
+    "commit": "abcdef123456",
+    "started": "2024-07-25 10:00:00 UTC",
+    "updated": "2024-07-25 11:00:00 UTC",
+}
+FIGURES = {  # question: width and height in inches of its figures
+    "Q1": [(3.4, 2.1)] * 3,
+    "Q2": [(6.9, 3.8)],
+    "Q3": [(4.6, 4.3), (4.6, 2.3)],
+    "Q4": [(6.9, 3.8), (5.2, 2.8)],
+    "Q5": [(6.9, 2.3)],
+    "Q6": [(6.9, 3.8)],
+    "ladder": [(6.9, 3.0), (6.9, 2.4)],
+    "Q7": [(6.9, 5.0), (6.9, 5.0), (6.9, 2.9)],
+    "AD1": [(6.9, 2.4)],
+    "AD2": [(3.4, 3.0), (3.4, 3.0)],
+    "AD3": [(6.9, 2.4)],
+    "CL1": [(4.6, 2.6)],
+    "CL2": [(6.9, 5.2)],
+    "CL3": [(5.2, 2.3)],
+}
+SENTENCE = "The representation keeps images of one kind together, and what it keeps apart is told by shape and background. "
+
+
+def make_run(folder: Path, questions=tuple(FIGURES), sentences=4, **header) -> Path:
+    """Write results.json and figures/ of a made-up run; `header` replaces entries of its header."""
+    folder = Path(folder)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    made = {}
+    for place, name in enumerate(questions):
+        figures = [(f"{name.lower()}_{i}", f"What {name} shows, with $k = {place + 2}$.") for i in range(len(FIGURES[name]))]
+        for (figure, _), size in zip(figures, FIGURES[name], strict=True):
+            write_png(folder / "figures" / f"{figure}.png", *size)
+        made[name] = make_entry(name, place, figures, sentences)
+    results = {"header": HEADER | {"code": code_digest()} | header, "questions": made, "stages": make_stages()}
+    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False))
+    return folder
+
+
+def make_entry(name, place, figures, sentences):
+    numbers = {"accuracy": 0.6183 + place / 100, "bar": 0.6, "untrained_accuracy": 0.3127, "auc": 0.9126 - place / 1000, "k": place + 2, "count": 12_345 + place}
+    answer = (
+        f"**It reaches {numbers['accuracy']:.1%}**, with an AUC of {numbers['auc']:.3f} at $k = {numbers['k']}$. " + SENTENCE * sentences
+        + f"\n\n{SENTENCE}Of the images, {numbers['count']:,} are meant."
+    )  # fmt: skip
+    rows = [["VICReg", f"{numbers['accuracy']:.1%}", f"{numbers['auc']:.3f}"], ["untrained | plain", f"{numbers['untrained_accuracy']:.1%}", "–"]]
+    tables = [{"caption": f"The numbers of {name}.", "header": ["Method", "Accuracy", "AUC"], "rows": rows}]
+    return {"title": f"A title for {name}", "numbers": numbers, "answer": answer, "figures": figures, "tables": tables, "settings": {}}
+
+
+def make_stages():
+    return {name: {"key": "0", "seconds": seconds} for name, seconds in (("01a_training", 431.27), ("02_representations", 88.4))}
+
+
+def write_png(path: Path, width: float, height: float, dots: int = 200):
+    """A grey picture of this size in inches."""
+    columns, rows = round(width * dots), round(height * dots)
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress((b"\0" + b"\xd0" * columns) * rows, 1)), (b"IEND", b""))
+    packed = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))

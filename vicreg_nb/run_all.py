@@ -1,0 +1,265 @@
+# Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/08_run_all.py 3544f809e1f58421
+# text 38eb438a2bbb3d0d
+
+"""8 · The whole book."""
+
+__all__ = [
+    "BAR",
+    "STAGES",
+    "Stage",
+    "choose_stages",
+    "is_done",
+    "main",
+    "notebook_path",
+    "parameters",
+    "parse_arguments",
+    "print_places",
+    "publish",
+    "read_changes",
+    "run_book",
+    "run_stage",
+    "stage_key",
+]
+
+import argparse
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+from .config import (
+    PROFILES,
+    Config,
+    UserError,
+    device_name,
+    digest,
+    header,
+    make_config,
+    project_root,
+    read_results,
+    results_path,
+    say,
+    write_results,
+)
+from .data import open_dataset
+from .training import choose_precision, duration
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A notebook, the module it exports, and the questions it answers; modules without questions have no `run`."""
+
+    notebook: str
+    module: str
+    questions: tuple = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.notebook:26}" + (", ".join(self.questions) or "-")
+
+
+STAGES = (
+    Stage("00_config", "config"),
+    Stage("00a_data", "data"),
+    Stage("00b_views", "views"),
+    Stage("01_vicreg", "vicreg"),
+    Stage("01a_training", "training", ("Q1",)),
+    Stage("02_representations", "representations", ("Q2", "Q3")),
+    Stage("03_ablations", "ablations", ("Q4", "Q5")),
+    Stage("04_laplacian_eigenmaps", "laplacian_eigenmaps", ("Q6",)),
+    Stage("04a_ladder", "ladder", ("ladder",)),
+    Stage("05_retrieval", "retrieval", ("Q7",)),
+    Stage("06_anomaly", "anomaly", ("AD1", "AD2", "AD3")),
+    Stage("07_clustering", "clustering", ("CL1", "CL2", "CL3")),
+)
+
+
+def choose_stages(only: list[str], start: str = "") -> list[Stage]:
+    """The stages named (by notebook, its number, module or question), or all from `start` on; UserError for an unknown name."""
+    if start:
+        return list(STAGES[STAGES.index(_find_stage(start)) :])
+    return [stage for stage in STAGES if stage in [_find_stage(name) for name in only]] if only else list(STAGES)
+
+
+def _find_stage(name):
+    for stage in STAGES:
+        names = (stage.notebook, stage.notebook.split("_")[0], stage.module, *stage.questions)
+        if name.removesuffix(".ipynb").removesuffix(".py").lower() in [known.lower() for known in names]:
+            return stage
+    known = ", ".join(stage.notebook for stage in STAGES)
+    raise UserError(f"{name!r} is not a stage: choose among {known}, or a question such as Q3.")
+
+
+def stage_key(cfg: Config, stage: Stage) -> str:
+    """Identifies a stage's result: the settings and the notebook's (or the module's) source."""
+    settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name not in ("out", "device")}
+    notebook = notebook_path(stage)
+    source = notebook.read_text() if notebook else Path(importlib.import_module(f"vicreg_nb.{stage.module}").__file__).read_text()
+    return digest(settings, source)
+
+
+def notebook_path(stage: Stage) -> Path | None:
+    """The stage's notebook, where there are notebooks and what it takes to run them."""
+    path = project_root() / "nbs" / f"{stage.notebook}.py"
+    able = all(importlib.util.find_spec(name) for name in ("papermill", "jupytext", "ipykernel"))
+    return path if able and path.is_file() and importlib.util.find_spec("vicreg_nb.tools") else None
+
+
+def is_done(cfg: Config, stage: Stage) -> bool:
+    results = read_results(cfg) or {"stages": {}}
+    return results["stages"].get(stage.notebook, {}).get("key") == stage_key(cfg, stage)
+
+
+def run_stage(cfg: Config, stage: Stage, bar: tqdm):
+    """Execute the stage's notebook, or its module's `run`; UserError naming notebook, cell and error at a failure."""
+    start = time.perf_counter()
+    notebook = notebook_path(stage)
+    if notebook:
+        _run_notebook(cfg, stage, notebook, bar)
+    else:
+        _run_plainly(cfg, stage)
+    _mark_done(cfg, stage, time.perf_counter() - start)
+
+
+def _run_notebook(cfg, stage, notebook, bar):
+    from .tools.execute import NotebookError, execute_notebook  # only where papermill is
+
+    def on_cell(done, total):
+        bar.n = int(bar.n) + min(done / total, 0.999)
+        bar.refresh()
+
+    try:
+        execute_notebook(notebook, cfg.folder / "executed" / f"{stage.notebook}.ipynb", parameters(cfg), on_cell=on_cell)
+    except NotebookError as error:
+        raise UserError(str(error)) from None
+
+
+def _run_plainly(cfg, stage):
+    module = importlib.import_module(f"vicreg_nb.{stage.module}")
+    if not stage.questions:
+        return
+    try:
+        module.run(cfg)
+    except UserError as error:
+        raise UserError(f"{stage.module}: {error}") from None
+
+
+def parameters(cfg: Config) -> dict:
+    """What a notebook must be given to build the same `Config`: what differs from the profile."""
+    values = dataclasses.asdict(cfg)
+    always = ("profile", "dataset", "seed", "device")
+    changed = {name: value for name, value in values.items() if name in PROFILES[cfg.profile] and value != PROFILES[cfg.profile][name]}
+    return changed | {name: values[name] for name in always} | {"out": str(cfg.folder)}
+
+
+def _mark_done(cfg, stage, seconds):
+    results = read_results(cfg)
+    if results is None:  # a stage without questions came first
+        results = {"header": header(cfg), "questions": {}, "stages": {}}
+    results["stages"][stage.notebook] = {"key": stage_key(cfg, stage), "seconds": round(seconds, 2)}
+    write_results(cfg, results)
+
+
+def run_book(cfg: Config, stages: list[Stage] = STAGES, again: bool = False) -> float:
+    """Run the stages that are not done yet (all of them if `again`), with one progress bar; returns the seconds it took."""
+    start = time.perf_counter()
+    with tqdm(total=len(stages), unit="stage", dynamic_ncols=True, bar_format=BAR, disable=not sys.stderr.isatty()) as bar:
+        for place, stage in enumerate(stages):
+            bar.n = place
+            bar.set_description(stage.notebook)
+            if is_done(cfg, stage) and not again:
+                say(f"{stage.notebook:26}done before")
+                continue
+            began = time.perf_counter()
+            run_stage(cfg, stage, bar)
+            say(f"{stage.notebook:26}{duration(time.perf_counter() - began)}")
+        bar.n = len(stages)
+    return time.perf_counter() - start
+
+
+BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
+
+
+def publish(cfg: Config):
+    """Report and results page from results.json, where the tools for them are installed."""
+    if not importlib.util.find_spec("vicreg_nb.tools"):
+        return
+    for module, package in (("results_page", "plotly"), ("report", "pypandoc")):
+        if importlib.util.find_spec(package):
+            importlib.import_module(f"vicreg_nb.tools.{module}").build(cfg.folder)
+        else:
+            say(f"no {module}: {package} is not installed")
+
+
+def parse_arguments(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.run_all", description="Run the book: every question, figure and number, and the report.")
+    parser.add_argument("--profile", default="auto", help="smoke (2 minutes, a test), quick (for a CPU), exercise (the exercise's settings), best; default: exercise on a GPU, else quick")
+    parser.add_argument("--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random; default 0")
+    parser.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="where results go; default: the project's folder (smoke: runs/smoke)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help="any other setting, as in --set lr=1e-3; may be repeated")
+    parser.add_argument("--only", nargs="+", default=[], metavar="STAGE", help="only these, by notebook, number or question: --only 02 Q7")
+    parser.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
+    parser.add_argument("--again", action="store_true", help="also run stages that are done")
+    parser.add_argument("--list", action="store_true", help="show the stages and where they stand, run nothing")
+    return parser.parse_args(arguments)
+
+
+def read_changes(changes: list[str]) -> dict:
+    """["lr=1e-3"] to {"lr": 0.001}; UserError for anything without a name and a value."""
+    found = {}
+    for change in changes:
+        name, sign, value = change.partition("=")
+        if not (name and sign and value):
+            raise UserError(f"--set takes NAME=VALUE, not {change!r}.")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def main(arguments=None) -> int:
+    """The command line; returns the exit status."""
+    options = parse_arguments(arguments)
+    try:
+        stages = choose_stages(options.only, options.start)
+        given = {name: getattr(options, name) for name in ("dataset", "seed", "device", "out")}
+        cfg = make_config(options.profile, **given | read_changes(options.changes))
+        cfg, images = open_dataset(cfg)
+        if options.list:
+            for stage in stages:
+                print(f"{'done' if is_done(cfg, stage) else 'to do':6} {stage.title}")
+            return 0
+        say(f"profile {cfg.profile}, {images.name} ({len(images.train_images):,} training images), seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
+        seconds = run_book(cfg, stages, again=options.again or bool(options.only))
+        publish(cfg)
+    except UserError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
+        return 130
+    print_places(cfg, seconds)
+    return 0
+
+
+def print_places(cfg: Config, seconds: float):
+    """Where everything is."""
+    print(f"\nDone in {duration(seconds)}.")
+    places = {"numbers": results_path(cfg), "figures": cfg.figures, "page": cfg.figures / "index.html",
+              "report": cfg.folder / "report.pdf", "notebooks": cfg.folder / "executed"}  # fmt: skip
+    for name, path in places.items():
+        if path.exists():
+            print(f"{name:10} {path}")
+
+
+if __name__ == "__main__" and "get_ipython" not in globals():  # a notebook's kernel is __main__, too
+    raise SystemExit(main())

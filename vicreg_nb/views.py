@@ -1,0 +1,433 @@
+# Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/00b_views.py 8075047af95d9b22
+# text f172443828227233
+
+"""0b · Views."""
+
+__all__ = [
+    "ATTEMPTS",
+    "BLUR_SHARE",
+    "BRIGHTNESS",
+    "CHUNK",
+    "COLUMNS",
+    "CONTRAST",
+    "FLIP_SHARE",
+    "GREY_SHARE",
+    "GREY_WEIGHTS",
+    "HUE",
+    "JITTER",
+    "RATIO",
+    "SATURATION",
+    "SCALE",
+    "SHOWN_CLASSES",
+    "SIGMA",
+    "STRONGEST",
+    "ViewParameters",
+    "apply_views",
+    "as_pictures",
+    "blend_",
+    "blend_rounds",
+    "blend_weights",
+    "blur",
+    "crop_and_flip",
+    "draw_parameters",
+    "figure_views",
+    "grey_weights",
+    "hue_turn",
+    "interpolation",
+    "make_view",
+    "one_at_a_time",
+    "plain_parameters",
+    "run",
+    "shift_hue_",
+]
+
+import dataclasses
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from .config import Config, UserError, new_figure, save_figure, stream
+from .data import MEAN, STD, Images, open_dataset, to_float
+
+
+SCALE = (0.2, 1.0)  # a crop's share of the image's area
+RATIO = (3 / 4, 4 / 3)  # a crop's width over its height
+ATTEMPTS = 10  # crops drawn until one fits into the image
+JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.8, 1.2), "hue": (-0.1, 0.1)}
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as torchvision's ColorJitter numbers them
+FLIP_SHARE, GREY_SHARE, BLUR_SHARE = 0.5, 0.2, 0.5
+SIGMA = (0.1, 2.0)  # of the blur, in pixels
+
+
+@dataclass(frozen=True)
+class ViewParameters:
+    """How each of n views is made from its image. Tensors [n] on one device."""
+
+    top: torch.Tensor  # int64, the crop in pixels of the image
+    left: torch.Tensor
+    height: torch.Tensor
+    width: torch.Tensor
+    flip: torch.Tensor  # bool
+    order: torch.Tensor  # int64 [n, 4], the turn of BRIGHTNESS, CONTRAST, SATURATION and HUE
+    brightness: torch.Tensor  # float32, factors
+    contrast: torch.Tensor
+    saturation: torch.Tensor
+    hue: torch.Tensor  # float32, in turns of the colour circle, -0.5 to 0.5
+    grey: torch.Tensor  # bool
+    sigma: torch.Tensor  # float32, in pixels of the view; 0: no blur
+    side: int = 32  # of the images, in pixels
+    size: int = 32  # of the views, in pixels
+
+    def __len__(self):
+        return len(self.top)
+
+    def __getitem__(self, rows) -> "ViewParameters":
+        """The parameters of some of the views (a slice, a mask or indices)."""
+        return self._each(lambda values: values[rows])
+
+    def to(self, device) -> "ViewParameters":
+        return self._each(lambda values: values.to(device, non_blocking=True))
+
+    def _each(self, change):
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return ViewParameters(*(change(value) if isinstance(value, torch.Tensor) else value for value in values))
+
+
+def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: int = 32) -> ViewParameters:
+    """The parameters of T for n views of `size` x `size` pixels, from images of `side` x `side`; on the CPU.
+
+    UserError if n is not positive, a side is under 2 pixels, or the generator is not a CPU generator.
+    """
+    _check_draw(n, generator, size, side)
+
+    def draw(low, high, *shape):
+        return torch.empty(*shape, n).uniform_(low, high, generator=generator)
+
+    height, width = _draw_box(draw, side)
+    top, left = ((draw(0, 1) * (side - length + 1)).floor().clamp(max=side - length) for length in (height, width))
+    crop = [values.long() for values in (top, left, height, width)]
+    flip = draw(0, 1) < FLIP_SHARE
+    order = draw(0, 1, 4).argsort(dim=0).T
+    factors = [draw(*bounds) for bounds in JITTER.values()]
+    grey = draw(0, 1) < GREY_SHARE
+    sigma = torch.where(draw(0, 1) < BLUR_SHARE, draw(*SIGMA), 0)
+    return ViewParameters(*crop, flip, order, *factors, grey, sigma, side, size)
+
+
+def _draw_box(draw, side):
+    """Heights and widths [n] of crops; the whole image where no attempt fits."""
+    area = side**2 * draw(*SCALE, ATTEMPTS)
+    ratio = draw(math.log(RATIO[0]), math.log(RATIO[1]), ATTEMPTS).exp()
+    boxes = torch.stack([(area / ratio).sqrt().round(), (area * ratio).sqrt().round()])  # [2, attempts, n]
+    fits = ((boxes > 0) & (boxes <= side)).all(dim=0)
+    first = fits.int().argmax(dim=0)  # the first of the largest, so the first that fits
+    chosen = boxes.gather(1, first.expand(2, 1, -1))[:, 0]
+    return torch.where(fits.any(dim=0), chosen, side).unbind()
+
+
+def _check_draw(n, generator, size, side):
+    if n < 1:
+        raise UserError(f"{n} views were asked for: give a batch of at least one image.")
+    if min(size, side) < 2:
+        raise UserError(
+            f"views of {size} x {size} pixels from images of {side} x {side}: both sides must be at least 2."
+        )
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise UserError(
+            f"the generator is {generator!r}: give a torch.Generator of the CPU (its views are the same on any device)."
+        )
+
+
+def interpolation(first, length, side: int, size: int, reverse=None) -> torch.Tensor:
+    """Matrices [n, size, side] that resample `length` pixels from `first` on ([n] each) to `size`, antialiased bilinear.
+
+    `reverse` [n], bool: count the output from its other end. The weights are those of torchvision's `resize`.
+    """
+    device = first.device
+    index = torch.arange(size, device=device).expand(len(first), size)
+    if reverse is not None:
+        index = torch.where(reverse[:, None], size - 1 - index, index)
+    scale = (length / size)[:, None]
+    reach = scale.clamp(min=1)
+    centre = ((index + 0.5) * scale + first[:, None] - 0.5) / reach
+    pixel = torch.arange(side, device=device)
+    inside = (pixel >= first[:, None]) & (pixel < (first + length)[:, None])
+    pixel = torch.where(inside, pixel / reach, math.inf)
+    # Minus the triangle: the sign goes in the division.
+    weights = (centre[:, :, None] - pixel[:, None]).abs_().sub_(1).clamp_(max=0)
+    return weights.div_(weights.sum(dim=2, keepdim=True))
+
+
+def crop_and_flip(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """R I C^T for each channel of each image: [n, 3, side, side], with matrices [n, size, side], to [n, 3, size, size]."""
+    x = x.flatten(1, 2) @ columns.mT
+    return rows[:, None] @ x.unflatten(1, (3, rows.shape[2]))
+
+
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601, as torchvision rounds them)
+
+
+def blend_(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """clamp(a x + b g + c mean(g)) in place; x: [n, 3, H, W] in 0..1, weights: [n, 3], each row (a, b, c)."""
+    a, b, c = weights.view(-1, 3, 1, 1).unbind(1)
+    grey = torch.mul(x[:, 0], GREY_WEIGHTS[0]).add_(x[:, 1], alpha=GREY_WEIGHTS[1]).add_(x[:, 2], alpha=GREY_WEIGHTS[2])
+    level = grey.mean(dim=(1, 2), keepdim=True)
+    grey.mul_(b).add_(c * level)
+    return torch.addcmul(grey[:, None], x, a[:, None], out=x).clamp_(0, 1)
+
+
+def blend_weights(p: ViewParameters) -> torch.Tensor:
+    """[n, 4, 3]: the weights of each view's four rounds of colour jitter, in its order; the hue's round leaves the image alone."""
+    factors = torch.stack([p.brightness, p.contrast, p.saturation, torch.ones_like(p.hue)], dim=1).gather(1, p.order)
+    rest = 1 - factors
+    return torch.stack([factors, rest * (p.order == SATURATION), rest * (p.order == CONTRAST)], dim=2)
+
+
+def grey_weights(p: ViewParameters) -> torch.Tensor:
+    """[n, 3]: (0, 1, 0) for the views that become grey, (1, 0, 0) for the others."""
+    grey = p.grey.float()
+    return torch.stack([1 - grey, grey, torch.zeros_like(grey)], dim=1)
+
+
+def shift_hue_(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Turn the hue of each image by `turn` [n] (in turns, -0.5 to 0.5), in place; x: [n, 3, H, W] in 0..1."""
+    red, green, blue = x.unbind(1)
+    largest, smallest = x.amax(dim=1), x.amin(dim=1)
+    chroma = largest - smallest
+    hue = (green + blue).sub_(red).add_(largest).sub_(smallest, alpha=2)
+    torch.copysign(hue, green - blue, out=hue)
+    hue.div_(chroma.clamp(min=1e-12))  # grey pixels: 0 / 1e-12, any hue will do
+    hue.add_(6 * turn.view(-1, 1, 1))
+    hue.sub_(torch.round(hue / 6), alpha=6)  # back to -3..3
+    share = hue[:, None] - _channel_constant(x.device, 0, 2, -2)
+    share.abs_().sub_(3).abs_().sub_(1).clamp_(0, 1)  # 2 - d, as d = 3 - ||h - h_k| - 3|
+    return torch.addcmul(smallest[:, None], chroma[:, None], share, out=x)
+
+
+@cache
+def _channel_constant(device, *values):
+    """[3, 1, 1] on the device: made once, for a copy to a GPU would wait for the work that is queued there."""
+    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+
+
+def blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Each image blurred with a 3 x 3 Gaussian of its own standard deviation; x: [n, 3, H, W], sigma: [n], in pixels, 0: unchanged."""
+    tail = torch.exp(-0.5 / sigma**2).view(-1, 1, 1, 1)  # sigma = 0: exp(-inf) = 0
+    side = tail / (1 + 2 * tail)
+    for axis in (2, 3):
+        last = x.shape[axis] - 1
+        y = x * (1 - 2 * side)
+        y.narrow(axis, 1, last).addcmul_(x.narrow(axis, 0, last), side)
+        y.narrow(axis, 0, last).addcmul_(x.narrow(axis, 1, last), side)
+        y.select(axis, 0).addcmul_(x.select(axis, 1), side[..., 0])
+        y.select(axis, last).addcmul_(x.select(axis, last - 1), side[..., 0])
+        x = y
+    return x
+
+
+CHUNK = 96  # images that go together on a CPU, at most: a MB, so that they and the work on them stay in the cache
+
+
+def hue_turn(p: ViewParameters) -> torch.Tensor:
+    """[n], 0 to 3: the round in which each view's hue is shifted."""
+    return (p.order == HUE).int().argmax(dim=1)
+
+
+def blend_rounds(p: ViewParameters, turn: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of the blends before the hue, [rounds, n, 3], and after it. turn None: the views' hues come in different rounds."""
+    weights = blend_weights(p).transpose(0, 1)
+    if turn is not None:
+        return weights[:turn], weights[turn + 1 :]
+    round_ = torch.arange(4, device=p.hue.device)[:, None, None]
+    idle = torch.eye(3, device=p.hue.device)[0]
+    own = hue_turn(p)[None, :, None]
+    return torch.where(round_ < own, weights, idle)[:3], torch.where(round_ > own, weights, idle)[1:]
+
+
+def _groups(p):
+    """(indices of views whose hues come at the same turn, those without blur first; that turn), a chunk at a time."""
+    turns = hue_turn(p)
+    by_turn = torch.argsort(2 * turns + (p.sigma > 0)).split(torch.bincount(turns, minlength=4).tolist())
+    for turn, members in enumerate(by_turn):
+        for rows in members.tensor_split(math.ceil(len(members) / CHUNK)) if len(members) else ():
+            yield rows, turn
+
+
+def _transform(x, p, turn=None):
+    """T on images that go together: float32 [n, 3, side, side] to [n, 3, size, size], where x is.
+
+    turn: the round of all their hues, and those that get no blur come first; None: any order, nothing is left out.
+    """
+    vectors = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, grey_weights(p), *blend_rounds(p, turn)]
+    top, height, left, width, flip, hue, sigma, greying, before, after = _send(vectors, x.device)
+    rows, columns = interpolation(top, height, p.side, p.size), interpolation(left, width, p.side, p.size, flip.bool())
+    x = crop_and_flip(x, rows, columns)
+    for weights in before:
+        blend_(x, weights)
+    shift_hue_(x, hue)
+    for weights in after:
+        blend_(x, weights)
+    if turn is None:
+        x = blur(blend_(x, greying), sigma)
+    else:
+        grey = torch.nonzero(p.grey).flatten()
+        x.index_copy_(0, grey, blend_(x.index_select(0, grey), greying[grey]))
+        sharp = torch.count_nonzero(sigma == 0).item()
+        x[sharp:] = blur(x[sharp:], sigma[sharp:])
+    return x
+
+
+def _send(tensors, device):
+    """The tensors as float32 on another device, in one copy; as they are where they are there."""
+    if tensors[0].device == device:
+        return tensors
+    packed = torch.cat([values.flatten().float() for values in tensors])
+    if device.type == "cuda":
+        packed = packed.pin_memory()
+    parts = packed.to(device, non_blocking=True).split([values.numel() for values in tensors])
+    return [part.view(values.shape) for part, values in zip(parts, tensors, strict=True)]
+
+
+@torch.no_grad()
+def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
+    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised float32 [B, 3, size, size], where the images are.
+
+    No gradients. UserError if type or shape of the images do not fit the parameters.
+    """
+    expected = (len(parameters), 3, parameters.side, parameters.side)
+    if images.dtype != torch.float32 or tuple(images.shape) != expected:
+        raise UserError(
+            f"apply_views got {_described(images)}, and parameters for float32 {expected}: one must fit the other."
+        )
+    return _apply(images, parameters, together=images.device.type != "cpu")
+
+
+@torch.no_grad()
+def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) -> torch.Tensor:
+    """One view T(I) of each image, with parameters drawn from `generator` (a CPU generator, wherever the images are).
+
+    uint8 [B, side, side, 3] to normalised float32 [B, 3, size, size]. No gradients. UserError for any other type or shape.
+    """
+    shape = tuple(images.shape)
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+        raise UserError(f"make_view got {_described(images)}: give square images, uint8 (B, side, side, 3).")
+    parameters = draw_parameters(len(images), generator, size, shape[1])
+    return _apply(images, parameters, together=images.device.type != "cpu")
+
+
+def _described(images):
+    return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+
+
+def _apply(images, p, together):
+    """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
+    device = images.device
+    mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
+    with torch.autocast(device.type, enabled=False):  # pixels keep their precision
+        if together:
+            return _transform(_to_unit(images), p).sub_(mean).div_(std)
+        p = p.to(device)
+        views = torch.empty(len(p), 3, p.size, p.size, device=device)
+        with _one_thread():
+            for rows, turn in _groups(p):
+                x = _transform(_to_unit(images.index_select(0, rows)), p[rows], turn)
+                views.index_copy_(0, rows, x.sub_(mean).div_(std))
+        return views
+
+
+@contextmanager
+def _one_thread():
+    """An operation on a chunk takes 10 to 30 microseconds: threads gain little by sharing it, and lose much by waiting for a busy core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _to_unit(images):
+    """Bytes [n, H, W, 3], or floats [n, 3, H, W], to contiguous float32 [n, 3, H, W] in 0..1."""
+    if images.dtype == torch.uint8:
+        return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return images.contiguous()
+
+
+def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
+    """Parameters that leave n images as they are (resized, where size is not side)."""
+    zero, one, whole = torch.zeros(n), torch.ones(n), torch.full((n,), side)
+    order = torch.arange(4).expand(n, 4)
+    crop = (zero.long(), zero.long(), whole, whole)
+    return ViewParameters(*crop, zero.bool(), order, one, one, one, zero, zero.bool(), zero, side, size)
+
+
+STRONGEST = {  # one operation each
+    "crop": {"top": 3, "left": 6, "height": 17, "width": 20},
+    "mirror": {"flip": True},
+    "brightness": {"brightness": JITTER["brightness"][1]},
+    "contrast": {"contrast": JITTER["contrast"][0]},
+    "saturation": {"saturation": JITTER["saturation"][1]},
+    "hue": {"hue": JITTER["hue"][1]},
+    "grey": {"grey": True},
+    "blur": {"sigma": SIGMA[1]},
+}
+
+
+def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """The operations of STRONGEST, each alone: bytes [32, 32, 3] to views [8, 3, size, size]."""
+    views = []
+    for change in STRONGEST.values():
+        p = plain_parameters(1, size)
+        p = dataclasses.replace(p, **{name: torch.full_like(getattr(p, name), value) for name, value in change.items()})
+        views.append(apply_views(to_float(image[None]), p))
+    return torch.cat(views)
+
+
+def as_pictures(views: torch.Tensor) -> np.ndarray:
+    """Normalised views [n, 3, H, W] as colours for the eye: float32 [n, H, W, 3] in 0..1."""
+    x = views.cpu() * STD.view(3, 1, 1) + MEAN.view(3, 1, 1)
+    return x.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+SHOWN_CLASSES = (7, 8, 2)  # CIFAR-10's horse, ship, bird
+COLUMNS = 9
+
+
+def _show(ax, picture, title="", framed=False):
+    ax.imshow(picture)
+    ax.grid(False)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=7, fontweight="normal", color="#333333", pad=2)
+    for side in ax.spines.values():
+        side.set(visible=framed, color="#bd1f01", linewidth=1.4)
+
+
+def figure_views(images: Images, seed: int = 0, size: int = 32):
+    """One image under each operation alone, then views of it and of two others; the originals are framed."""
+    shown = [
+        torch.from_numpy(images.train_images[np.flatnonzero(images.train_labels == label)[0]])
+        for label in SHOWN_CLASSES
+    ]
+    fig, axes = new_figure(5, COLUMNS, height=4.45)
+    fig.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room for the note on where the images come from
+    for ax, picture, name in zip(axes[0, 1:], as_pictures(one_at_a_time(shown[0], size)), STRONGEST, strict=True):
+        _show(ax, picture, name)
+    _show(axes[0, 0], shown[0].numpy(), images.classes[SHOWN_CLASSES[0]], framed=True)
+    generator = stream(seed, "figure of views")
+    places = axes[1:3].ravel(), axes[3], axes[4]
+    for image, label, row in zip(shown, SHOWN_CLASSES, places, strict=True):
+        views = make_view(image.expand(len(row) - 1, -1, -1, -1), generator, size)
+        _show(row[0], image.numpy(), images.classes[label], framed=True)
+        for ax, picture in zip(row[1:], as_pictures(views), strict=True):
+            _show(ax, picture)
+    return fig
+
+
+def run(cfg: Config):
+    """The picture of this notebook, without the notebook."""
+    cfg, images = open_dataset(cfg)
+    save_figure(cfg, "views", figure_views(images, cfg.seed, cfg.view_size))
