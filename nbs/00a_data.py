@@ -72,6 +72,7 @@ class Images:
     test_labels: np.ndarray
     classes: tuple
     identity: str  # digest of all images and labels
+    note: str = ""  # what a reader of its results should know
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,23 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 # %% [markdown]
+# A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others (torchvision's download has none).
+# Nothing is computed differently, but the results say so.
+
+# %%
+#| export
+def lossy_note() -> str:
+    """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
+    marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
+    return f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact." if marks.any() else ""
+
+
+def _lossy(path):
+    with np.load(path, allow_pickle=False) as file:
+        return file["lossy"] if "lossy" in file.files else np.zeros(0, bool)
+
+
+# %% [markdown]
 # ## The embedded data set: shapes
 # Ten outlines, drawn at a random place, size and turn, in two random colours over a gradient with noise.
 # Colour says nothing about the class. In each formula, `u` and `v` are the coordinates of a pixel as the shape sees them,
@@ -271,21 +289,26 @@ def open_dataset(cfg: Config) -> tuple[Config, Images]:
     if name in ("auto", "cifar10"):
         try:
             parts = obtain("cifar10_train.npz") + obtain("cifar10_test.npz")
-            return cfg.replace(dataset="cifar10"), _images(cfg, "cifar10", parts, CIFAR10_CLASSES)
+            return _settled(cfg, _images(cfg, "cifar10", parts, CIFAR10_CLASSES, lossy_note()))
         except UserError as error:
             if name == "cifar10":
                 raise
             say(f"{'!' * 78}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. "
                 f"Its numbers are NOT results on CIFAR-10.\n{'!' * 78}")  # fmt: skip
     parts = draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1)
-    return cfg.replace(dataset="shapes"), _images(cfg, "shapes", parts, tuple(SHAPES))
+    return _settled(cfg, _images(cfg, "shapes", parts, tuple(SHAPES)))
 
 
-def _images(cfg, name, parts, classes):
+def _settled(cfg, images):
+    facts = {"identity": images.identity, "train_images": len(images.train_labels), "test_images": len(images.test_labels), "note": images.note}
+    return cfg.replace(dataset=images.name, data=facts), images
+
+
+def _images(cfg, name, parts, classes, note=""):
     train_images, train_labels, test_images, test_labels = parts
     train, test = _cut("train_size", cfg.train_size, train_labels), _cut("test_size", cfg.test_size, test_labels)
     parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
-    return Images(name, *parts, classes, digest(*parts))
+    return Images(name, *parts, classes, digest(*parts), note)
 
 
 def _cut(name, size, labels):

@@ -164,18 +164,14 @@ def figure_scatters(panels: dict, labels: np.ndarray, classes: tuple, columns: i
     size = float(np.clip(12_000 / len(labels), 1.5, 14))
     for ax, (title, points) in zip(axes.flat, panels.items(), strict=False):
         ax.scatter(*points[order].T, c=colours[order], s=size, alpha=0.75, linewidths=0)
-        ax.set(title=title, xticks=[], yticks=[])
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(title, fontsize=10 if columns < 3 else 8)
         ax.set_box_aspect(1)
     for ax in axes.flat[len(panels) :]:
         ax.remove()
     handles = [axes.flat[0].scatter([], [], color=colour, s=28, label=name) for colour, name in zip(CLASS_COLOURS, classes, strict=True)]
     fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2, handletextpad=0.2)
     return fig
-
-
-def figure_scatter(points: np.ndarray, labels: np.ndarray, classes: tuple, title: str):
-    """One scatter plot by class."""
-    return figure_scatters({title: points}, labels, classes, columns=1)
 
 
 # %%

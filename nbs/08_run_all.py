@@ -7,11 +7,14 @@
 # ---
 
 # %% tags=["skip-execution"]
-# On Colab, once: upload the project's folder (or clone it), go into it, and run this cell.
+# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
+import os
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
+if "google.colab" in sys.modules:
+    os.chdir("/content/vicreg_nb")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
 
 # %% [markdown]
 # # 8 · The whole book
@@ -28,8 +31,11 @@ import ast
 import dataclasses
 import importlib
 import importlib.util
+import json
+import re
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +44,7 @@ from vicreg_nb.config import (
     PROFILES,
     Config,
     UserError,
+    code_digest,
     device_name,
     digest,
     header,
@@ -48,7 +55,7 @@ from vicreg_nb.config import (
     say,
     write_results,
 )
-from vicreg_nb.data import open_dataset
+from vicreg_nb.data import find_file, open_dataset
 from vicreg_nb.training import choose_precision, duration
 
 # %% tags=["parameters"]
@@ -72,7 +79,7 @@ cfg, images = open_dataset(notebook_config(globals()))
 #| export
 @dataclass(frozen=True)
 class Stage:
-    """A notebook, the module it exports, and the questions it answers; modules without questions have no `run`."""
+    """A notebook, the module it exports, and the questions it answers."""
 
     notebook: str
     module: str
@@ -122,17 +129,36 @@ assert choose_stages(["Q3", "01a"]) == [STAGES[4], STAGES[5]] and choose_stages(
 
 # %% [markdown]
 # ## Where it stands
-# A stage is done if results.json says so for the same settings and the same source. What it computed is cached beside it, so that a stage which is
-# run again is quick where nothing that matters to it has changed.
+# A stage is done if results.json says so for the same settings and the same source: the notebook's, and that of the modules which it imports.
+# What it computed is cached beside it, so that a stage which is run again is quick where nothing that matters to it has changed.
 
 # %%
 #| export
 def stage_key(cfg: Config, stage: Stage) -> str:
-    """Identifies a stage's result: the settings and the notebook's (or the module's) source."""
+    """Identifies a stage's result: the settings, the notebook's (or the module's) source and that of all modules it builds on."""
     settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name not in ("out", "device")}
-    notebook = notebook_path(stage)
-    source = notebook.read_text() if notebook else Path(importlib.import_module(f"vicreg_nb.{stage.module}").__file__).read_text()
-    return digest(settings, source)
+    first = notebook_path(stage) or package_folder() / f"{stage.module}.py"
+    return digest(settings, first.read_text(encoding="utf-8"), *(source_of(path) for path in modules_below(first)))
+
+
+def package_folder() -> Path:
+    return Path(importlib.import_module("vicreg_nb").__file__).parent
+
+
+def source_of(path: Path) -> str:
+    """A module's source without its comment lines: export's header changes with every word of the notebook's prose."""
+    return "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+
+
+def modules_below(path: Path) -> list[Path]:
+    """The package's modules that a notebook or module imports, directly or not; those of tools are no part of a result."""
+    found, waiting = set(), [path]
+    while waiting:
+        names = re.findall(r"^from (?:vicreg_nb)?\.(\w+) import", waiting.pop().read_text(encoding="utf-8"), flags=re.M)
+        new = {package_folder() / f"{name}.py" for name in names} - found
+        found |= new
+        waiting += new
+    return sorted(found)
 
 
 def notebook_path(stage: Stage) -> Path | None:
@@ -143,8 +169,14 @@ def notebook_path(stage: Stage) -> Path | None:
 
 
 def is_done(cfg: Config, stage: Stage) -> bool:
-    results = read_results(cfg) or {"stages": {}}
-    return results["stages"].get(stage.notebook, {}).get("key") == stage_key(cfg, stage)
+    """Whether results.json holds this stage's result, and the folder its figures. Only reads, whatever run it finds there."""
+    try:
+        results = json.loads(results_path(cfg).read_text(encoding="utf-8"))
+        key, answered = results["stages"][stage.notebook]["key"], [results["questions"][name] for name in stage.questions]
+        figures = [cfg.figures / f"{figure}.png" for entry in answered for figure, _ in entry["figures"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return key == stage_key(cfg, stage) and all(path.is_file() for path in figures)
 
 
 # %%
@@ -182,12 +214,15 @@ def _run_notebook(cfg, stage, notebook, bar):
 
 def _run_plainly(cfg, stage):
     module = importlib.import_module(f"vicreg_nb.{stage.module}")
-    if not stage.questions:
+    if not hasattr(module, "run"):
         return
     try:
         module.run(cfg)
     except UserError as error:
         raise UserError(f"{stage.module}: {error}") from None
+    except Exception as error:
+        place = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == package_folder()][-1]
+        raise UserError(f"{stage.module}: {Path(place.filename).name}, line {place.lineno}: {type(error).__name__}: {error}") from error
 
 
 def parameters(cfg: Config) -> dict:
@@ -204,6 +239,14 @@ def _mark_done(cfg, stage, seconds):
         results = {"header": header(cfg), "questions": {}, "stages": {}}
     results["stages"][stage.notebook] = {"key": stage_key(cfg, stage), "seconds": round(seconds, 2)}
     write_results(cfg, results)
+
+
+def _mark_whole(cfg):
+    """Say in the results that they are of the present code, once every stage is."""
+    results = read_results(cfg)
+    if results and results["header"]["code"] != code_digest() and all(is_done(cfg, stage) for stage in STAGES):
+        results["header"] |= {name: header(cfg)[name] for name in ("commit", "code")}
+        write_results(cfg, results)
 
 
 # %% [markdown]
@@ -225,6 +268,7 @@ def run_book(cfg: Config, stages: list[Stage] = STAGES, again: bool = False) -> 
             run_stage(cfg, stage, bar)
             say(f"{stage.notebook:26}{duration(time.perf_counter() - began)}")
         bar.n = len(stages)
+    _mark_whole(cfg)
     return time.perf_counter() - start
 
 
@@ -232,14 +276,15 @@ BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
 
 
 def publish(cfg: Config):
-    """Report and results page from results.json, where the tools for them are installed."""
-    if not importlib.util.find_spec("vicreg_nb.tools"):
+    """Report and results page from results.json, where there is something in it and the tools for them are installed."""
+    if not importlib.util.find_spec("vicreg_nb.tools") or not (read_results(cfg) or {}).get("questions"):
         return
-    for module, package in (("results_page", "plotly"), ("report", "pypandoc")):
-        if importlib.util.find_spec(package):
-            importlib.import_module(f"vicreg_nb.tools.{module}").build(cfg.folder)
-        else:
-            say(f"no {module}: {package} is not installed")
+    absent = [name for name in ("pypandoc", "typst") if not importlib.util.find_spec(name)]
+    if absent:
+        say(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
+        return
+    for module in ("results_page", "report"):
+        importlib.import_module(f"vicreg_nb.tools.{module}").build(cfg.folder)
 
 
 # %% [markdown]
@@ -255,8 +300,9 @@ def parse_arguments(arguments=None):
     parser.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
     parser.add_argument("--out", default="", metavar="FOLDER", help="where results go; default: the project's folder (smoke: runs/smoke)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help="any other setting, as in --set lr=1e-3; may be repeated")
-    parser.add_argument("--only", nargs="+", default=[], metavar="STAGE", help="only these, by notebook, number or question: --only 02 Q7")
-    parser.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", default=[], metavar="STAGE", help="only these, done or not, by notebook, number or question: --only 02 Q7")
+    which.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
     parser.add_argument("--again", action="store_true", help="also run stages that are done")
     parser.add_argument("--list", action="store_true", help="show the stages and where they stand, run nothing")
     return parser.parse_args(arguments)
@@ -287,24 +333,37 @@ def main(arguments=None) -> int:
     options = parse_arguments(arguments)
     try:
         stages = choose_stages(options.only, options.start)
-        given = {name: getattr(options, name) for name in ("dataset", "seed", "device", "out")}
-        cfg = make_config(options.profile, **given | read_changes(options.changes))
-        cfg, images = open_dataset(cfg)
+        given = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
+        cfg = make_config(**given | read_changes(options.changes))
         if options.list:
-            for stage in stages:
-                print(f"{'done' if is_done(cfg, stage) else 'to do':6} {stage.title}")
+            list_stages(cfg, stages)
             return 0
+        cfg, images = open_dataset(cfg)
         say(f"profile {cfg.profile}, {images.name} ({len(images.train_images):,} training images), seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
         seconds = run_book(cfg, stages, again=options.again or bool(options.only))
         publish(cfg)
     except UserError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a folder that cannot be written, a full disk
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
         return 130
     print_places(cfg, seconds)
     return 0
+
+
+def list_stages(cfg: Config, stages: list[Stage]):
+    """Show where the stages stand. Fetches nothing: without CIFAR-10 at hand, `auto` is the embedded data set."""
+    at_hand = all(find_file(f"cifar10_{part}.npz") for part in ("train", "test"))
+    if cfg.dataset == "auto" and not at_hand:
+        cfg = cfg.replace(dataset="shapes")
+    known = cfg.dataset == "shapes" or at_hand
+    cfg = open_dataset(cfg)[0] if known else cfg
+    for stage in stages:
+        print(f"{'done' if known and is_done(cfg, stage) else 'to do':6} {stage.title}")
 
 
 def print_places(cfg: Config, seconds: float):

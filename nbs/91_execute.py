@@ -146,7 +146,7 @@ assert failure(path, root, 6, "UserError", "x is 0: give more.") == "root.py, ce
 # %% [markdown]
 # ## Running it
 # The kernel starts in the caller's folder, as under `papermill` itself. papermill's own remarks go to a log which
-# nobody asked for, and the kernel's are kept to errors. The output file is kept where a cell fails, error and all.
+# nobody asked for, and the kernel keeps its own to itself: a cell's error comes back as a message. The output file is kept where a cell fails, error and all.
 
 
 # %%
@@ -188,7 +188,7 @@ def run_cells(notebook, output: Path, parameters: dict, progress, cwd) -> None:
         cwd=cwd,
         on_cell_start=progress.started,
         on_cell_complete=progress.completed,
-        extra_arguments=["--log-level=40"],
+        extra_arguments=["--log-level=50"],
     )
 
 

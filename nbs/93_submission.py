@@ -7,11 +7,14 @@
 # ---
 
 # %% tags=["skip-execution"]
-# On Colab, once: upload the project's folder (or clone it), go into it, and run this cell.
+# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
+import os
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
+if "google.colab" in sys.modules:
+    os.chdir("/content/vicreg_nb")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
 
 # %% [markdown]
 # # 93 · The submission
@@ -43,6 +46,11 @@ from vicreg_nb.tools.report import QUESTIONS, build, load_results, missing, warn
 # Parameters
 profile: str = "auto"  # smoke, quick, exercise, best; auto: exercise on a GPU, quick elsewhere
 out: str = ""  # folder with results.json and figures; empty: the project's folder
+
+# %%
+from vicreg_nb.config import notebook_config
+
+cfg = notebook_config(globals())
 
 # %% [markdown]
 # ## Who, and with what help
@@ -99,6 +107,13 @@ def checked_results(folder: Path) -> dict:
         raise UserError("The results are older than the code (the package has changed since the run): run `python -m vicreg_nb.run_all` again.")
     return results
 
+
+# %%
+try:
+    checked_results(cfg.folder)
+    print("This run may be handed in.")
+except UserError as error:
+    print(error)
 
 # %% [markdown]
 # ## Which imports the exercise allows

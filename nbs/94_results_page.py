@@ -7,11 +7,14 @@
 # ---
 
 # %% tags=["skip-execution"]
-# On Colab, once: upload the project's folder (or clone it), go into it, and run this cell.
+# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
+import os
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
+if "google.colab" in sys.modules:
+    os.chdir("/content/vicreg_nb")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
 
 # %% [markdown]
 # # 94 · The results page
@@ -26,6 +29,7 @@ subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book
 #| export
 import argparse
 import html
+import re
 import sys
 from pathlib import Path
 
@@ -94,8 +98,8 @@ def question_markdown(folder: Path, name: str, entry: dict) -> str:
 
 
 def table_markdown(header: list, rows: list, caption: str) -> str:
-    """A table in a box that scrolls sideways where the window is narrower than it."""
-    return f"::: table\n{markdown_table(header, rows, caption)}\n:::\n"
+    """A table in a box that scrolls sideways where the window is narrower than it; its caption stays in sight."""
+    return f"::: title\n{caption}\n:::\n\n::: table\n{markdown_table(header, rows)}\n:::\n"
 
 
 def page_markdown(folder: Path, results: dict) -> str:
@@ -152,15 +156,16 @@ nav a:hover, nav a:focus { border-color: var(--accent); color: var(--accent); }
 .plot { margin: 1.5rem 0; }
 figure { margin: 0; }
 .plot img { display: block; margin: 0 auto; max-width: 100%; height: auto; background: #fff; border-radius: .4rem; }
-figcaption, caption { color: var(--quiet); font-size: .9rem; text-align: center; padding: .5rem 0; }
-caption { caption-side: top; }
+figcaption, .title { color: var(--quiet); font-size: .9rem; text-align: center; padding: .5rem 0; }
+.title { margin-top: 1.5rem; }
+.title p { margin: 0; }
 iframe { display: none; width: 100%; height: 30rem; border: 1px solid var(--line); border-radius: .4rem; background: #fff; }
 .touch { text-align: center; margin: 0; font-size: .9rem; }
 @media screen and (min-width: 48rem) {
   iframe { display: block; }
   .interactive img, .touch { display: none; }
 }
-.table { overflow-x: auto; margin: 1.5rem 0; }
+.table { overflow-x: auto; margin: 0 0 1.5rem; }
 table { border-collapse: collapse; margin: 0 auto; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { border-bottom: 2px solid var(--quiet); }
@@ -203,10 +208,7 @@ def page_html(folder: Path, results: dict) -> str:
         "links": "".join(f'<a href="#{name.lower()}">{name}</a>' for name in [*results["questions"], "run"]),
         "body": to_html(page_markdown(folder, results)),
     }
-    page = PAGE
-    for name, value in values.items():
-        page = page.replace(f"@{name}@", value)
-    return page
+    return re.sub(r"@(\w+)@", lambda match: values[match[1]], PAGE)
 
 
 def build(folder: Path) -> Path:

@@ -7,11 +7,14 @@
 # ---
 
 # %% tags=["skip-execution"]
-# On Colab, once: upload the project's folder (or clone it), go into it, and run this cell.
+# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
+import os
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
+if "google.colab" in sys.modules:
+    os.chdir("/content/vicreg_nb")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
 
 # %% [markdown]
 # # 95 · The README's results
@@ -28,7 +31,7 @@ import sys
 from pathlib import Path
 
 from vicreg_nb.config import UserError, atomic, project_root
-from vicreg_nb.tools.report import DATASET_NAMES, QUESTIONS, headline_table, load_results, markdown_table, warning
+from vicreg_nb.tools.report import DATASET_NAMES, QUESTIONS, headline_table, load_results, markdown_table, number, warning
 from vicreg_nb.training import duration
 
 # %% [markdown]
@@ -71,7 +74,7 @@ def run_markdown(results: dict) -> str:
     """One run: the methods in a table, and where and how long it ran."""
     head = results["header"]
     seconds = sum(stage["seconds"] for stage in results["stages"].values())
-    facts = [DATASET_NAMES[head["dataset"]], f"seed {head['seed']}", head["device"], head.get("precision", ""), f"PyTorch {head['versions']['torch']}"]
+    facts = [DATASET_NAMES[head["dataset"]], f"seed {head['seed']}", head["device"], number(results, "Q1", "precision"), f"PyTorch {head['versions']['torch']}"]
     facts += [f"whole book in {duration(seconds)}"] if seconds else []
     note = [head["dataset_note"]] if head.get("dataset_note") else []
     return "\n\n".join([f"**Profile `{head['profile']}`** ({', '.join(filter(None, facts))})", markdown_table(*headline_table(results)).strip(), *note])

@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported, here and in the commands that tests start
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is: threads that wait give way to other processes
 
 import pytest
 import torch
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")

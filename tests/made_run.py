@@ -1,7 +1,9 @@
-"""A run's folder with results.json and figures, made up in a moment: for the tests of report, page, README and submission."""
+"""Runs for the tests of report, page, README and submission: one made up in a moment, and the whole smoke book, run once."""
 
 import json
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -13,7 +15,6 @@ HEADER = {
     "seed": 0,
     "data": {"train_images": 50_000, "test_images": 10_000, "identity": "0123456789abcdef"},
     "device": "a device",
-    "precision": "bf16",
     "versions": {"python": "3.11.2", "torch": "2.11.0", "numpy": "2.3.1"},
     "commit": "abcdef123456",
     "started": "2024-07-25 10:00:00 UTC",
@@ -54,11 +55,13 @@ def make_run(folder: Path, questions=tuple(FIGURES), sentences=4, **header) -> P
 
 
 def make_entry(name, place, figures, sentences):
-    numbers = {"accuracy": 0.6183 + place / 100, "bar": 0.6, "untrained_accuracy": 0.3127, "auc": 0.9126 - place / 1000, "k": place + 2, "count": 12_345 + place}
+    numbers = {"accuracy": 0.6183 + place / 100, "bar": 0.6, "untrained_accuracy": 0.3127, "interval": 0.0096, "auc": 0.9126 - place / 1000, "k": place + 2, "count": 12_345 + place}
     answer = (
         f"**It reaches {numbers['accuracy']:.1%}**, with an AUC of {numbers['auc']:.3f} at $k = {numbers['k']}$. " + SENTENCE * sentences
         + f"\n\n{SENTENCE}Of the images, {numbers['count']:,} are meant."
     )  # fmt: skip
+    if name == "Q1":
+        numbers["precision"] = "bf16"
     rows = [["VICReg", f"{numbers['accuracy']:.1%}", f"{numbers['auc']:.3f}"], ["untrained | plain", f"{numbers['untrained_accuracy']:.1%}", "–"]]
     tables = [{"caption": f"The numbers of {name}.", "header": ["Method", "Accuracy", "AUC"], "rows": rows}]
     return {"title": f"A title for {name}", "numbers": numbers, "answer": answer, "figures": figures, "tables": tables, "settings": {}}
@@ -74,3 +77,16 @@ def write_png(path: Path, width: float, height: float, dots: int = 200):
     chunks = ((b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress((b"\0" + b"\xd0" * columns) * rows, 1)), (b"IEND", b""))
     packed = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+
+
+BOOK = {}  # the folder of the smoke book and how its command ended, once it has been run
+
+
+def smoke_book(tmp_path_factory) -> Path:
+    """The folder of the whole smoke book, run through papermill as its user types it; once for all tests."""
+    if not BOOK:
+        BOOK["folder"] = tmp_path_factory.getbasetemp() / "book"
+        command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--out", str(BOOK["folder"])]
+        BOOK["done"] = subprocess.run(command, cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True)
+    assert BOOK["done"].returncode == 0, BOOK["done"].stdout + BOOK["done"].stderr
+    return BOOK["folder"]

@@ -57,6 +57,7 @@ def test_every_profile_is_valid(profile):
         ({"device": "tpu"}, "choose auto, cpu or cuda"),
         ({"device": "cuda:99"}, "no such GPU"),
         ({"seed": -3}, "seed is -3"),
+        ({"data": {}}, "'data' is not a parameter"),
     ],
 )
 def test_wrong_settings_get_one_sentence(wrong, says):
@@ -141,7 +142,7 @@ def test_record_keeps_numbers_plain_and_says_what_was_changed(tmp_path):
     entry = results["questions"]["Q0"]
     assert entry["numbers"] == {"a": 0.5, "b": {"c": [0, 1]}, "bad": None}
     assert entry["settings"] == changed_settings(cfg) == {"mu": 3.0}
-    assert {"profile", "dataset", "seed", "device", "versions", "commit", "code"} <= set(results["header"])
+    assert {"profile", "dataset", "seed", "data", "device", "versions", "commit", "code"} <= set(results["header"])
 
 
 def test_results_of_another_run_are_set_aside(tmp_path):

@@ -10,7 +10,7 @@ import torchvision
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torchvision.transforms import functional as TF
-from vicreg_nb.config import UserError, make_config
+from vicreg_nb.config import UserError, make_config, read_results, record
 from vicreg_nb.data import MEAN, STD, draw_shapes, normalise, obtain, open_dataset, open_outliers, read_cache_file, to_float
 
 
@@ -91,6 +91,23 @@ def test_a_folder_that_is_none(monkeypatch):
     monkeypatch.setenv("VICREG_NB_DATA", "/no/such/folder")
     with pytest.raises(UserError, match="VICREG_NB_DATA names /no/such/folder"):
         obtain("cifar10_train.npz")
+
+
+def test_the_facts_of_the_data_are_kept_with_the_settings(tmp_path):
+    cfg, images = open_dataset(make_config("smoke", out=str(tmp_path)))
+    assert cfg.data == {"identity": images.identity, "train_images": 384, "test_images": 160, "note": ""}
+    record(cfg, "Q0", "A question", {})
+    header = read_results(cfg)["header"]
+    assert header["data"] == {"identity": images.identity, "train_images": 384, "test_images": 160} and header["dataset_note"] == ""
+
+
+def test_inexact_images_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("VICREG_NB_DATA", str(tmp_path))
+    for name, shape, lossy in (("cifar10_train.npz", 50_000, 7), ("cifar10_test.npz", 10_000, 2)):
+        images, labels = np.zeros((shape, 32, 32, 3), np.uint8), (np.arange(shape) % 10).astype(np.uint8)
+        write(tmp_path, name, images=images, labels=labels, lossy=np.arange(shape) < lossy)
+    cfg, images = open_dataset(make_config("quick", device="cpu"))
+    assert images.note == cfg.data["note"] and images.note.startswith("9 of the 60,000 images are JPEG copies")
 
 
 class FakeCIFAR10:

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py d713af35ccd06ca8
-# text 9d6559cfc67a4f5a
+# cells nbs/06_anomaly.py 8703aa8755d6a38d
+# text e54c0aa47563853e
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -23,6 +23,7 @@ __all__ = [
     "figure_roc",
     "figure_scores",
     "inverse_density",
+    "kind_names",
     "mean_interval",
     "neighbour_distances",
     "numbers_ad1",
@@ -44,6 +45,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score, roc_curve
 from .ablations import method_run, nearest
@@ -61,7 +63,7 @@ from .config import (
 )
 from .data import Images, Outliers, open_dataset, open_outliers
 from .representations import encode, features_of
-from .retrieval import METHODS, checked, image_attributes, show_image
+from .retrieval import METHODS, SPARE, checked, image_attributes, picture_rows, show_image
 
 
 ENCODERS = (*METHODS, "no_variance")  # the methods that can embed a new image
@@ -99,14 +101,17 @@ def neighbour_distances(reference: np.ndarray, queries: np.ndarray, k: int, bloc
 
     Raises UserError for k outside 1..N and for NaN.
     """
+    if not 1 <= k <= len(reference):
+        raise UserError(f"k is {k}: choose from 1 to {len(reference)}, the number of images to compare with.")
+    reference, queries = checked(reference, name="the reference features"), checked(queries, name="the queried features")
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance, saves digits
     reference, queries = reference - centre, queries - centre
-    _, found = nearest(reference, k, queries)
+    _, found = nearest(reference, min(k + SPARE, len(reference)), queries)
     parts = []
     for start in range(0, len(queries), block):
         difference = reference[found[start : start + block]] - queries[start : start + block, None]
         parts.append(np.sqrt(np.einsum("qkd,qkd->qk", difference, difference)))
-    return np.sort(np.concatenate(parts), axis=1).astype(np.float64)
+    return np.sort(np.concatenate(parts), axis=1)[:, :k].astype(np.float64)
 
 
 def inverse_density(distances: np.ndarray, k: int) -> np.ndarray:
@@ -139,6 +144,11 @@ def score_space(cfg: Config, space: Space) -> Scored:
 
     distances = cached(cfg, "anomaly", [space.train, queries, k], compute)["distances"]
     return Scored(space.method, distances, np.repeat([0, 1], [len(space.test), len(space.outliers)]))
+
+
+def kind_names(images: Images, outliers: Outliers) -> tuple[str, str]:
+    """What normal and anomalous images are called in figures and text."""
+    return {"cifar10": "CIFAR-10"}.get(images.name, images.name), outliers.name
 
 
 def figure_scores(scored: dict, k: int, names: tuple):
@@ -211,6 +221,7 @@ def figure_auc_by_k(curves: dict, k: int):
         ax.plot(k, values[k - 1], "o", color=METHOD_COLOURS[name], markersize=5)
         interactive.add_scatter(x=steps, y=values, name=METHOD_NAMES[name], line={"color": METHOD_COLOURS[name]})
     ax.set(xlabel="number of neighbours k", ylabel="AUC", xlim=(0.5, len(values) + 0.5))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     fig.legend(loc="outside lower center", ncols=len(curves))
     interactive.update_layout(xaxis={"title": "number of neighbours k"}, yaxis={"title": "AUC"})
     return fig, interactive
@@ -243,13 +254,13 @@ def caption(images: Images, outliers: Outliers, number: int) -> str:
 def figure_ranked(images: Images, outliers: Outliers, rows: list):
     """Rows of images; each row is (title, colour, numbers of test images, scores)."""
     count = max(len(numbers) for _, _, numbers, _ in rows)
-    fig, axes = new_figure(len(rows), count, height=1.27 * len(rows), squeeze=False)
-    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0.04)
+    fig, axes = picture_rows([(title, colour) for title, colour, _, _ in rows], count, 1.52)
     pictures = np.concatenate((images.test_images, outliers.images))
-    for line, (title, colour, numbers, scores) in zip(axes, rows, strict=True):
-        for ax, number, score in zip(line, numbers, scores, strict=True):
-            show_image(ax, pictures[number], f"{caption(images, outliers, number)}\n{score:.2f}", frame=False, size=6.5)
-        line[0].set_title(title, loc="left", fontsize=8, color=colour)
+    for line, (_, _, numbers, scores) in zip(axes, rows, strict=True):
+        for ax, number, score in zip(line, numbers, scores, strict=False):
+            show_image(ax, pictures[number], f"{caption(images, outliers, number)}\n{score:.2f}", size=6.5)
+        for ax in line[len(numbers) :]:
+            ax.axis("off")
     return fig
 
 
@@ -283,11 +294,11 @@ def numbers_ad1(cfg: Config, images: Images, outliers: Outliers, scored: dict) -
         methods[name] = {
             "median_normal": np.median(normal),
             "median_anomalous": np.median(anomalous),
-            "ratio": np.median(anomalous) / np.median(normal),
+            "ratio": np.median(anomalous) / (np.median(normal) or 1),  # 0 where all representations are one
             "above_95": (anomalous > np.quantile(normal, 0.95)).mean(),
         }
     counts = {"reference": len(images.train_labels), "normal": len(images.test_labels), "anomalous": len(outliers.labels)}
-    return {"k": cfg.anomaly_k, "counts": counts, "names": [images.name, outliers.name], "methods": methods}
+    return {"k": cfg.anomaly_k, "counts": counts, "names": kind_names(images, outliers), "methods": methods}
 
 
 def numbers_ad2(cfg: Config, images: Images, scored: dict, curves: dict, by_class: dict) -> dict:
@@ -351,17 +362,22 @@ def answer_ad2(numbers: dict) -> str:
     clear = abs(numbers["gap"]) > numbers["gap_interval"]
     head = f"**{METHOD_NAMES[first]} is better on this task**" if clear else "**Neither method is better on this task**"
     verdict = f"{head}: {facts}; the difference is {abs(numbers['gap']):.4f} ± {numbers['gap_interval']:.4f}."
-    return "\n\n".join([verdict, _other_witnesses(a, b, first, second)] + ([_why_better(a, b, first)] if clear else []))
+    return "\n\n".join([verdict, _other_witnesses(a, b, first, second, clear)] + ([_why_better(a, b, first)] if clear else []))
 
 
-def _other_witnesses(a, b, first, second):
+def _other_witnesses(a, b, first, second, clear):
     ahead = int((np.array(a["auc_by_k"]) > np.array(b["auc_by_k"])).sum())
     by_class = [a["auc_by_class"][name] > b["auc_by_class"][name] for name in a["auc_by_class"]]
     apart = a["class_mean"] - b["class_mean"]
-    agree = "sees no difference" if abs(apart) < 0.005 else "agrees" if apart > 0 else "says the opposite"
+    if abs(apart) < 0.005:
+        agree = "this witness sees no difference"
+    elif clear:
+        agree = "this witness agrees" if apart > 0 else "this witness says the opposite"
+    else:
+        agree = f"this witness puts {METHOD_NAMES[first if apart > 0 else second]} ahead"
     return (
         f"*Other k:* {METHOD_NAMES[first]} is ahead for {ahead} of {len(a['auc_by_k'])} values of k (best: {a['best_auc']:.4f} at k = {a['best_k']}, against {b['best_auc']:.4f} at k = {b['best_k']}). "
-        f"*One class as normal:* to this witness it is {METHOD_NAMES[first]} against {METHOD_NAMES[second]} again; it {agree}, with a mean AUC of {a['class_mean']:.3f} against {b['class_mean']:.3f}; {METHOD_NAMES[first]} is ahead for {sum(by_class)} of {len(by_class)} classes."
+        f"*One class as normal:* {agree}: the mean AUC is {a['class_mean']:.3f} with {METHOD_NAMES[first]} and {b['class_mean']:.3f} with {METHOD_NAMES[second]}; {METHOD_NAMES[first]} is ahead for {sum(by_class)} of {len(by_class)} classes."
     )
 
 
@@ -446,7 +462,7 @@ def run(cfg: Config):
     curves = {name: auc_by_k(one, max(cfg.max_k, k)) for name, one in scored.items()}
     by_class = {name: class_aucs(cfg, space, images) for name, space in spaces.items()}
     asked_for = {name: scored[name] for name in METHODS}
-    save_figure(cfg, "ad1_scores", figure_scores(asked_for, k, (images.name, outliers.name)))
+    save_figure(cfg, "ad1_scores", figure_scores(asked_for, k, kind_names(images, outliers)))
     save_figure(cfg, "ad2_roc", *figure_roc(scored, k))
     save_figure(cfg, "ad2_auc_by_k", *figure_auc_by_k(curves, k))
     save_figure(cfg, "ad3_most_anomalous", figure_ranked(images, outliers, top_rows(asked_for, k, cfg.anomalies_shown)))

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 2f4dcc7194822af7
-# text 6ac52f360689eafe
+# cells nbs/00_config.py 6a343213049688f7
+# text dc341027a199d7da
 
 """0 · Configuration."""
 
@@ -15,6 +15,7 @@ __all__ = [
     "METHOD_COLOURS",
     "METHOD_NAMES",
     "PROFILES",
+    "SETTINGS",
     "STYLE",
     "UserError",
     "ZERO_ALLOWED",
@@ -111,6 +112,10 @@ class Config:
     graph_size: int  # images in the exercise's own Laplacian Eigenmaps figure
     components: int  # eigenvectors kept
     free_epochs: int  # passes over the graph with a free vector per image
+    free_batch: int  # edges in a step of it
+    free_lr: float  # Adam's learning rate for free vectors, falling along a cosine
+    exact_size: int  # images in the small graph on which every optimum is known
+    exact_steps: int  # steps towards it
     per_class: int  # Q7: query images of each class
     neighbours_shown: int  # Q7: nearest and farthest images shown
     anomaly_k: int  # k of Eq. 7
@@ -119,6 +124,7 @@ class Config:
     clusters: int  # k-means
     kmeans_inits: int  # initialisations of k-means; the best is kept
     tsne_train_size: int  # training images in the clustering pictures; 50,000 take some ten minutes
+    data: dict  # facts of the images: identity, how many, a note; empty until `open_dataset` has looked
 
     def replace(self, **changes) -> "Config":
         """A checked copy with other values."""
@@ -142,8 +148,11 @@ class Config:
         return self.folder / "runs" / "cache"
 
     def __str__(self):
-        facts = dataclasses.asdict(self).items()
+        facts = {name: getattr(self, name) for name in SETTINGS}.items()
         return "\n".join(f"{name:17}{value}" for name, value in facts)
+
+
+SETTINGS = tuple(field.name for field in dataclasses.fields(Config) if field.name != "data")  # what a user may set
 
 
 EXERCISE = dict(
@@ -154,7 +163,8 @@ EXERCISE = dict(
     neighbour_count=3, neighbour_epochs=1,
     probe_epochs=40, probe_lr=0.1, probe_batch=256,
     tsne_size=10_000, perplexity=30.0,
-    graph_neighbours=10, graph_size=10_000, components=128, free_epochs=20,
+    graph_neighbours=10, graph_size=10_000, components=128, free_epochs=20, free_batch=4096, free_lr=0.1,
+    exact_size=300, exact_steps=4_000,
     per_class=1, neighbours_shown=5, anomaly_k=2, max_k=50, anomalies_shown=7,
     clusters=10, kmeans_inits=5, tsne_train_size=10_000,
 )  # fmt: skip
@@ -163,7 +173,7 @@ PROFILES = {
         dataset="shapes", train_size=384, test_size=160, precision="fp32",
         width=8, stem_stride=2, encoder_dim=32, projection_dim=64, epochs=2, batch_size=64, lr=1e-3, schedule="onecycle",
         probe_epochs=10, probe_batch=64, tsne_size=160, perplexity=10.0,
-        graph_neighbours=8, graph_size=300, components=16, free_epochs=3, max_k=20, kmeans_inits=2, tsne_train_size=200,
+        graph_neighbours=8, graph_size=300, components=16, free_epochs=6, free_batch=512, exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2, tsne_train_size=200,
     ),
     "quick": EXERCISE | dict(
         width=16, stem_stride=2, epochs=8, lr=2e-3, schedule="onecycle",
@@ -247,7 +257,7 @@ CHOICES = {
 }
 AT_LEAST = {
     "seed": 0, "train_size": 0, "test_size": 0, "lam": 0, "mu": 0, "nu": 0, "gamma": 0, "weight_decay": 0,
-    "view_size": 16, "batch_size": 2, "neighbour_count": 1, "max_k": 1, "clusters": 2,
+    "view_size": 16, "batch_size": 2, "free_batch": 2, "exact_size": 20, "neighbour_count": 1, "max_k": 1, "clusters": 2,
 }  # fmt: skip
 ZERO_ALLOWED = {"lam", "mu", "nu", "gamma", "weight_decay"}
 
@@ -295,11 +305,10 @@ def make_config(profile: str = "auto", **overrides) -> Config:
         profile = "exercise" if torch.cuda.is_available() and overrides.get("device") != "cpu" else "quick"
     if profile not in PROFILES:
         raise UserError(f"profile is {profile!r}: choose one of auto, {', '.join(PROFILES)}.")
-    fields = [field.name for field in dataclasses.fields(Config)]
     for name in overrides:
-        if name not in fields:
-            raise UserError(f"{name!r} is not a parameter{_did_you_mean(name, fields)}.")
-    values = dict(dataset="auto", device="auto", seed=0, out="", profile=profile) | PROFILES[profile]
+        if name not in SETTINGS:
+            raise UserError(f"{name!r} is not a parameter{_did_you_mean(name, SETTINGS)}.")
+    values = dict(dataset="auto", device="auto", seed=0, out="", data={}, profile=profile) | PROFILES[profile]
     given = {name: value for name, value in overrides.items() if value is not None}
     if given.get("dataset") == "auto":
         del given["dataset"]
@@ -320,7 +329,7 @@ def notebook_config(namespace: dict) -> Config:
     sources = [source for source in namespace.get("In", []) if source.lstrip().startswith("# Parameters")]
     names = {name for source in sources for name in _assigned(source)}
     if not sources:  # a plain script: no history of cells to read
-        names = {field.name for field in dataclasses.fields(Config)} & set(namespace)
+        names = set(SETTINGS) & set(namespace)
     return make_config(**{name: namespace[name] for name in sorted(names) if name in namespace})
 
 
@@ -398,6 +407,8 @@ def save_figure(cfg: Config, name: str, fig, html=None):
     """
     label = provenance_label(cfg)
     if label:
+        height = 0.13 / fig.get_figheight()  # a line of its own, below everything
+        fig.get_layout_engine().set(rect=(0, height, 1, 1 - height))
         fig.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=6, color="#bd1f01")
     atomic(cfg.figures / f"{name}.png", lambda path: fig.savefig(path, dpi=200))
     if html is not None:
@@ -496,6 +507,8 @@ def header(cfg: Config) -> dict:
         "profile": cfg.profile,
         "dataset": cfg.dataset,
         "seed": cfg.seed,
+        "data": {name: fact for name, fact in cfg.data.items() if name != "note"},
+        "dataset_note": cfg.data.get("note", ""),
         "device": device_name(cfg),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
         "commit": _commit(),

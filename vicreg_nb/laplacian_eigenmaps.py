@@ -1,11 +1,12 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 902eb9c572ee15e1
-# text af0091166a9e0b32
+# cells nbs/04_laplacian_eigenmaps.py 8d1299c0c1d55c32
+# text 7992f0375230a55a
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
 __all__ = [
     "CAPTIONS_Q6",
+    "CONCLUSIONS_Q6",
     "Embedding",
     "FEATURE_SIZE",
     "ImageGraph",
@@ -40,7 +41,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sparse
 import torch
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import eigsh
 from torch import nn
 from .ablations import method_features, nearest
@@ -99,7 +100,7 @@ def knn_graph(features: np.ndarray, k: int) -> sparse.csr_matrix:
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
         raise UserError(f"the features hold NaN or infinity in {len(broken)} of {len(features)} rows, first in row {broken[0]}: leave these rows out.")
-    found = nearest(features, k)[1]
+    found = nearest(features - features.mean(axis=0), k)[1]  # centred: faiss subtracts squared norms, and their digits would be lost
     rows = np.repeat(np.arange(len(found)), k)
     directed = sparse.csr_matrix((np.ones(found.size), (rows, found.ravel())), shape=(len(found), len(found)))
     return directed.maximum(directed.T).tocsr()
@@ -116,32 +117,63 @@ class Pieces:
         if len(self.sizes) == 1:
             return "the graph is in one piece"
         small = ", ".join(f"{size:,}" for size in self.sizes[1:6]) + (" ..." if len(self.sizes) > 6 else "")
-        return (
-            f"the graph was in {len(self.sizes)} pieces, of {self.sizes[0]:,} images and of {small}; "
-            f"{len(self.added)} edges, the shortest between them, joined them"
-        )
+        edges = "an edge, the shortest between them," if len(self.added) == 1 else f"{len(self.added):,} edges, the shortest between them,"
+        return f"the graph was in {len(self.sizes):,} pieces, of {self.sizes[0]:,} images and of {small}; {edges} joined them"
 
 
 def join_pieces(graph: sparse.csr_matrix, features: np.ndarray) -> tuple[sparse.csr_matrix, Pieces]:
-    """The graph in one piece, and what it took. features: [N, d], for the distances."""
+    """The graph in one piece, and what it took: the minimum spanning tree (l2) of its pieces. features: [N, d].
+
+    Raises UserError where the features are not those of the graph's N images.
+    """
+    if len(features) != graph.shape[0]:
+        raise UserError(f"there are {len(features)} rows of features for a graph of {graph.shape[0]} images: give one row for each image.")
     count, piece = connected_components(graph, directed=False)
-    sizes, added = np.sort(np.bincount(piece))[::-1], []
+    sizes, added = np.sort(np.bincount(piece))[::-1], [np.empty((0, 2), int)]
     while count > 1:
-        largest = np.bincount(piece).argmax()
-        edges = np.array([_shortest_way_out(features, piece == name) for name in range(count) if name != largest])
+        edges = _without_circles(_ways_out(features, piece), piece)
         new = sparse.csr_matrix((np.ones(len(edges)), edges.T), shape=graph.shape)
         graph = graph.maximum(new).maximum(new.T).tocsr()
         added.append(edges)
         count, piece = connected_components(graph, directed=False)
-    return graph, Pieces(sizes, np.unique(np.sort(np.concatenate([np.empty((0, 2), int), *added]), axis=1), axis=0))
+    return graph, Pieces(sizes, np.sort(np.concatenate(added), axis=1))
+
+
+def _ways_out(features, piece):
+    """Edges [E, 2], rising in length: the shortest way out of each piece but the largest.
+
+    One search for all: the 32 nearest of an image mostly include one outside its piece. Where they might have missed the shortest, a second search decides.
+    """
+    members = np.flatnonzero(piece != np.bincount(piece).argmax())
+    distance, found = nearest(features, min(32, len(piece)), features[members])
+    farthest = distance[:, -1].copy()
+    distance[piece[found] == piece[members, None]] = np.inf
+    lengths, edges = [], []
+    for name in np.unique(piece[members]):
+        mine = np.flatnonzero(piece[members] == name)
+        i, j = np.unravel_index(distance[mine].argmin(), (len(mine), distance.shape[1]))
+        length, edge = distance[mine[i], j], (members[mine[i]], found[mine[i], j])
+        enclosed = np.isinf(distance[mine].min(axis=1))  # what is outside of these is at least as far as their farthest
+        if length > farthest[mine[enclosed]].min(initial=np.inf) or np.isinf(length):
+            length, edge = _shortest_way_out(features, piece == name)
+        lengths.append(length)
+        edges.append(edge)
+    return np.array(edges)[np.argsort(lengths, kind="stable")]
 
 
 def _shortest_way_out(features, inside):
-    """(image inside, image outside) with the smallest distance."""
+    """(length, (image inside, image outside)) with the smallest distance."""
     members, others = np.flatnonzero(inside), np.flatnonzero(~inside)
     distance, found = nearest(features[others], 1, features[members])
     closest = distance[:, 0].argmin()
-    return members[closest], others[found[closest, 0]]
+    return distance[closest, 0], (members[closest], others[found[closest, 0]])
+
+
+def _without_circles(edges, piece):
+    """Those of the edges, rising in length, that join pieces not joined by shorter ones; equal lengths could close a circle."""
+    pairs, rank = np.unique(np.sort(piece[edges], axis=1), axis=0, return_index=True)
+    tree = minimum_spanning_tree(sparse.csr_matrix((rank + 1.0, pairs.T), shape=(piece.max() + 1,) * 2))
+    return edges[tree.data.astype(int) - 1]
 
 
 @dataclass(frozen=True)
@@ -155,9 +187,10 @@ class Embedding:
     seconds: float
 
 
-def eigenmaps(graph: sparse.csr_matrix, components: int, seed: int = 0, tolerance: float = 1e-6) -> Embedding:
+def eigenmaps(graph: sparse.csr_matrix, components: int, seed: int = 0, tolerance: float = 0) -> Embedding:
     """Laplacian Eigenmaps (Belkin and Niyogi, 2003) of a symmetric graph [N, N] with weights >= 0.
 
+    tolerance: ARPACK's, relative to the eigenvalues of D^-1/2 W D^-1/2; 0 is machine precision. The start of the iteration is drawn by `seed`.
     Raises UserError for an empty graph, one in pieces, and for more components than N - 2.
     """
     start = time.perf_counter()
@@ -179,7 +212,9 @@ def eigenmaps(graph: sparse.csr_matrix, components: int, seed: int = 0, toleranc
 
 def _checked_graph(graph, components):
     """The graph in double precision, or a UserError."""
-    graph = sparse.csr_matrix(graph, dtype=np.float64)
+    graph = sparse.csr_matrix(graph, dtype=np.float64, copy=True)
+    graph.sum_duplicates()
+    graph.eliminate_zeros()  # a stored zero is no edge
     n = graph.shape[0]
     if graph.shape != (n, n) or graph.nnz == 0:
         raise UserError(f"the graph of shape {graph.shape} has {graph.nnz} edges: give a square matrix with edges, such as knn_graph makes.")
@@ -350,7 +385,7 @@ def answer_q6(numbers: dict) -> str:
     gap, noise = vicreg["accuracy"] - laplacian["accuracy"], 2 * max(vicreg["interval"], laplacian["interval"])
     verdict = "VICReg is more effective" if gap > noise else "Laplacian Eigenmaps are more effective" if gap < -noise else "The two are not measurably different"
     seen, other = vicreg["picture_agreement"], laplacian["picture_agreement"]
-    agrees = "The pictures agree" if (seen - other) * gap > 0 else "The pictures do not show it"
+    agrees = "The pictures in numbers" if abs(gap) <= noise else "The pictures agree" if (seen - other) * gap > 0 else "The pictures do not show it"
     return "\n\n".join([
         f"**{verdict} for classification: the linear probe reaches {vicreg['accuracy']:.1%} on VICReg's representation and {laplacian['accuracy']:.1%} on that of Laplacian Eigenmaps** "
         f"(± {vicreg['interval']:.1%}; chance is {numbers['chance']:.0%}). {agrees}: of a point's ten nearest in t-SNE's picture, {seen:.1%} have its class with VICReg and {other:.1%} with Laplacian Eigenmaps.",
@@ -376,17 +411,25 @@ def _explain_q6(numbers, noise):
         f"Of the edges in this graph, {laplacian['same_class_edges']:.1%} join images of one class; the untrained features see colour and layout. "
         f"As a control, the same algorithm on the graph of neighbours by VICReg's representation ({control['same_class_edges']:.1%} of its edges within a class) is probed at {control['accuracy']:.1%}. "
     )
-    if graph > noise and abs(rest) <= noise:
-        return text + "So it is the graph: given VICReg's neighbours, eigenvectors do as well as VICReg. The augmentations' knowledge of what does not matter is what counts."
-    if graph > noise and graph >= rest > noise:
-        return text + f"So most of the gap is the graph's ({100 * graph:.1f} points): the augmentations know what does not matter in an image. The other {100 * rest:.1f} points are lost with the network, which sees pixels where the eigenvectors see only edges."
-    if rest > noise and graph > noise:
-        return text + f"So a better graph gives {100 * graph:.1f} points, and {100 * rest:.1f} are the network's: it sees pixels where the eigenvectors see only edges, and must place similar images similarly."
-    if rest > noise:
-        return text + f"So a graph of VICReg's neighbours is not measurably better for it here, and {100 * rest:.1f} points are the network's: it sees pixels where the eigenvectors see only edges."
-    if graph > noise:
-        return text + "So given VICReg's neighbours the eigenvectors even surpass VICReg: they average over many neighbours and leave out what varies fast among them."
-    return text + "So neither the graph nor the network makes a measurable difference in this run."
+    return text + CONCLUSIONS_Q6[_sign(graph, noise), _sign(rest, noise)].format(graph=100 * abs(graph), rest=100 * abs(rest))
+
+
+def _sign(difference, noise):
+    return "+" if difference > noise else "-" if difference < -noise else "0"
+
+
+# first sign: of the control less Laplacian Eigenmaps; second: of VICReg less the control; 0 within the noise
+CONCLUSIONS_Q6 = {
+    ("+", "+"): "So a better graph gives {graph:.1f} points: the augmentations know what does not matter in an image. The other {rest:.1f} points are the network's: it sees pixels where the eigenvectors see only edges, and must place similar images similarly.",
+    ("+", "0"): "So it is the graph: given VICReg's neighbours, eigenvectors do as well as VICReg. The augmentations' knowledge of what does not matter is what counts.",
+    ("+", "-"): "So given VICReg's neighbours the eigenvectors even surpass VICReg, by {rest:.1f} points: they average over many neighbours and leave out what varies fast among them.",
+    ("0", "+"): "So a graph of VICReg's neighbours is not measurably better for it here, and {rest:.1f} points are the network's: it sees pixels where the eigenvectors see only edges.",
+    ("0", "0"): "So neither the graph nor the network alone makes a measurable difference in this run.",
+    ("0", "-"): "So it is not the graph, which makes no measurable difference here: on either one the eigenvectors do better than VICReg, which has to produce its vectors by a network.",
+    ("-", "+"): "So a graph of VICReg's neighbours is even worse for it here, by {graph:.1f} points, and {rest:.1f} points are the network's: it sees pixels where the eigenvectors see only edges.",
+    ("-", "0"): "So it is the graph, and VICReg's is the worse one here, by {graph:.1f} points: this VICReg finds poorer neighbours than an untrained network, and its own representation is no better.",
+    ("-", "-"): "So VICReg's neighbours are the worse ones here, by {graph:.1f} points, and the network, which has to produce the vectors, loses another {rest:.1f}.",
+}  # fmt: skip
 
 
 CAPTIONS_Q6 = (("q6_tsne", "t-SNE of Laplacian Eigenmaps (training images, as in the exercise's Fig. 2) beside VICReg (test images, as in Q2)."),)

@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 87f7638a62b0784f
-# text 85778fa20dfb5988
+# cells nbs/05_retrieval.py 84ee672400289e29
+# text d9cf5d647a23a9cf
 
 """5 · Retrieval (Q7)."""
 
@@ -31,6 +31,7 @@ __all__ = [
     "hubness",
     "image_attributes",
     "numbers_q7",
+    "picture_rows",
     "ranked",
     "report_q7",
     "retrieve",
@@ -58,15 +59,15 @@ METHODS = ("vicreg", "neighbours")  # the two that the exercise asks for
 COMPARED = (*METHODS, "no_variance", "laplacian")  # the other rungs stand beside them in the tables
 
 
-def checked(features: np.ndarray, k: int = 1, name: str = "the features") -> np.ndarray:
-    """`features` [N, d] as a contiguous array; UserError where it holds NaN or infinity, or where k is not in 1..N-1."""
+def checked(features: np.ndarray, k: int = None, name: str = "the features") -> np.ndarray:
+    """`features` [N, d] as a contiguous array; UserError where it holds NaN or infinity, or where k is given and not in 1..N-1."""
     features = np.ascontiguousarray(features)
     if features.ndim != 2:
         raise UserError(f"{name} have shape {features.shape}: give an array of shape [images, dimensions].")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         raise UserError(f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, first in row {bad[0]}: train again with a lower lr.")
-    if not 1 <= k < len(features):
+    if k is not None and not 1 <= k < len(features):
         raise UserError(f"k is {k}, but of {len(features)} images each has 1 to {len(features) - 1} others: choose k among these.")
     return features
 
@@ -205,13 +206,27 @@ def show_image(ax, picture, caption="", frame=False, size=5.5):
     ax.set_xlabel(caption, fontsize=size, labelpad=1.8, color=FRAME if frame else "#444444", fontweight="bold" if frame else "normal")
 
 
+def picture_rows(titles: list, columns: int, height: float):
+    """(figure, axes [rows, columns]) for rows of images, each under its own title of `titles` [(text, colour)]; inches a row."""
+    fig, ax = new_figure(height=height * len(titles))
+    ax.remove()
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    lines = []
+    for part, (text, colour) in zip(fig.subfigures(len(titles), 1, squeeze=False)[:, 0], titles, strict=True):
+        part.suptitle(text, x=0.004, ha="left", fontsize=8, fontweight="bold", color=colour)
+        lines.append(part.subplots(1, columns, squeeze=False)[0])
+        for ax in lines[-1]:
+            ax.set_anchor("N")
+    return fig, np.stack(lines)
+
+
 def figure_retrieval(images: Images, queries: np.ndarray, results: dict, farthest: bool):
     """Queries and, for each method of `results` {name: numbers [Q, k]}, their images. Frames: wrong class if nearest, own class if farthest."""
     k = next(iter(results.values())).shape[1]
     widths = [1.0] + ([0.22] + [1.0] * k) * len(results)
     inch = 6.9 / sum(widths)
     fig, axes = new_figure(len(queries), len(widths), height=(1.19 * inch) * len(queries) + 0.55, gridspec_kw={"width_ratios": widths}, squeeze=False)
-    fig.get_layout_engine().set(w_pad=0.012, h_pad=0.008, wspace=0, hspace=0)
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # room for the frames
     labels = images.train_labels
     for row, (line, query) in enumerate(zip(axes, queries, strict=True)):
         show_image(line[0], images.train_images[query], images.classes[labels[query]], size=6)
@@ -239,15 +254,21 @@ def class_agreement(numbers: np.ndarray, labels: np.ndarray, classes: int) -> np
     return np.bincount(labels, hits, minlength=classes) / np.bincount(labels, minlength=classes)
 
 
+def _dots(ax, values, name, label):
+    """A method's values, one on each line of a dot plot; the methods a little apart, so that none hides another."""
+    place = COMPARED.index(name)
+    rows = np.arange(len(values)) + 0.15 * (place - 1.5)
+    ax.scatter(values, rows, color=METHOD_COLOURS[name], marker="osD^"[place], s=26, edgecolors="white", linewidths=0.5, zorder=2, label=label)
+
+
 def figure_precision(precision: dict, classes: tuple, k: int):
     """(matplotlib, plotly) precision at k of each class and method; `precision` is {method: [classes]}."""
     fig, ax = new_figure(width=6.9, height=2.9)
     rows = np.arange(len(classes))
     every = 100 * np.stack(list(precision.values()))
     ax.hlines(rows, every.min(axis=0), every.max(axis=0), color="#dddddd", linewidth=2, zorder=1)
-    markers = dict(zip(COMPARED, "osD^", strict=True))
     for (name, values), row in zip(precision.items(), every, strict=True):
-        ax.scatter(row, rows, color=METHOD_COLOURS[name], marker=markers[name], s=30, zorder=2, label=f"{METHOD_NAMES[name]} (mean {100 * values.mean():.1f} %)")
+        _dots(ax, row, name, f"{METHOD_NAMES[name]} (mean {100 * values.mean():.1f} %)")
     ax.axvline(100 / len(classes), color="#777777", linewidth=0.8, linestyle=":")
     ax.annotate("chance", (100 / len(classes), -0.75), fontsize=7, color="#666666", ha="center", annotation_clip=False)
     ax.set(yticks=rows, yticklabels=classes, xlabel=f"precision at {k}: nearest images of the same class / %", xlim=(0, None), ylim=(len(classes) - 0.5, -0.5))
@@ -264,25 +285,24 @@ def hubness(numbers: np.ndarray, top: int = 10) -> dict:
     """How unequally the images `numbers` [Q, k] share the queries.
 
     covered: share of queries with one of the `top` most frequent images; largest: share with the most frequent one; distinct: images that occur; hubs: the
-    `top` most frequent.
+    `top` most frequent of these.
     """
     counts = np.bincount(numbers.ravel())
-    hubs = np.argsort(-counts, kind="stable")[:top]
+    distinct = np.count_nonzero(counts)
+    hubs = np.argsort(-counts, kind="stable")[: min(top, distinct)]
     covered = np.isin(numbers, hubs).any(axis=1).mean()
-    return {"covered": covered, "largest": counts.max() / len(numbers), "distinct": np.count_nonzero(counts), "hubs": hubs, "counts": counts[hubs]}
+    return {"covered": covered, "largest": counts.max() / len(numbers), "distinct": distinct, "hubs": hubs, "counts": counts[hubs]}
 
 
 def figure_hubs(images: Images, hubs: dict):
     """The images most often among the most distant, for each method of `hubs` {name: hubness}, with the share of queries they serve."""
-    top = max(len(facts["hubs"]) for facts in hubs.values())
-    fig, axes = new_figure(len(hubs), top, height=0.98 * len(hubs), squeeze=False)
-    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0.03)
-    for line, (name, facts) in zip(axes, hubs.items(), strict=True):
+    titles = [(f"{METHOD_NAMES[name]}: most often among the most distant, and for what share of the queries", METHOD_COLOURS[name]) for name in hubs]
+    fig, axes = picture_rows(titles, max(len(facts["hubs"]) for facts in hubs.values()), 1.2)
+    for line, facts in zip(axes, hubs.values(), strict=True):
         for ax, number, count in zip(line, facts["hubs"], facts["counts"], strict=False):
-            show_image(ax, images.train_images[number], f"{images.classes[images.train_labels[number]]}\n{count / len(images.train_labels):.1%} of queries", size=6)
+            show_image(ax, images.train_images[number], f"{images.classes[images.train_labels[number]]}\n{count / len(images.train_labels):.1%}", size=6)
         for ax in line[len(facts["hubs"]) :]:
             ax.axis("off")
-        line[0].set_title(METHOD_NAMES[name], fontsize=8, color=METHOD_COLOURS[name], loc="left")
     return fig
 
 
@@ -331,14 +351,13 @@ def attribute_ratios(attributes: dict, numbers: np.ndarray, seed: int) -> dict:
 def figure_attributes(ratios: dict):
     """(matplotlib, plotly) how much neighbours, and the most distant images, differ in each attribute; random pairs are at 100 %."""
     fig, axes = new_figure(1, 2, height=2.5, sharey=True)
-    markers, rows = dict(zip(COMPARED, "osD^", strict=True)), np.arange(len(ATTRIBUTES))
+    rows = np.arange(len(ATTRIBUTES))
     for ax, side, title in zip(axes, ("near", "far"), ("nearest images", "most distant images"), strict=True):
         ax.axvline(100, color="#777777", linewidth=0.8, linestyle=":")
         for name, sides in ratios.items():
-            values = [100 * sides[side][attribute] for attribute in ATTRIBUTES]
-            ax.scatter(values, rows, color=METHOD_COLOURS[name], marker=markers[name], s=30, label=METHOD_NAMES[name])
+            _dots(ax, [100 * sides[side][attribute] for attribute in ATTRIBUTES], name, METHOD_NAMES[name])
         ax.set(yticks=rows, yticklabels=ATTRIBUTES, title=title, xlabel="difference, of that of random pairs / %", ylim=(len(rows) - 0.5, -0.5))
-    axes[0].set_xlim(0, 106)
+    axes[0].set_xlim(0, max(106, axes[0].get_xlim()[1]))
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=len(names), handletextpad=0.2)
     dots = [
@@ -371,8 +390,8 @@ def numbers_q7(cfg: Config, images: Images, found: dict) -> dict:
             "precision_interval": 1.96 * hits.std() / np.sqrt(len(hits)),
             "precision_by_class": dict(zip(classes, near, strict=True)),
             "far_same_class": far.mean(),
-            "near_distance": extremes.near_distance.mean() / typical,
-            "far_distance": extremes.far_distance.mean() / typical,
+            "near_distance": extremes.near_distance.mean() / (typical or 1),  # 0 where all representations are one
+            "far_distance": extremes.far_distance.mean() / (typical or 1),
             "far_hubs": {key: hubs[key] for key in ("covered", "largest", "distinct")},
             "near_hubs": {key: hubness(extremes.near)[key] for key in ("covered", "largest", "distinct")},
             "near_attributes": attribute_ratios(attributes, extremes.near, cfg.seed),

@@ -1,6 +1,6 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py 6f4aa526db8fa802
-# text 1325ce1fa22acf1d
+# cells nbs/91_execute.py c9e67d1e4d747752
+# text c649ebbe473e4cb3
 
 """91 · Running a notebook without a hand on it."""
 
@@ -117,7 +117,7 @@ def run_cells(notebook, output: Path, parameters: dict, progress, cwd) -> None:
         cwd=cwd,
         on_cell_start=progress.started,
         on_cell_complete=progress.completed,
-        extra_arguments=["--log-level=40"],
+        extra_arguments=["--log-level=50"],
     )
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 7b37ead18ab4d60d
-# text 7a0af3425a881c99
+# cells nbs/95_readme.py e9ac098d07426d38
+# text 7e97d56594604479
 
 """95 · The README's results."""
 
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 from ..config import UserError, atomic, project_root
-from .report import DATASET_NAMES, QUESTIONS, headline_table, load_results, markdown_table, warning
+from .report import DATASET_NAMES, QUESTIONS, headline_table, load_results, markdown_table, number, warning
 from ..training import duration
 
 
@@ -55,7 +55,7 @@ def run_markdown(results: dict) -> str:
     """One run: the methods in a table, and where and how long it ran."""
     head = results["header"]
     seconds = sum(stage["seconds"] for stage in results["stages"].values())
-    facts = [DATASET_NAMES[head["dataset"]], f"seed {head['seed']}", head["device"], head.get("precision", ""), f"PyTorch {head['versions']['torch']}"]
+    facts = [DATASET_NAMES[head["dataset"]], f"seed {head['seed']}", head["device"], number(results, "Q1", "precision"), f"PyTorch {head['versions']['torch']}"]
     facts += [f"whole book in {duration(seconds)}"] if seconds else []
     note = [head["dataset_note"]] if head.get("dataset_note") else []
     return "\n\n".join([f"**Profile `{head['profile']}`** ({', '.join(filter(None, facts))})", markdown_table(*headline_table(results)).strip(), *note])

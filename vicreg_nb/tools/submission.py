@@ -1,5 +1,5 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/93_submission.py 21cbf23c57055975
+# cells nbs/93_submission.py d25458413fd019e7
 # text f71727df4409bf4f
 
 """93 · The submission."""

@@ -1,0 +1,102 @@
+"""The README's results: what is between the markers, and when it is stale."""
+
+import json
+
+import pytest
+from made_run import make_run
+from vicreg_nb.config import UserError
+from vicreg_nb.tools.readme import BEGIN, END, main, refresh, with_block
+
+README = f"# A project\n\nWords.\n\n{BEGIN}\n{END}\n\nMore words.\n"
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "README.md").write_text(README)
+    return make_run(tmp_path)
+
+
+def change(folder, edit, name="results.json"):
+    results = json.loads((folder / "results.json").read_text())
+    edit(results)
+    (folder / name).write_text(json.dumps(results))
+
+
+def test_results_are_written_between_the_markers_and_nothing_else_is_touched(project):
+    assert refresh(project)
+    text = (project / "README.md").read_text()
+    before, rest = text.split(BEGIN)
+    block, after = rest.split(END)
+    assert (before, after) == tuple(README.split(f"{BEGIN}\n{END}"))
+    numbers = json.loads((project / "results.json").read_text())["questions"]
+    assert f"| VICReg | {numbers['Q3']['numbers']['accuracy']:.1%} |" in block
+    for word in ("`exercise`", "CIFAR-10", "seed 0", "a device", "bf16", "PyTorch 2.11.0", "8 min 40 s"):
+        assert word in block  # the last is 431.27 s + 88.4 s
+    for figure in ("q2_0", "q7_0", "ad2_0", "ladder_0"):
+        assert f"(figures/{figure}.png)" in block
+    assert not refresh(project) and (project / "README.md").read_text() == text
+
+
+def test_a_stale_readme_is_told_and_left_alone(project, capsys):
+    refresh(project)
+    assert not refresh(project, check=True)
+    change(project, lambda results: results["questions"]["Q3"]["numbers"].update(accuracy=0.7777))
+    before = (project / "README.md").read_bytes()
+    with pytest.raises(UserError, match="results are stale.*run `python -m vicreg_nb.tools.readme`"):
+        refresh(project, check=True)
+    assert main(["--check", "--out", str(project)]) == 1 and "stale" in capsys.readouterr().err
+    assert (project / "README.md").read_bytes() == before
+    assert main(["--out", str(project)]) == 0 and capsys.readouterr().out == "README.md: results written\n"
+    assert "| VICReg | 77.8% |" in (project / "README.md").read_text()
+    assert main(["--check", "--out", str(project)]) == 0
+
+
+@pytest.mark.parametrize("header, said", [({"profile": "smoke"}, "Smoke run"), ({"dataset": "shapes"}, "embedded data set shapes")])
+def test_a_run_that_is_no_result_is_refused(project, header, said):
+    change(project, lambda results: results["header"].update(header))
+    with pytest.raises(UserError, match=f"^The README shows results on CIFAR-10 only .*{said}"):
+        refresh(project)
+    assert (project / "README.md").read_text() == README
+
+
+def test_without_results_it_says_so(tmp_path):
+    (tmp_path / "README.md").write_text(README)
+    with pytest.raises(UserError, match="there is no results.json"):
+        refresh(tmp_path)
+
+
+def test_runs_set_aside_are_shown_too_the_exercises_profile_first(project):
+    change(project, lambda results: results["header"].update(profile="quick", seed=1), "results-quick-cifar10-seed1.json")
+    change(project, lambda results: results["header"].update(profile="smoke"), "results-smoke-cifar10-seed0.json")
+    refresh(project)
+    text = (project / "README.md").read_text()
+    assert 0 < text.index("`exercise`") < text.index("`quick`") and "`smoke`" not in text
+    assert text.count("| VICReg |") == 2
+
+
+def test_a_note_on_the_data_is_shown(project):
+    change(project, lambda results: results["header"].update(dataset_note="3 of the 60,000 images are copies."))
+    refresh(project)
+    assert "3 of the 60,000 images are copies." in (project / "README.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
+def test_markers_must_be_there_once_and_in_order(text):
+    with pytest.raises(UserError, match="README.md must hold the line"):
+        with_block(text, "block")
+
+
+def test_a_missing_readme_is_one_sentence(project):
+    (project / "README.md").unlink()
+    with pytest.raises(UserError, match="README.md is not there"):
+        refresh(project)
+
+
+def test_this_projects_own_readme_is_not_stale(root):
+    assert with_block((root / "README.md").read_text(encoding="utf-8"), "")  # the markers are there
+    path = root / "results.json"
+    if not path.is_file():
+        pytest.skip("no results.json here: run the book first")
+    if json.loads(path.read_text())["header"]["dataset"] != "cifar10":
+        pytest.skip("results.json is not of CIFAR-10")
+    assert not refresh(root, check=True)
