@@ -10,11 +10,12 @@ sklearn  the first `--small` training images: from the same graph to the embeddi
 table    the 3 nearest of each of 50,000 rows of 128 float32 numbers: random normal ones, whose exact search takes as long as that of
          representations.
 
-The images are looked for as everywhere in the book (VICREG_NB_DATA). On two cores all parts take about three minutes.
+The images are looked for as everywhere in the book (VICREG_NB_DATA). On two free cores all parts take about five minutes.
 """
 
 import argparse
 import resource
+import sys
 import time
 from statistics import median
 
@@ -104,6 +105,7 @@ def main():
     parser.add_argument("--components", type=int, default=128)
     parser.add_argument("--neighbours", type=int, default=10, help="k of the graph")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # each part's lines as soon as it is done, in a file too
     cfg = make_config("exercise", dataset="cifar10", device="cpu", components=options.components, graph_neighbours=options.neighbours)
     print(f"{torch.get_num_threads()} threads, CPU {torch.backends.cpu.get_cpu_capability()}")
     if {"whole", "sklearn"} & set(options.parts):

@@ -652,7 +652,6 @@ def figure_views(images: Images, seed: int = 0, size: int = 32):
         for label in SHOWN_CLASSES
     ]
     fig, axes = new_figure(5, COLUMNS, height=4.45)
-    fig.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room for the note on where the images come from
     for ax, picture, name in zip(axes[0, 1:], as_pictures(one_at_a_time(shown[0], size)), STRONGEST, strict=True):
         _show(ax, picture, name)
     _show(axes[0, 0], shown[0].numpy(), images.classes[SHOWN_CLASSES[0]], framed=True)

@@ -257,6 +257,8 @@ def nearest(x: np.ndarray, k: int, queries: np.ndarray = None) -> tuple[np.ndarr
     asked = x if queries is None else np.ascontiguousarray(queries, dtype=np.float32)
     if not (np.isfinite(x).all() and np.isfinite(asked).all()):
         raise UserError("the features hold NaN or infinite values: train the encoder again with a lower lr.")
+    centre = x.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance; faiss subtracts norms, so small ones save digits
+    x, asked = x - centre, asked - centre
     index = faiss.IndexFlatL2(x.shape[1])
     index.add(x)
     squared, found = index.search(asked, k + (queries is None))

@@ -29,6 +29,7 @@ if "google.colab" in sys.modules:
 #| export
 import contextlib
 import logging
+import os
 import re
 import time
 from pathlib import Path
@@ -164,7 +165,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     progress = Progress(notebook, bool(parameters), on_cell)
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    with quiet_log("papermill"):
+    with quiet_log("papermill"), without_variable("MPLBACKEND"):
         try:
             run_cells(notebook, output, parameters or {}, progress, cwd)
         except PapermillExecutionError as error:
@@ -216,6 +217,17 @@ class Progress:
         self.started(cell, cell_index)
         if self.on_cell:
             self.on_cell(self.number, self.total)
+
+
+@contextlib.contextmanager
+def without_variable(name: str):
+    """Keep an environment variable from the kernel: under another backend than its own, a notebook shows no figures."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager

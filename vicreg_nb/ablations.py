@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py ca198957a3bf46c5
-# text 77b071dfb986a871
+# cells nbs/03_ablations.py e253de9d4ada7423
+# text 7ad46b22ab376650
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -194,6 +194,8 @@ def nearest(x: np.ndarray, k: int, queries: np.ndarray = None) -> tuple[np.ndarr
     asked = x if queries is None else np.ascontiguousarray(queries, dtype=np.float32)
     if not (np.isfinite(x).all() and np.isfinite(asked).all()):
         raise UserError("the features hold NaN or infinite values: train the encoder again with a lower lr.")
+    centre = x.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance; faiss subtracts norms, so small ones save digits
+    x, asked = x - centre, asked - centre
     index = faiss.IndexFlatL2(x.shape[1])
     index.add(x)
     squared, found = index.search(asked, k + (queries is None))

@@ -1,6 +1,6 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 8075047af95d9b22
-# text f172443828227233
+# cells nbs/00b_views.py 3ab5f7fa350a59aa
+# text 8f42b05d692719c6
 
 """0b · Views."""
 
@@ -413,7 +413,6 @@ def figure_views(images: Images, seed: int = 0, size: int = 32):
         for label in SHOWN_CLASSES
     ]
     fig, axes = new_figure(5, COLUMNS, height=4.45)
-    fig.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room for the note on where the images come from
     for ax, picture, name in zip(axes[0, 1:], as_pictures(one_at_a_time(shown[0], size)), STRONGEST, strict=True):
         _show(ax, picture, name)
     _show(axes[0, 0], shown[0].numpy(), images.classes[SHOWN_CLASSES[0]], framed=True)

@@ -1,6 +1,6 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py c9e67d1e4d747752
-# text c649ebbe473e4cb3
+# cells nbs/91_execute.py 85245a36fbf690af
+# text cd8bd4ea3226117a
 
 """91 · Running a notebook without a hand on it."""
 
@@ -16,10 +16,12 @@ __all__ = [
     "quiet_log",
     "run_cells",
     "strip_ansi",
+    "without_variable",
 ]
 
 import contextlib
 import logging
+import os
 import re
 import time
 from pathlib import Path
@@ -93,7 +95,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     progress = Progress(notebook, bool(parameters), on_cell)
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    with quiet_log("papermill"):
+    with quiet_log("papermill"), without_variable("MPLBACKEND"):
         try:
             run_cells(notebook, output, parameters or {}, progress, cwd)
         except PapermillExecutionError as error:
@@ -138,6 +140,17 @@ class Progress:
         self.started(cell, cell_index)
         if self.on_cell:
             self.on_cell(self.number, self.total)
+
+
+@contextlib.contextmanager
+def without_variable(name: str):
+    """Keep an environment variable from the kernel: under another backend than its own, a notebook shows no figures."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager
