@@ -7,16 +7,19 @@
 # ---
 
 # %% tags=["skip-execution"]
-# On Colab, once: upload the project's folder (or clone it), go into it, and run this cell.
+# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
+import os
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
+if "google.colab" in sys.modules:
+    os.chdir("/content/vicreg_nb")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
 
 # %% [markdown]
 # # 0 · Configuration
-# Every experiment in this book is described by one frozen object, the `Config`. Everything that
-# can be changed stands in it, with a comment; everything that was run can be found again by it.
+# How is an experiment described, so that it can be changed in one place and found again? By one frozen object, the `Config`:
+# everything that can be changed stands in it, with a comment; everything that was run can be found again by it.
 # This notebook builds it, checks it, and holds the few things that all rooms share: where results go,
 # random streams, figures in one style, and the one file that all numbers come from.
 

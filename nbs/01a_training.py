@@ -7,15 +7,18 @@
 # ---
 
 # %% tags=["skip-execution"]
-# On Colab, once: upload the project's folder (or clone it), go into it, and run this cell.
+# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
+import os
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
+if "google.colab" in sys.modules:
+    os.chdir("/content/vicreg_nb")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
 
 # %% [markdown]
 # # 1a · Training (Q1)
-# Train VICReg and watch its three objectives, on the training batches and once an epoch on the test set.
+# How do the three objectives move while VICReg trains, on the training batches and, once an epoch, on the test set?
 # One loop, Algorithm 1, serves all experiments of this book: they differ in the pairs of views that it is given
 # and in the weights of the loss, and in nothing else.
 

@@ -322,6 +322,14 @@ def read_changes(changes: list[str]) -> dict:
     return found
 
 
+def check_weights(changes: dict, stages: list[Stage]):
+    """UserError where a changed weight of the loss would mean Q1's in one stage and Q4's, which is measured against Q1, in another."""
+    asked = {question for stage in stages for question in stage.questions}
+    for name in {"lam", "mu", "nu"} & set(changes):
+        if {"Q1", "Q4"} <= asked:
+            raise UserError(f"--set {name} would mean Q1's weight in one notebook and Q4's in another: run one of them with --only, or change PROFILES in nbs/00_config.py.")
+
+
 # %%
 assert read_changes(["lr=1e-3", "schedule=onecycle"]) == {"lr": 1e-3, "schedule": "onecycle"}
 
@@ -334,7 +342,9 @@ def main(arguments=None) -> int:
     try:
         stages = choose_stages(options.only, options.start)
         given = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
-        cfg = make_config(**given | read_changes(options.changes))
+        changes = read_changes(options.changes)
+        cfg = make_config(**given | changes)
+        check_weights(changes, stages)
         if options.list:
             list_stages(cfg, stages)
             return 0

@@ -103,6 +103,7 @@ def test_a_change_without_name_or_value_is_refused(wrong):
     (["--set", "data=1"], "'data' is not a parameter"),
     (["--set", "mu=-1"], "mu is -1.0: give at least 0."),
     (["--set", "mu=abc"], "mu is 'abc' (str): give a value of type float."),
+    (["--set", "mu=5"], "--set mu would mean Q1's weight in one notebook and Q4's in another"),
     (["--set", "epochs=1.5"], "epochs is 1.5 (float)"),
     (["--set", "lr"], "--set takes NAME=VALUE, not 'lr'."),
     (["--set", "profile=tiny"], "profile is 'tiny': choose one of auto, smoke"),

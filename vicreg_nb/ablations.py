@@ -1,5 +1,5 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py e253de9d4ada7423
+# cells nbs/03_ablations.py 0fba1507593e4b38
 # text 7ad46b22ab376650
 
 """3 · Ablations (Q4, Q5)."""

@@ -1,5 +1,5 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 8703aa8755d6a38d
+# cells nbs/06_anomaly.py 3be47c2268f90fd2
 # text e54c0aa47563853e
 
 """6 · Anomaly detection (Sec. 4.2)."""

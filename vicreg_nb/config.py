@@ -1,5 +1,5 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 6a343213049688f7
+# cells nbs/00_config.py acc27249ac43925a
 # text dc341027a199d7da
 
 """0 · Configuration."""

@@ -1,5 +1,5 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py e1907fa065f78e14
+# cells nbs/00a_data.py 2906de48b6fc3c4b
 # text ff27919d02f1f2a0
 
 """0a · Data."""

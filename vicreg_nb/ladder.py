@@ -1,5 +1,5 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 138b21f6195ea696
+# cells nbs/04a_ladder.py 23e5043583cb180a
 # text 896777658938fdd8
 
 """4a · The ladder."""

@@ -1,5 +1,5 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 8d1299c0c1d55c32
+# cells nbs/04_laplacian_eigenmaps.py 2d468c2ed78e61af
 # text 7992f0375230a55a
 
 """4 · Laplacian Eigenmaps (Q6)."""

@@ -1,5 +1,5 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 8681640fef967201
+# cells nbs/02_representations.py 2141042a0f1571ce
 # text 3242db9fc94f2e24
 
 """2 · Representations (Q2, Q3)."""

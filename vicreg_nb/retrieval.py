@@ -1,5 +1,5 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 84ee672400289e29
+# cells nbs/05_retrieval.py 073a0893e048504b
 # text d9cf5d647a23a9cf
 
 """5 · Retrieval (Q7)."""

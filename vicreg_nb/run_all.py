@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 65b732bb5e47644f
-# text d83e4ba92625cdc2
+# cells nbs/08_run_all.py 899a775eda245b76
+# text 551695d74ae8b89c
 
 """8 · The whole book."""
 
@@ -8,6 +8,7 @@ __all__ = [
     "BAR",
     "STAGES",
     "Stage",
+    "check_weights",
     "choose_stages",
     "is_done",
     "list_stages",
@@ -273,13 +274,23 @@ def read_changes(changes: list[str]) -> dict:
     return found
 
 
+def check_weights(changes: dict, stages: list[Stage]):
+    """UserError where a changed weight of the loss would mean Q1's in one stage and Q4's, which is measured against Q1, in another."""
+    asked = {question for stage in stages for question in stage.questions}
+    for name in {"lam", "mu", "nu"} & set(changes):
+        if {"Q1", "Q4"} <= asked:
+            raise UserError(f"--set {name} would mean Q1's weight in one notebook and Q4's in another: run one of them with --only, or change PROFILES in nbs/00_config.py.")
+
+
 def main(arguments=None) -> int:
     """The command line; returns the exit status."""
     options = parse_arguments(arguments)
     try:
         stages = choose_stages(options.only, options.start)
         given = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
-        cfg = make_config(**given | read_changes(options.changes))
+        changes = read_changes(options.changes)
+        cfg = make_config(**given | changes)
+        check_weights(changes, stages)
         if options.list:
             list_stages(cfg, stages)
             return 0

@@ -1,5 +1,5 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 097138dc5cd6939b
+# cells nbs/01a_training.py 1656923d3a6c5e57
 # text a6f195637e382e2f
 
 """1a · Training (Q1)."""

@@ -1,5 +1,5 @@
 # Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01_vicreg.py 733d2da5434ddcae
+# cells nbs/01_vicreg.py 44aba044dc631766
 # text f21d44927fa4a0d1
 
 """1 · VICReg."""

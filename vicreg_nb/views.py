@@ -1,5 +1,5 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 3ab5f7fa350a59aa
+# cells nbs/00b_views.py c73b24f4bad13b7b
 # text 8f42b05d692719c6
 
 """0b · Views."""
