@@ -160,7 +160,8 @@ SETTINGS = tuple(field.name for field in dataclasses.fields(Config) if field.nam
 # %% [markdown]
 # ## Profiles
 # One name chooses data size, epochs and budget. `exercise` holds the exercise's hyper-parameters exactly.
-# The others say only where they differ from it.
+# The others say only where they differ from it. `quick` was chosen by trial, in seven minutes of training on two cores: the narrow encoder
+# with small batches and more epochs did better than one of twice the width with half the epochs, and much better than on views of 24 pixels.
 
 # %%
 #| export
@@ -185,7 +186,7 @@ PROFILES = {
         graph_neighbours=8, graph_size=300, components=16, free_epochs=6, free_batch=512, exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2, tsne_train_size=200,
     ),
     "quick": EXERCISE | dict(
-        width=16, stem_stride=2, epochs=8, lr=2e-3, schedule="onecycle",
+        width=16, stem_stride=2, batch_size=128, epochs=10, lr=2e-3, schedule="onecycle",
         probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3,
     ),
     "exercise": EXERCISE,

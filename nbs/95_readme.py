@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 
 from vicreg_nb.config import UserError, atomic, project_root
-from vicreg_nb.tools.report import DATASET_NAMES, QUESTIONS, headline_table, load_results, markdown_table, number, warning
+from vicreg_nb.tools.report import DATASET_NAMES, QUESTIONS, common_settings, headline_table, load_results, markdown_table, missing, number, warning
 from vicreg_nb.training import duration
 
 # %% [markdown]
@@ -67,7 +67,7 @@ def results_block(folder: Path) -> str:
     """The README's results as markdown, markers included."""
     runs = published_runs(folder)
     tables = [run_markdown(run) for run in runs]
-    return "\n\n".join([BEGIN, *tables, *figure_lines(folder), END])
+    return "\n\n".join([BEGIN, *tables, *figure_lines(folder), *speed_lines(folder), END])
 
 
 def run_markdown(results: dict) -> str:
@@ -75,9 +75,11 @@ def run_markdown(results: dict) -> str:
     head = results["header"]
     seconds = sum(stage["seconds"] for stage in results["stages"].values())
     facts = [DATASET_NAMES[head["dataset"]], f"seed {head['seed']}", head["device"], number(results, "Q1", "precision"), f"PyTorch {head['versions']['torch']}"]
-    facts += [f"whole book in {duration(seconds)}"] if seconds else []
+    facts += [f"{'these questions' if missing(results) else 'whole book'} in {duration(seconds)}"] if seconds else []
     note = [head["dataset_note"]] if head.get("dataset_note") else []
-    return "\n\n".join([f"**Profile `{head['profile']}`** ({', '.join(filter(None, facts))})", markdown_table(*headline_table(results)).strip(), *note])
+    changed = ", ".join(f"{name} = {value}" for name, value in common_settings(results).items())
+    title = f"**Profile `{head['profile']}`" + (f" with {changed}" if changed else "") + "**"
+    return "\n\n".join([f"{title} ({', '.join(filter(None, facts))})", markdown_table(*headline_table(results)).strip(), *note])
 
 
 def figure_lines(folder: Path) -> list[str]:
@@ -90,6 +92,19 @@ def figure_lines(folder: Path) -> list[str]:
     entries = [(name, results["questions"][name]) for name in SHOWN if name in results["questions"]]
     firsts = [(name, *entry["figures"][0]) for name, entry in entries if entry["figures"]]
     return [f"![{caption}](figures/{figure}.png)\n\n*{QUESTIONS[name]}. {caption}*" for name, figure, caption in firsts]
+
+
+# %% [markdown]
+# ## How fast
+# A benchmark's numbers are what it printed: `python benchmarks/training.py | tee benchmarks/training.txt`.
+
+# %%
+#| export
+def speed_lines(folder: Path) -> list[str]:
+    """What the benchmarks printed, from benchmarks/*.txt."""
+    paths = sorted((Path(folder) / "benchmarks").glob("*.txt"))
+    printed = [f"`python benchmarks/{path.stem}.py`\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
+    return ["## Speed", "Ratios of medians, both sides measured in one alternating run; as the benchmarks printed them.", *printed] if printed else []
 
 
 # %% [markdown]

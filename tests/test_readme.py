@@ -5,7 +5,7 @@ import json
 import pytest
 from made_run import make_run
 from vicreg_nb.config import UserError
-from vicreg_nb.tools.readme import BEGIN, END, main, refresh, with_block
+from vicreg_nb.tools.readme import BEGIN, END, main, refresh, results_block, with_block
 
 README = f"# A project\n\nWords.\n\n{BEGIN}\n{END}\n\nMore words.\n"
 
@@ -100,3 +100,21 @@ def test_this_projects_own_readme_is_not_stale(root):
     if json.loads(path.read_text())["header"]["dataset"] != "cifar10":
         pytest.skip("results.json is not of CIFAR-10")
     assert not refresh(root, check=True)
+
+
+def test_settings_that_differ_from_the_profile_are_told(tmp_path):
+    make_run(tmp_path, questions=("Q1", "Q3"))
+    results = json.loads((tmp_path / "results.json").read_text())
+    for entry in results["questions"].values():
+        entry["settings"] = {"epochs": 3}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    block = results_block(tmp_path)
+    assert "**Profile `exercise` with epochs = 3**" in block and "these questions in" in block and "whole book" not in block
+
+
+def test_what_the_benchmarks_printed_stands_as_it_was_printed(tmp_path):
+    make_run(tmp_path)
+    assert "## Speed" not in results_block(tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "views.txt").write_text("ours  12 views/s\n")
+    assert "`python benchmarks/views.py`\n\n```\nours  12 views/s\n```" in results_block(tmp_path)

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py acc27249ac43925a
-# text dc341027a199d7da
+# cells nbs/00_config.py a7794f77010eb21e
+# text 19048120a58d0fa1
 
 """0 · Configuration."""
 
@@ -176,7 +176,7 @@ PROFILES = {
         graph_neighbours=8, graph_size=300, components=16, free_epochs=6, free_batch=512, exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2, tsne_train_size=200,
     ),
     "quick": EXERCISE | dict(
-        width=16, stem_stride=2, epochs=8, lr=2e-3, schedule="onecycle",
+        width=16, stem_stride=2, batch_size=128, epochs=10, lr=2e-3, schedule="onecycle",
         probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3,
     ),
     "exercise": EXERCISE,
