@@ -152,12 +152,13 @@ assert failure(path, root, 6, "UserError", "x is 0: give more.") == "root.py, ce
 
 # %%
 #| export
-def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=None) -> float:
+def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=None, on_line=None) -> float:
     """Run a notebook headless; returns the seconds it took.
 
     source: .py (percent format) or .ipynb. output: the executed .ipynb; its folder is created, and the file is there
     after a failure as well. parameters: replace those in the cell tagged `parameters`. on_cell(done, total): called
-    when a code cell has run; text counts too. cwd: the kernel's folder; default: the caller's.
+    when a code cell has run; text counts too. cwd: the kernel's folder; default: the caller's. on_line(line): called for
+    each line that a cell prints, while it runs.
     Raises NotebookError, in one sentence, for the first cell that fails.
     """
     source, output = Path(source), Path(output)
@@ -167,7 +168,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     start = time.perf_counter()
     with quiet_log("papermill"), without_variable("MPLBACKEND"):
         try:
-            run_cells(notebook, output, parameters or {}, progress, cwd)
+            run_cells(notebook, output, parameters or {}, progress, cwd, Lines(on_line) if on_line else None)
         except PapermillExecutionError as error:
             raise NotebookError(failure(source, notebook, progress.number, error.ename, error.evalue)) from None
         except DeadKernelError:
@@ -178,7 +179,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     return time.perf_counter() - start
 
 
-def run_cells(notebook, output: Path, parameters: dict, progress, cwd) -> None:
+def run_cells(notebook, output: Path, parameters: dict, progress, cwd, printed) -> None:
     """Hand the notebook to papermill, without its bar and banner."""
     papermill.execute_notebook(
         notebook,
@@ -189,6 +190,7 @@ def run_cells(notebook, output: Path, parameters: dict, progress, cwd) -> None:
         cwd=cwd,
         on_cell_start=progress.started,
         on_cell_complete=progress.completed,
+        stdout_file=printed,
         extra_arguments=["--log-level=50"],
     )
 
@@ -230,6 +232,21 @@ def without_variable(name: str):
             os.environ[name] = value
 
 
+class Lines:
+    """A file that hands each whole line written to it on to `on_line`."""
+
+    def __init__(self, on_line):
+        self.on_line, self.begun = on_line, ""
+
+    def write(self, text: str):
+        *lines, self.begun = (self.begun + text).split("\n")
+        for line in lines:
+            self.on_line(line)
+
+    def flush(self):
+        """What is begun waits for its end."""
+
+
 @contextlib.contextmanager
 def quiet_log(name: str):
     """Let a library's log say nothing for a while."""
@@ -243,9 +260,9 @@ def quiet_log(name: str):
 
 
 # %%
-seen = []
-seconds = execute_notebook(scratch / "root.py", scratch / "out" / "root.ipynb", {"x": 9.0}, lambda *at: seen.append(at))
-assert seen[-1] == (6, 6) and "3.0" in (scratch / "out" / "root.ipynb").read_text()
+seen, printed = [], []
+seconds = execute_notebook(scratch / "root.py", scratch / "out" / "root.ipynb", {"x": 9.0}, lambda *at: seen.append(at), on_line=printed.append)
+assert seen[-1] == (6, 6) and printed == ["3.0"] and "3.0" in (scratch / "out" / "root.ipynb").read_text()
 
 # %%
 try:

@@ -625,7 +625,7 @@ def run_section(results: dict) -> str:
     provenance = markdown_table(["", "This run"], provenance_rows(results), "Where every number of this report comes from.")
     cost = cost_rows(results)
     columns = 3 if len(cost) > 6 else 1
-    table = markdown_table(["Stage", "Seconds"] * columns, side_by_side(cost, columns), "What it cost: wall-clock time of each stage.") if cost else ""
+    table = markdown_table(["Stage", "Seconds"] * columns, side_by_side(cost, columns), "What it cost: wall-clock time of each stage, nothing cached.") if cost else ""
     return f"# The run: provenance and cost {{#run}}\n\n{provenance}\n\n{table}\n"
 
 

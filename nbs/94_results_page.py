@@ -116,7 +116,7 @@ def run_markdown(results: dict) -> str:
     if changed_rows(results):
         parts.append(table_markdown(["Setting", "Exercise", "This run"], changed_rows(results), "Settings in which this run differs from the exercise."))
     if cost_rows(results):
-        parts.append(table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage."))
+        parts.append(table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage, nothing cached."))
     return "\n\n".join(parts) + "\n"
 
 

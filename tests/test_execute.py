@@ -148,3 +148,11 @@ def test_headings_and_colours():
 def test_the_tools_own_notebooks_run(root, tmp_path, name):
     execute_notebook(root / "nbs" / f"{name}.py", tmp_path / f"{name}.ipynb", cwd=root)
     assert os.listdir(tmp_path) == [f"{name}.ipynb"]
+
+
+def test_what_a_cell_prints_is_told_line_by_line_while_it_runs(tmp_path):
+    source, lines = tmp_path / "talk.py", []
+    source.write_text("# %%\nprint('one\\ntw', end='')\nprint('o')\nprint('unfinished', end='')\n\n# %%\nprint()\nassert False\n")
+    with pytest.raises(NotebookError):
+        execute_notebook(source, tmp_path / "talk.ipynb", on_line=lines.append)
+    assert lines == ["one", "two", "unfinished"]

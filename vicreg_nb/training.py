@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 1656923d3a6c5e57
-# text a6f195637e382e2f
+# cells nbs/01a_training.py ab28b70d72cc81ff
+# text 3bec9e8283321fe4
 
 """1a · Training (Q1)."""
 
@@ -435,13 +435,23 @@ def answer_q1(numbers: dict) -> str:
         move = "falls" if end < start else "rises"
         gap = "higher" if test > 1.1 * end else "lower" if test < 0.9 * end else "about the same"
         lines.append(f"The **{name}** term {move} from {start:.3f} in the first epoch to {end:.3f} in the last; on the test set it ends at {test:.3f}, {gap}.")
-    if numbers["invariance"]["first_batch"] < numbers["invariance"]["first_epoch"]:
-        lines.append(
-            f"The invariance term starts low ({numbers['invariance']['first_batch']:.3f} in the first batch), rises and only then comes down: "
-            "an untrained network gives all images nearly the same projection, which is invariant and useless. "
-            "The variance term drives the projections apart first, and views must then be brought together again."
-        )
+    lines += _why_invariance_rises(numbers["invariance"], numbers["variance"])
     return "\n\n".join(lines)
+
+
+def _why_invariance_rises(inv, var):
+    """A sentence on how the invariance term begins, and one on how it goes on."""
+    if inv["first_batch"] >= inv["first_epoch"]:
+        return []
+    start = (
+        f"The invariance term starts low ({inv['first_batch']:.3f} in the first batch) and rises at first: "
+        "an untrained network gives all images nearly the same projection, which is invariant and useless, and the variance term drives the projections apart."
+    )
+    if inv["last_epoch"] < inv["first_epoch"]:
+        return [start + " Then the views are brought together again."]
+    if var["last_epoch"] < var["first_epoch"]:
+        return [start + " It does not come down in these epochs: the projections go on spreading, as the falling variance term says, and the distance between views grows with the spread."]
+    return [start]
 
 
 CAPTIONS_Q1 = tuple(

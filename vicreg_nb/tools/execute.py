@@ -1,10 +1,11 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py 85245a36fbf690af
-# text cd8bd4ea3226117a
+# cells nbs/91_execute.py a9c9eb65b747fbc1
+# text 10a9cd985a8f05f5
 
 """91 · Running a notebook without a hand on it."""
 
 __all__ = [
+    "Lines",
     "NotebookError",
     "PERCENT",
     "Progress",
@@ -82,12 +83,13 @@ def strip_ansi(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
 
 
-def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=None) -> float:
+def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=None, on_line=None) -> float:
     """Run a notebook headless; returns the seconds it took.
 
     source: .py (percent format) or .ipynb. output: the executed .ipynb; its folder is created, and the file is there
     after a failure as well. parameters: replace those in the cell tagged `parameters`. on_cell(done, total): called
-    when a code cell has run; text counts too. cwd: the kernel's folder; default: the caller's.
+    when a code cell has run; text counts too. cwd: the kernel's folder; default: the caller's. on_line(line): called for
+    each line that a cell prints, while it runs.
     Raises NotebookError, in one sentence, for the first cell that fails.
     """
     source, output = Path(source), Path(output)
@@ -97,7 +99,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     start = time.perf_counter()
     with quiet_log("papermill"), without_variable("MPLBACKEND"):
         try:
-            run_cells(notebook, output, parameters or {}, progress, cwd)
+            run_cells(notebook, output, parameters or {}, progress, cwd, Lines(on_line) if on_line else None)
         except PapermillExecutionError as error:
             raise NotebookError(failure(source, notebook, progress.number, error.ename, error.evalue)) from None
         except DeadKernelError:
@@ -108,7 +110,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     return time.perf_counter() - start
 
 
-def run_cells(notebook, output: Path, parameters: dict, progress, cwd) -> None:
+def run_cells(notebook, output: Path, parameters: dict, progress, cwd, printed) -> None:
     """Hand the notebook to papermill, without its bar and banner."""
     papermill.execute_notebook(
         notebook,
@@ -119,6 +121,7 @@ def run_cells(notebook, output: Path, parameters: dict, progress, cwd) -> None:
         cwd=cwd,
         on_cell_start=progress.started,
         on_cell_complete=progress.completed,
+        stdout_file=printed,
         extra_arguments=["--log-level=50"],
     )
 
@@ -151,6 +154,21 @@ def without_variable(name: str):
     finally:
         if value is not None:
             os.environ[name] = value
+
+
+class Lines:
+    """A file that hands each whole line written to it on to `on_line`."""
+
+    def __init__(self, on_line):
+        self.on_line, self.begun = on_line, ""
+
+    def write(self, text: str):
+        *lines, self.begun = (self.begun + text).split("\n")
+        for line in lines:
+            self.on_line(line)
+
+    def flush(self):
+        """What is begun waits for its end."""
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 3b3edf3de15e8455
-# text 4509da4f8b753820
+# cells nbs/92_report.py a5699eddaff71f60
+# text a40bdd66dc0dea3c
 
 """92 · The report."""
 
@@ -551,7 +551,7 @@ def run_section(results: dict) -> str:
     provenance = markdown_table(["", "This run"], provenance_rows(results), "Where every number of this report comes from.")
     cost = cost_rows(results)
     columns = 3 if len(cost) > 6 else 1
-    table = markdown_table(["Stage", "Seconds"] * columns, side_by_side(cost, columns), "What it cost: wall-clock time of each stage.") if cost else ""
+    table = markdown_table(["Stage", "Seconds"] * columns, side_by_side(cost, columns), "What it cost: wall-clock time of each stage, nothing cached.") if cost else ""
     return f"# The run: provenance and cost {{#run}}\n\n{provenance}\n\n{table}\n"
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/94_results_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_results_page.py 7e4a1c30d422992e
-# text 457ee9e86d941f40
+# cells nbs/94_results_page.py 705f937ced7de50f
+# text 8e861662ce4776cf
 
 """94 · The results page."""
 
@@ -86,7 +86,7 @@ def run_markdown(results: dict) -> str:
     if changed_rows(results):
         parts.append(table_markdown(["Setting", "Exercise", "This run"], changed_rows(results), "Settings in which this run differs from the exercise."))
     if cost_rows(results):
-        parts.append(table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage."))
+        parts.append(table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage, nothing cached."))
     return "\n\n".join(parts) + "\n"
 
 
