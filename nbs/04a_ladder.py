@@ -382,11 +382,26 @@ def _free_step(z, pairs, optimizer, weights, cfg):
 REAL_GROWTH = (0.1, 1.0, 10.0)
 
 
-def angles_to_eigenvectors(cfg: Config, graph: ImageGraph, growth: float = 1.0) -> np.ndarray:
-    """Principal angles [components] in degrees between free vectors and Laplacian Eigenmaps on an image graph, falling."""
+class Found(NamedTuple):
+    """Free vectors against Laplacian Eigenmaps: principal angles [components] in degrees, falling; the share of each eigenvector that was found."""
+
+    angles: np.ndarray
+    captured: np.ndarray
+
+
+def compare_eigenvectors(cfg: Config, graph: ImageGraph, growth: float = 1.0) -> Found:
+    """`Found` on an image graph, with mu and nu times `growth`; computed once."""
+    free, eigenvectors = free_vectors(cfg, graph, grown(cfg, growth)), embed(cfg, graph).vectors
     degree = graph.graph.sum(axis=1).A1
-    free = free_vectors(cfg, graph, grown(cfg, growth)).vectors.astype(np.float64)
-    return principal_angles(free, embed(cfg, graph).vectors, degree / degree.sum())
+    sides = free.vectors.astype(np.float64), eigenvectors, degree / degree.sum()
+    return Found(**cached(cfg, "found", [free.vectors, graph.identity], lambda: {"angles": principal_angles(*sides), "captured": captured(*sides)}))
+
+
+def captured(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The share [c] of each column of `basis` [N, c] that lies in the span of z [N, c], centred with weights p [N]."""
+    directions, spread, _ = np.linalg.svd(z - p @ z, full_matrices=False)
+    inside = directions[:, spread > COLLAPSED * spread[0]].T @ basis
+    return (inside**2).sum(axis=0) / (basis**2).sum(axis=0)
 
 
 def overlap(angles: np.ndarray) -> float:
@@ -396,25 +411,26 @@ def overlap(angles: np.ndarray) -> float:
 
 # %%
 picture_graph = image_graph(cfg, images.train_images[: cfg.graph_size])
-real = {growth: angles_to_eigenvectors(cfg, picture_graph, growth) for growth in REAL_GROWTH}
-for growth, angles in real.items():
-    print(f"mu and nu x {growth:<4g} share of the eigenvectors' subspace {overlap(angles):.1%}, median angle {np.median(angles):.1f} degrees")
+real = {growth: compare_eigenvectors(cfg, picture_graph, growth) for growth in REAL_GROWTH}
+for growth, found in real.items():
+    alive = (found.angles < 90).sum()
+    print(f"mu and nu x {growth:<4g} {alive} directions alive, share of the eigenvectors' subspace {overlap(found.angles):.1%}, median angle {np.median(found.angles):.1f} degrees")
 
 # %% [markdown]
 # Then on all images, training and test together, as in Q6:
 
 # %%
 whole_graph = image_graph(cfg, all_pictures(images))
-whole = angles_to_eigenvectors(cfg, whole_graph)
+whole = compare_eigenvectors(cfg, whole_graph)
 chance = cfg.components / whole_graph.graph.shape[0]
-print(f"{whole_graph.graph.shape[0]:,} images: share of the eigenvectors' subspace {overlap(whole):.1%} (of a random one {chance:.1%}), median angle {np.median(whole):.1f} degrees")
+print(f"{whole_graph.graph.shape[0]:,} images: share of the eigenvectors' subspace {overlap(whole.angles):.1%} (of a random one {chance:.1%}), median angle {np.median(whole.angles):.1f} degrees")
 
 
 # %%
 #| export
-def figure_angles(exact: Exact, real: dict, whole: np.ndarray, sizes: tuple):
+def figure_angles(exact: Exact, real: dict, whole: Found, sizes: tuple):
     """Angles on the small graph by weights, each way of drawing against each Laplacian, and the angles on the real graphs of `sizes` images."""
-    fig, (left, middle, right) = new_figure(1, 3, height=2.75, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
+    fig, (left, middle, right) = new_figure(1, 3, height=2.9, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
     for column, style, steps in ((0, ":", "a quarter of the steps"), (1, "-", "all steps")):
         largest = [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, column]]
         left.plot(GROWTH, np.maximum(largest, 1e-3), style, marker="o", markersize=3.5, color=METHOD_COLOURS["free"], label=steps)
@@ -422,13 +438,13 @@ def figure_angles(exact: Exact, real: dict, whole: np.ndarray, sizes: tuple):
         left.annotate(f"{(angles < 90).sum()}", (growth, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8, color="#444444")
     left.annotate("directions alive", (0.5, 1.1), xycoords="axes fraction", ha="center", fontsize=8, color="#444444")
     left.set(xscale="log", yscale="log", xlabel="mu and nu, times the exercise's", ylabel="largest angle of these / degrees")
-    left.legend(loc="lower right", fontsize=7)
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=2, fontsize=7, columnspacing=1)
     _angle_table(middle, exact)
-    for growth, angles in real.items():
+    for growth, (angles, _) in real.items():
         right.plot(np.arange(1, len(angles) + 1), angles[::-1], color=METHOD_COLOURS["free"], alpha=0.35 + 0.3 * REAL_GROWTH.index(growth), label=f"{sizes[0]:,}, x {growth:g}")
-    right.plot(np.arange(1, len(whole) + 1), whole[::-1], color=METHOD_COLOURS["laplacian"], linewidth=1.8, label=f"{sizes[1]:,}, x 1")
-    right.set(xlabel="principal angle, from the smallest", ylabel="angle / degrees", ylim=(0, 92))
-    right.legend(title="images, mu and nu", title_fontsize=7, fontsize=7, loc="upper left")
+    right.plot(np.arange(1, len(whole.angles) + 1), whole.angles[::-1], color=METHOD_COLOURS["laplacian"], linewidth=1.8, label=f"{sizes[1]:,}, x 1")
+    right.set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92))
+    right.legend(title="images, and times mu and nu", title_fontsize=7, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=2, columnspacing=1)
     for ax, title in zip((left, middle, right), ("small graph, exact", "largest angle / degrees", "real graphs, in batches"), strict=True):
         ax.set_title(title, pad=24 if ax is left else 6, fontsize=9)
     return fig
@@ -554,7 +570,7 @@ save_figure(cfg, "ladder_tsne", figure_scatters(ladder_pictures(cfg, features), 
 
 # %%
 #| export
-def numbers_ladder(cfg: Config, exact: Exact, real: dict, whole: np.ndarray, sizes: tuple, rungs: dict) -> dict:
+def numbers_ladder(cfg: Config, exact: Exact, real: dict, whole: Found, sizes: tuple, rungs: dict) -> dict:
     """All that the answer rests on; angles in degrees."""
     small = {
         "images": cfg.exact_size, "dims": EXACT_DIMS, "chosen": float(exact.chosen), "table": dict(zip(SAMPLINGS, exact.table, strict=True)),
@@ -563,13 +579,17 @@ def numbers_ladder(cfg: Config, exact: Exact, real: dict, whole: np.ndarray, siz
         "largest_alive": [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, 1]],
         "largest_alive_sooner": [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, 0]],
     }  # fmt: skip
-    batches = {f"x{growth:g}": {"growth": growth} | _angle_numbers(angles) for growth, angles in real.items()}
+    batches = {f"x{growth:g}": {"growth": growth} | _angle_numbers(found) for growth, found in real.items()}
     large = {"images": sizes[1], "chance": cfg.components / sizes[1]} | _angle_numbers(whole)
     return {name: rung._asdict() for name, rung in rungs.items()} | {"exact": small, "picture": {"images": sizes[0], "weights": batches}, "whole": large}
 
 
-def _angle_numbers(angles):
-    return {"overlap": overlap(angles), "median": np.median(angles), "largest": angles.max(), "within_ten": int((angles < 10).sum()), "of": len(angles)}
+def _angle_numbers(found):
+    angles, last = found.angles, max(1, len(found.captured) // 8)
+    return {
+        "overlap": overlap(angles), "median": np.median(angles), "largest": angles.max(), "within_ten": int((angles < 10).sum()), "of": len(angles),
+        "alive": int((angles < 90).sum()), "first_half": found.captured[: len(angles) // 2].mean(), "last_eighth": found.captured[-last:].mean(),
+    }  # fmt: skip
 
 
 # %%
@@ -610,7 +630,7 @@ def _answer_exact(small):
     if walk < 0.5:
         return text
     return text + (
-        f" Drawing images uniformly, and then a neighbour of each, does *not* free the spread from the degree, as one might expect: an image's weight still correlates with its degree "
+        f" Drawing images uniformly, and then a neighbour of each, does *not* free the spread from the degree, though one might expect it: an image's weight still correlates with its degree "
         f"by {walk:.2f} (by {edges:.2f} when edges are drawn), because hubs come back as neighbours."
     )
 
@@ -620,7 +640,7 @@ def _answer_exact(small):
 def _answer_weights(small):
     first, last = small["alive"][0], small["alive"][-1]
     text = f"As $\\mu$ and $\\nu$ grow against $\\lambda$ from {small['growth'][0]:g} to {small['growth'][-1]:g} times the exercise's, {first} and then {last} of {small['dims']} directions stay alive; "
-    text += f"those that do lie within {max(small['largest_alive'][:2]):.2f} degrees of the eigenvectors even at the smallest weights. "
+    text += f"those that do lie within {max(small['largest_alive'][:2]):.2g} degrees of the eigenvectors even at the smallest weights. "
     sooner, later = small["largest_alive_sooner"][-1], small["largest_alive"][-1]
     if later > 2 * max(small["largest_alive"][:2]) + 0.5:
         text += f"Larger weights do not move the optimum but make the way longer: at the largest, the angle is {sooner:.1f} degrees after a quarter of the steps and {later:.1f} after all of them." if later < sooner else f"At the largest weights the way is longest: {later:.1f} degrees remain."
@@ -629,12 +649,20 @@ def _answer_weights(small):
 
 def _answer_real(numbers):
     whole, picture = numbers["whole"], numbers["picture"]
-    shares = ", ".join(f"{one['overlap']:.0%} (x {one['growth']:g})" for one in picture["weights"].values())
-    return (
+    text = (
         f"In batches on the real graph, free vectors find {whole['overlap']:.0%} of the subspace of the {whole['of']} bottom eigenvectors of {whole['images']:,} images (a random subspace has {whole['chance']:.1%}); "
-        f"{whole['within_ten']} of {whole['of']} angles are below ten degrees, half of them below {whole['median']:.0f}. On {picture['images']:,} images it is {shares} by weights. The directions that are missing are those "
-        "whose eigenvalues stand close beside the first ones left out: to the loss they are worth nearly the same, and batches only estimate it."
+        f"{whole['within_ten']} of {whole['of']} angles are below ten degrees, half of them below {whole['median']:.0f}. "
     )
+    if whole["first_half"] > whole["last_eighth"] + 0.05:
+        text += (
+            f"Of the first half of the eigenvectors {whole['first_half']:.0%} is found, of the last eighth {whole['last_eighth']:.0%}: the last ones stand close beside those left out, "
+            "so that to the loss they are worth nearly the same, and batches only estimate it. "
+        )
+    weights = list(picture["weights"].values())
+    parts = [f"{one['overlap']:.0%} with {one['alive']} of {one['of']} directions alive (x {one['growth']:g})" for one in weights]
+    reasons = ["small weights let directions die"] if weights[0]["alive"] < weights[0]["of"] else []
+    reasons += ["large ones make the way longer than these epochs"] if weights[-1]["overlap"] < max(one["overlap"] for one in weights) else []
+    return text + f"On {picture['images']:,} images, by weights, it is {'; '.join(parts)}" + (f": {', and '.join(reasons)}." if reasons else ".")
 
 
 # %%
@@ -670,8 +698,8 @@ def run(cfg: Config):
     exact = solve_exactly(cfg, images)
     graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
     sizes = tuple(graph.graph.shape[0] for graph in graphs)
-    real = {growth: angles_to_eigenvectors(cfg, graphs[0], growth) for growth in REAL_GROWTH}
-    whole = angles_to_eigenvectors(cfg, graphs[1])
+    real = {growth: compare_eigenvectors(cfg, graphs[0], growth) for growth in REAL_GROWTH}
+    whole = compare_eigenvectors(cfg, graphs[1])
     features, rungs = climb(cfg, images)
     save_figure(cfg, "ladder_angles", figure_angles(exact, real, whole, sizes))
     save_figure(cfg, "ladder", *figure_ladder(rungs))

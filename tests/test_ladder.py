@@ -10,11 +10,13 @@ from vicreg_nb.config import UserError, make_config, stream
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.ladder import (
     SAMPLINGS,
+    Found,
     Rung,
     Weights,
     _free_step,
     answer_ladder,
     bottom_vectors,
+    captured,
     edge_batches,
     edge_list,
     expected_terms,
@@ -121,6 +123,13 @@ def test_principal_angles_by_hand():
     assert overlap(np.array([0.0, 90.0])) == pytest.approx(0.5)
 
 
+def test_the_share_of_each_eigenvector_that_was_found():
+    p, basis = np.full(4, 0.25), np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    z = np.c_[basis[:, 0] + 3, 1e-6 * basis[:, 1]]  # the second direction has collapsed
+    np.testing.assert_allclose(captured(z, basis, p), [1, 0], atol=1e-5)
+    np.testing.assert_allclose(captured(z[:, :1], basis @ np.array([[1, 1], [0, 1]]), p), [1, 0.5], atol=1e-9)
+
+
 def test_an_epoch_holds_every_edge_once_and_both_directions(graph):
     edges = edge_list(graph)
     assert edges.shape[1] == graph.nnz // 2 and (edges[0] < edges[1]).all()
@@ -189,11 +198,11 @@ def test_the_vote_is_scikit_learns():
     assert same == pytest.approx((votes == labels[500:, None]).mean())
 
 
-def made_up(table, sweep, accuracies, hubs=(1, 0.9, 0)):
+def made_up(table, sweep, accuracies, hubs=(1, 0.9, 0), shares=(0.9, 0.3)):
     cfg = make_config("smoke")
     exact = type("Exact", (), {"table": np.array(table), "sweep": np.array(sweep), "chosen": np.array(3.0), "hubs": np.array(hubs)})
     rungs = {name: Rung(value, 0.01, value, value, 5, 16, 9) for name, value in zip(("vicreg", "neighbours", "free", "laplacian"), accuracies, strict=True)}
-    return answer_ladder(numbers_ladder(cfg, exact, {1.0: np.array([80.0, 5])}, np.array([70.0, 3]), (30, 60), rungs))
+    return answer_ladder(numbers_ladder(cfg, exact, {1.0: Found(np.array([80.0, 5]), np.ones(2))}, Found(np.array([70.0, 3]), np.array(shares)), (30, 60), rungs))
 
 
 def test_the_words_follow_the_numbers():
@@ -205,6 +214,8 @@ def test_the_words_follow_the_numbers():
     assert "confirm the derivation" in text and "does *not* free the spread" in text and "within 0.40 degrees" in text
     assert "from No generated neighbours to Free vectors: 19.0 points" in text and "two ways to one thing" in text
     assert "1 and then 3 of 3 directions" in text and "half of them below 36" in text
+    assert "Of the first half of the eigenvectors 90% is found, of the last eighth 30%" in text
+    assert "Of the first half" not in made_up(close, sweep, (0.7, 0.6, 0.41, 0.4), shares=(0.5, 0.6))
     text = made_up(far, sweep, (0.5, 0.5, 0.5, 0.3), hubs=(1, 0.2, 0))
     assert "do not confirm" in text and "does *not* free" not in text and "in favour of the free vectors" in text
     assert "No step costs more than the noise" in made_up(close, sweep, (0.5, 0.5, 0.5, 0.5))

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py a5699eddaff71f60
-# text a40bdd66dc0dea3c
+# cells nbs/92_report.py 2d7d7c72333c10f4
+# text c06b65bc7e27cfc0
 
 """92 · The report."""
 
@@ -376,12 +376,12 @@ loader starve it. Views are therefore drawn for a whole batch at once, each imag
 torchvision's operations image by image; the losses stay on the device until the epoch ends.
 
 **Laplacian Eigenmaps at full size.** A nearest-neighbour graph may fall into pieces, and each piece adds an eigenvector that says only
-which piece a node is in. The pieces are counted, reported and treated one by one; the eigenvectors come from a sparse solver on
+which piece a node is in. The pieces are counted, reported, and joined by the shortest edges between them; the eigenvectors come from a sparse solver on
 the normalised adjacency, whose largest eigenvalues converge faster than the Laplacian's smallest ones.
 
 **Free vectors.** Minimising the VICReg loss without a network is a harder problem than with one: a quasi-Newton method stops in the
 kink of the hinge, where Adam with a falling learning rate goes through. Which Laplacian the optimum belongs to hangs on how
-the edges are drawn: uniform edges weigh a node by its degree, uniform nodes do not.
+pairs are drawn, and the obvious guess was wrong: to draw an image, and then a neighbour of it, still favours the hubs.
 """
 
 
