@@ -382,7 +382,8 @@ def test_notebooks_are_executed_with_the_settings_and_a_failure_names_notebook_c
 def test_control_c_in_a_running_notebook_stops_everything_and_says_how_to_go_on(project, root):
     sleeper = project / "nbs" / "1_one.py"
     sleeper.write_text(sleeper.read_text() + "\n# %%\nimport os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(600)\n")
-    code = "import sys; from vicreg_nb import run_all as r; r.STAGES = (r.Stage('1_one', 'training', ('Q1',)),); sys.exit(r.main(['--profile', 'smoke', '--out', 'out']))"
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a suite that runs in the background would hand down its deafness
+    code += "from vicreg_nb import run_all as r; r.STAGES = (r.Stage('1_one', 'training', ('Q1',)),); sys.exit(r.main(['--profile', 'smoke', '--out', 'out']))"
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
