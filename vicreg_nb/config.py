@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py a7794f77010eb21e
-# text 19048120a58d0fa1
+# cells nbs/00_config.py 78f6114aad336443
+# text ba8ae6af88f27246
 
 """0 · Configuration."""
 
@@ -417,7 +417,7 @@ def save_figure(cfg: Config, name: str, fig, html=None):
             html.add_annotation(text=label, xref="paper", yref="paper", x=1, y=-0.18, showarrow=False,
                                 font={"size": 10, "color": "#bd1f01"})  # fmt: skip
         cfg.figures.mkdir(parents=True, exist_ok=True)
-        html.write_html(cfg.figures / f"{name}.html", include_plotlyjs="directory")
+        html.write_html(cfg.figures / f"{name}.html", include_plotlyjs="directory", div_id=name)
     plt.close(fig)
     return fig
 
@@ -540,11 +540,16 @@ def _version(name):
 
 
 def _commit():
+    """The commit, with -dirty where notebooks or package differ from it (figures always do, after a run)."""
     try:
-        command = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        commit, changed = (_git(*command) for command in (("describe", "--always", "--abbrev=12"), ("status", "--porcelain", "--", "nbs", "vicreg_nb")))
+        return commit + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _git(*command):
+    return subprocess.run(["git", "-C", str(project_root()), *command], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _now():
