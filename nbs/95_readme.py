@@ -96,14 +96,14 @@ def figure_lines(folder: Path) -> list[str]:
 
 # %% [markdown]
 # ## How fast
-# A benchmark's numbers are what it printed: `python benchmarks/training.py | tee benchmarks/training.txt`.
+# A benchmark's numbers are what it printed, kept beside it under the command that was typed.
 
 # %%
 #| export
 def speed_lines(folder: Path) -> list[str]:
-    """What the benchmarks printed, from benchmarks/*.txt."""
+    """What the benchmarks printed, from benchmarks/*.txt: the command behind a $, and its output."""
     paths = sorted((Path(folder) / "benchmarks").glob("*.txt"))
-    printed = [f"`python benchmarks/{path.stem}.py`\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
+    printed = [f"```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
     return ["## Speed", "Ratios of medians, both sides measured in one alternating run; as the benchmarks printed them.", *printed] if printed else []
 
 

@@ -116,5 +116,5 @@ def test_what_the_benchmarks_printed_stands_as_it_was_printed(tmp_path):
     make_run(tmp_path)
     assert "## Speed" not in results_block(tmp_path)
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "views.txt").write_text("ours  12 views/s\n")
-    assert "`python benchmarks/views.py`\n\n```\nours  12 views/s\n```" in results_block(tmp_path)
+    (tmp_path / "benchmarks" / "views.txt").write_text("$ python benchmarks/views.py\nours  12 views/s\n")
+    assert "```\n$ python benchmarks/views.py\nours  12 views/s\n```" in results_block(tmp_path)

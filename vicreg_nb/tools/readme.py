@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 237df92d85ec39d0
-# text 26e8869343c436d2
+# cells nbs/95_readme.py 163cedf1c1abf330
+# text c8a8bcf9b94a4dde
 
 """95 · The README's results."""
 
@@ -77,9 +77,9 @@ def figure_lines(folder: Path) -> list[str]:
 
 
 def speed_lines(folder: Path) -> list[str]:
-    """What the benchmarks printed, from benchmarks/*.txt."""
+    """What the benchmarks printed, from benchmarks/*.txt: the command behind a $, and its output."""
     paths = sorted((Path(folder) / "benchmarks").glob("*.txt"))
-    printed = [f"`python benchmarks/{path.stem}.py`\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
+    printed = [f"```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
     return ["## Speed", "Ratios of medians, both sides measured in one alternating run; as the benchmarks printed them.", *printed] if printed else []
 
 
