@@ -226,6 +226,8 @@ def principal_angles(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndar
     """Angles [c] in degrees, falling, between the spans of z [N, c], centred with weights p [N], and of `basis` [N, c]; 90 for each collapsed direction."""
     directions, spread, _ = np.linalg.svd(z - p @ z, full_matrices=False)
     kept = directions[:, spread > COLLAPSED * spread[0]]
+    if not kept.shape[1]:  # all on one point
+        return np.full(z.shape[1], 90.0)
     angles = np.degrees(subspace_angles(kept, basis))[: kept.shape[1]]
     return np.concatenate([np.full(z.shape[1] - kept.shape[1], 90.0), np.sort(angles)[::-1]])
 

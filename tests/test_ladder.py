@@ -120,6 +120,7 @@ def test_principal_angles_by_hand():
     expected = np.degrees(np.arccos(np.clip(np.linalg.svd(q.T @ r, compute_uv=False), -1, 1)))
     np.testing.assert_allclose(principal_angles(tilted, plane, np.full(6, 1 / 6)), np.sort(expected)[::-1], atol=1e-5)
     assert principal_angles(flat * [1, 0], flat, p)[0] == 90
+    assert principal_angles(np.ones((4, 2)), flat, p).tolist() == [90, 90]
     assert overlap(np.array([0.0, 90.0])) == pytest.approx(0.5)
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py a8a0dbdbd9f88483
-# text a3dcd5fe562050e4
+# cells nbs/04a_ladder.py dffe25d75d72cdc7
+# text 783bd4fe9c7cb045
 
 """4a · The ladder."""
 
@@ -156,6 +156,8 @@ def principal_angles(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndar
     """Angles [c] in degrees, falling, between the spans of z [N, c], centred with weights p [N], and of `basis` [N, c]; 90 for each collapsed direction."""
     directions, spread, _ = np.linalg.svd(z - p @ z, full_matrices=False)
     kept = directions[:, spread > COLLAPSED * spread[0]]
+    if not kept.shape[1]:  # all on one point
+        return np.full(z.shape[1], 90.0)
     angles = np.degrees(subspace_angles(kept, basis))[: kept.shape[1]]
     return np.concatenate([np.full(z.shape[1] - kept.shape[1], 90.0), np.sort(angles)[::-1]])
 
