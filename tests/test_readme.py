@@ -107,9 +107,10 @@ def test_settings_that_differ_from_the_profile_are_told(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     for entry in results["questions"].values():
         entry["settings"] = {"epochs": 3}
+    results["questions"]["Q1"]["numbers"]["seconds"] = 200
     (tmp_path / "results.json").write_text(json.dumps(results))
     block = results_block(tmp_path)
-    assert "**Profile `exercise` with epochs = 3**" in block and "these questions in" in block and "whole book" not in block
+    assert "**Profile `exercise` with epochs = 3**" in block and "trained in 3 min 20 s" in block and "whole book" not in block
 
 
 def test_what_the_benchmarks_printed_stands_as_it_was_printed(tmp_path):

@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 163cedf1c1abf330
-# text c8a8bcf9b94a4dde
+# cells nbs/95_readme.py 903e2b69a11e081f
+# text d09c8d28ffcd00f5
 
 """95 · The README's results."""
 
@@ -57,7 +57,11 @@ def run_markdown(results: dict) -> str:
     head = results["header"]
     seconds = sum(stage["seconds"] for stage in results["stages"].values())
     facts = [DATASET_NAMES[head["dataset"]], f"seed {head['seed']}", head["device"], number(results, "Q1", "precision"), f"PyTorch {head['versions']['torch']}"]
-    facts += [f"{'these questions' if missing(results) else 'whole book'} in {duration(seconds)}"] if seconds else []
+    trained = number(results, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
+    if not missing(results):
+        facts += [f"whole book in {duration(seconds)}"] if seconds else []
+    elif trained:
+        facts += [f"trained in {duration(trained)}"]
     note = [head["dataset_note"]] if head.get("dataset_note") else []
     changed = ", ".join(f"{name} = {value}" for name, value in common_settings(results).items())
     title = f"**Profile `{head['profile']}`" + (f" with {changed}" if changed else "") + "**"
