@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 0 · Configuration
 # How is an experiment described, so that it can be changed in one place and found again? By one frozen object, the `Config`:
@@ -63,6 +45,7 @@ out: str = ""  # where results go; empty: the project's folder
 # ## One sentence for a mistake
 # A mistake in the input stops the work before it starts, with one sentence that names the value and the remedy.
 
+
 # %%
 #| export
 class UserError(ValueError):
@@ -72,6 +55,7 @@ class UserError(ValueError):
 # %% [markdown]
 # ## The hyper-parameters
 # The names are the exercise's (Sec. 2.1.2): `lam`, `mu`, `nu` weigh the invariance, variance and covariance terms.
+
 
 # %%
 #| export
@@ -197,6 +181,7 @@ PROFILES = {
 # ## Places
 # The project's folder is the nearest one, from here upwards, that holds `settings.ini`; without one, the current folder.
 
+
 # %%
 #| export
 def project_root() -> Path:
@@ -220,6 +205,7 @@ def atomic(path: Path, write) -> Path:
 # %% [markdown]
 # ## Device and random streams
 # Every random choice has its own named stream, so that adding one does not move the others.
+
 
 # %%
 #| export
@@ -380,6 +366,7 @@ for wrong in ({"learning_rate": 1e-3}, {"epoch": 3}, {"mu": -1}, {"batch_size": 
 # cell, which begins so too, under it. `notebook_config` takes the names assigned in those cells, so that a name
 # which nobody knows is noticed.
 
+
 # %%
 #| export
 def notebook_config(namespace: dict) -> Config:
@@ -435,6 +422,7 @@ def cached(cfg: Config, name: str, key, compute) -> dict:
 # %% [markdown]
 # ## Progress
 # On a terminal a bar; in a notebook and in a log one line at a time.
+
 
 # %%
 #| export
@@ -510,7 +498,11 @@ def provenance_label(cfg: Config) -> str:
         raise RuntimeError("open_dataset(cfg) comes before figures and records")
     if cfg.dataset == "cifar10" and cfg.profile != "smoke":
         return ""
-    return f"profile {cfg.profile}, dataset {cfg.dataset}: not a result on CIFAR-10" if cfg.dataset != "cifar10" else "smoke run: not a result"
+    return (
+        f"profile {cfg.profile}, dataset {cfg.dataset}: not a result on CIFAR-10"
+        if cfg.dataset != "cifar10"
+        else "smoke run: not a result"
+    )
 
 
 # %% [markdown]
@@ -528,6 +520,7 @@ fig
 # ## One file for the numbers
 # `results.json` takes every number of a run, with where it came from. The report, the README and the
 # results page read it, so that no number is typed by hand. A file from another run is set aside, not lost.
+
 
 # %%
 #| export
@@ -555,7 +548,11 @@ def record(cfg: Config, question: str, title: str, numbers: dict, answer: str = 
 def changed_settings(cfg: Config) -> dict:
     """The settings that differ from the profile's own, other than where and on what it ran."""
     base = PROFILES[cfg.profile]
-    return {name: value for name, value in dataclasses.asdict(cfg).items() if name in base and name != "dataset" and value != base[name]}
+    return {
+        name: value
+        for name, value in dataclasses.asdict(cfg).items()
+        if name in base and name != "dataset" and value != base[name]
+    }
 
 
 def _plain(value):
@@ -632,7 +629,9 @@ def device_name(cfg: Config) -> str:
 
 def code_digest() -> str:
     """Digest of the package's modules outside tools: tells whether a result is older than the code."""
-    folder = Path(sys.modules["vicreg_nb"].__file__).parent if "vicreg_nb" in sys.modules else project_root() / "vicreg_nb"
+    folder = (
+        Path(sys.modules["vicreg_nb"].__file__).parent if "vicreg_nb" in sys.modules else project_root() / "vicreg_nb"
+    )
     return digest(*(f"{path.name}\n{path.read_text()}" for path in sorted(folder.glob("*.py"))))
 
 
@@ -648,14 +647,22 @@ def _version(name):
 def _commit():
     """The commit, with -dirty where notebooks or package differ from it (figures always do, after a run)."""
     try:
-        commit, changed = (_git(*command) for command in (("describe", "--always", "--abbrev=12"), ("status", "--porcelain", "--", "nbs", "vicreg_nb")))
+        commit, changed = (
+            _git(*command)
+            for command in (
+                ("describe", "--always", "--abbrev=12"),
+                ("status", "--porcelain", "--", "nbs", "vicreg_nb"),
+            )
+        )
         return commit + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
 def _git(*command):
-    return subprocess.run(["git", "-C", str(project_root()), *command], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(project_root()), *command], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _now():

@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 0a · Data
 # What do we train on? CIFAR-10: 60,000 colour images of 32 x 32 pixels in ten classes. MNIST's test digits are
@@ -92,6 +74,7 @@ class Outliers:
 # ## Where it is looked for
 # First in the folder that the environment variable `VICREG_NB_DATA` names, then in the user's cache.
 
+
 # %%
 #| export
 def data_folders() -> list[Path]:
@@ -133,7 +116,9 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if images.dtype != np.uint8:
         raise UserError(f"{path} holds images of type {images.dtype} instead of uint8: {REMEDY}.")
     if images.shape != shape or labels.shape != shape[:1]:
-        raise UserError(f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}.")
+        raise UserError(
+            f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}."
+        )
     _check_classes(path, labels, per_class)
     return images, labels.astype(np.int64)
 
@@ -151,6 +136,7 @@ def _check_classes(path, labels, per_class):
 # %% [markdown]
 # ## Fetching
 # `torchvision` downloads and checks the published archives; we decode them once.
+
 
 # %%
 #| export
@@ -189,12 +175,17 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
 # A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others (torchvision's download has none).
 # Nothing is computed differently, but the results say so.
 
+
 # %%
 #| export
 def lossy_note() -> str:
     """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
     marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
-    return f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact." if marks.any() else ""
+    return (
+        f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
+        if marks.any()
+        else ""
+    )
 
 
 def _lossy(path):
@@ -207,6 +198,7 @@ def _lossy(path):
 # Ten outlines, drawn at a random place, size and turn, in two random colours over a gradient with noise.
 # Colour says nothing about the class. In each formula, `u` and `v` are the coordinates of a pixel as the shape sees them,
 # and the value is negative inside.
+
 
 # %%
 #| export
@@ -226,7 +218,9 @@ SHAPES = {
     "triangle": lambda u, v: _polygon(u, v, 3) + 0.25,
     "square": lambda u, v: _polygon(u, v, 4),
     "star": _star,
-    "cross": lambda u, v: np.minimum(np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)),
+    "cross": lambda u, v: np.minimum(
+        np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)
+    ),
     "bar": lambda u, v: np.maximum(np.abs(u) - 0.24, np.abs(v) - 1.0),
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.9, 0.72 - np.hypot(u - 0.45, v)),
     "two discs": lambda u, v: np.minimum(np.hypot(u - 0.52, v), np.hypot(u + 0.52, v)) - 0.42,
@@ -284,6 +278,7 @@ fig
 # ## Opening
 # `auto` means CIFAR-10 where it is found or can be fetched. Nothing is replaced silently.
 
+
 # %%
 #| export
 def open_dataset(cfg: Config) -> tuple[Config, Images]:
@@ -303,7 +298,12 @@ def open_dataset(cfg: Config) -> tuple[Config, Images]:
 
 
 def _settled(cfg, images):
-    facts = {"identity": images.identity, "train_images": len(images.train_labels), "test_images": len(images.test_labels), "note": images.note}
+    facts = {
+        "identity": images.identity,
+        "train_images": len(images.train_labels),
+        "test_images": len(images.test_labels),
+        "note": images.note,
+    }
     return cfg.replace(dataset=images.name, data=facts), images
 
 
@@ -316,7 +316,9 @@ def _images(cfg, name, parts, classes, note=""):
 
 def _cut(name, size, labels):
     if size > len(labels):
-        raise UserError(f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all.")
+        raise UserError(
+            f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
+        )
     chosen = slice(0, size or None)
     if len(np.unique(labels[chosen])) < 10:
         raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
@@ -328,6 +330,7 @@ def _cut(name, size, labels):
 # MNIST's digits are grey, 28 x 28. They get a border of two black pixels (32 x 32, no resampling, so that the strokes stay as they
 # are) and the same value in all three channels; from there on they are treated exactly like CIFAR-10's images, normalisation
 # included. Scikit-learn's bundled digits, 8 x 8, enlarged, stand in their place on a machine with nothing.
+
 
 # %%
 #| export
@@ -347,6 +350,7 @@ def open_outliers(cfg: Config) -> Outliers:
 
 # %% [markdown]
 # ## From bytes to what a network sees
+
 
 # %%
 #| export
@@ -376,7 +380,9 @@ torch.testing.assert_close(normalise(to_float(sample)), expected)
 
 # %%
 cfg, images = open_dataset(cfg)
-print(f"{images.name}: {len(images.train_images):,} training and {len(images.test_images):,} test images, identity {images.identity}")
+print(
+    f"{images.name}: {len(images.train_images):,} training and {len(images.test_images):,} test images, identity {images.identity}"
+)
 
 
 # %%

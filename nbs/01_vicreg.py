@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 1 · VICReg
 # What does the method consist of? An encoder f, which we keep; a projector h, which only serves training; and three
@@ -57,6 +39,7 @@ cfg = notebook_config(globals())
 # `width` is the number of channels of the first stage (64 in ResNet18) and `stem_stride` the stride of the first convolution
 # (the exercise's is 1): the two knobs that make a CPU-sized encoder of it.
 
+
 # %%
 #| export
 class Encoder(nn.Module):
@@ -81,8 +64,12 @@ def _stage(channels_in, channels_out, stride):
     """Two residual blocks; where the shape changes, the shortcut is a 1 x 1 convolution."""
     shortcut = None
     if stride != 1 or channels_in != channels_out:
-        shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
-    return nn.Sequential(BasicBlock(channels_in, channels_out, stride, shortcut), BasicBlock(channels_out, channels_out))
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+        )
+    return nn.Sequential(
+        BasicBlock(channels_in, channels_out, stride, shortcut), BasicBlock(channels_out, channels_out)
+    )
 
 
 def _initialise_convolution(module):
@@ -105,11 +92,14 @@ ours.load_state_dict(dict(zip(ours.state_dict(), reference.state_dict().values()
 batch = torch.randn(2, 3, 32, 32, generator=stream(0, "encoder"))
 with torch.no_grad():
     torch.testing.assert_close(ours.eval()(batch), reference.eval()(batch))
-print(f"{sum(p.numel() for p in ours.parameters()):,} parameters at width 64, "
-      f"{sum(p.numel() for p in Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).parameters()):,} in profile {cfg.profile}")
+print(
+    f"{sum(p.numel() for p in ours.parameters()):,} parameters at width 64, "
+    f"{sum(p.numel() for p in Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).parameters()):,} in profile {cfg.profile}"
+)
 
 # %% [markdown]
 # ## The projector h
+
 
 # %%
 #| export
@@ -131,6 +121,7 @@ class Projector(nn.Sequential):
 #
 # $$\mathcal{L}_{inv}(Z, Z') = \frac{1}{|B|} \sum_{i=1}^{|B|} MSE(z_i, z_i')$$
 
+
 # %%
 #| export
 def invariance(z: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
@@ -142,7 +133,9 @@ def invariance(z: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
 
 # %%
 def slow_invariance(z, z2):
-    return sum(sum((a - b) ** 2 for a, b in zip(zi, zj, strict=True)) / len(zi) for zi, zj in zip(z, z2, strict=True)) / len(z)
+    return sum(
+        sum((a - b) ** 2 for a, b in zip(zi, zj, strict=True)) / len(zi) for zi, zj in zip(z, z2, strict=True)
+    ) / len(z)
 
 
 z, z2 = torch.randn(2, 5, 4, dtype=torch.float64, generator=stream(seed, "z"))
@@ -155,6 +148,7 @@ assert abs(invariance(z, z2).item() - slow_invariance(z.tolist(), z2.tolist())) 
 # $$\mathcal{L}_{var}(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - \sigma_j), \qquad \sigma_j = \sqrt{Var(z_1^j, \dots, z_{|B|}^j) + \epsilon}$$
 #
 # The variance is the unbiased one, as in Eq. 4.
+
 
 # %%
 #| export
@@ -191,6 +185,7 @@ assert abs(variance(0.3 * z).item() - slow_variance((0.3 * z).tolist())) < 1e-12
 #
 # $$C(Z) = \frac{1}{|B| - 1} \sum_{i=1}^{|B|} (z_i - \overline{z})(z_i - \overline{z})^T, \qquad \mathcal{L}_{cov}(Z) = \frac{1}{d} \sum_{i \neq j} [C(Z)]_{i,j}^{2}$$
 
+
 # %%
 #| export
 def covariance(z: torch.Tensor) -> torch.Tensor:
@@ -221,6 +216,7 @@ assert abs(covariance(z).item() - slow_covariance(z.tolist())) < 1e-12
 # terms, so its `mu` of 25 is 12.5 here; solo-learn's does not.)
 #
 # $$\mathcal{L} = \lambda \mathcal{L}_{inv}(Z, Z') + \mu [\mathcal{L}_{var}(Z) + \mathcal{L}_{var}(Z')] + \nu [\mathcal{L}_{cov}(Z) + \mathcal{L}_{cov}(Z')]$$
+
 
 # %%
 #| export

@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 1a · Training (Q1)
 # How do the three objectives move while VICReg trains, on the training batches and, once an epoch, on the test set?
@@ -89,6 +71,7 @@ print(cfg)
 # A source of pairs gives, for the indices of a batch, the two inputs of the two branches. Q1's source draws two views of each image.
 # (Q5 will give an image and a neighbour of it instead.) The images live on the device, as bytes.
 
+
 # %%
 #| export
 class GeneratedPairs:
@@ -147,6 +130,7 @@ def is_finished(folder: Path) -> bool:
 # Half-precision convolutions are several times faster on some hardware and ten times slower on other: measured once for each machine,
 # on one convolution, forward and backward.
 
+
 # %%
 #| export
 def choose_precision(cfg: Config) -> str:
@@ -186,6 +170,7 @@ def bf16_speedup(device: torch.device, repeats: int = 12) -> float:
 # Constant, as the exercise asks; or one cycle (Smith, 2018): up in a straight line for the first fifth, then down along a cosine to zero,
 # which gets further in few epochs.
 
+
 # %%
 #| export
 def learning_rate(cfg: Config, step: int, steps: int) -> float:
@@ -209,6 +194,7 @@ fig
 # %% [markdown]
 # ## The state of a training
 # Encoder, projector, optimiser, and the history of the three terms: all that is needed to go on after an interruption.
+
 
 # %%
 #| export
@@ -244,6 +230,7 @@ class Trainer:
 # ## Algorithm 1, a step
 # The body of the exercise's Algorithm 1, line by line. The loss is computed in fp32 whatever the network runs in.
 # The terms stay on the device: asking for their values here would make a GPU wait at every step.
+
 
 # %%
 #| export
@@ -282,6 +269,7 @@ assert last < first
 # ## An epoch
 # The order of the images and all their views come from one random stream of the epoch's own: an epoch that is begun again after
 # an interruption is the same epoch.
+
 
 # %%
 #| export
@@ -323,6 +311,7 @@ def stop_if_not_finite(trainer: Trainer, terms: list, first: int):
 # In evaluation mode (the batch normalisation uses its running statistics), without gradients, and with the same views at each epoch, so that
 # the curve shows the encoder's progress and not the luck of the draw.
 
+
 # %%
 #| export
 @torch.no_grad()
@@ -339,6 +328,7 @@ def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
 # %% [markdown]
 # ## A run
 # A finished run is loaded; one that was broken off goes on from its last epoch. Files are written whole or not at all.
+
 
 # %%
 #| export
@@ -381,7 +371,9 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     pairs = pairs or GeneratedPairs(cfg, images)
     steps = len(images.train_images) // cfg.batch_size
     if not steps:
-        raise UserError(f"batch_size is {cfg.batch_size}, more than the {len(images.train_images)} training images: lower it.")
+        raise UserError(
+            f"batch_size is {cfg.batch_size}, more than the {len(images.train_images)} training images: lower it."
+        )
     settings = run_settings(cfg, images, pairs.identity)
     folder = run_folder(cfg, settings, tag)
     if is_finished(folder):
@@ -389,7 +381,9 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     atomic(folder / "config.json", lambda path: path.write_text(json.dumps(settings, indent=1)))
     trainer = Trainer(cfg, settings, steps)
     _resume(trainer, folder)
-    say(f"training {tag}: {cfg.epochs} epochs of {steps} steps on {device_name(cfg)} in {settings['precision']}, {folder}")
+    say(
+        f"training {tag}: {cfg.epochs} epochs of {steps} steps on {device_name(cfg)} in {settings['precision']}, {folder}"
+    )
     _train_epochs(trainer, pairs, images, folder)
     _finish(trainer, folder)
     return _load(cfg, folder, settings, fresh=True)
@@ -496,6 +490,7 @@ print(f"{'trained' if run_q1.fresh else 'found'} in {run_q1.folder}")
 # ## Q1: the three objectives
 # Each objective in its own figure: every training batch as a faint line, its running median over it, and the value on the test set after every epoch.
 
+
 # %%
 #| export
 def running_median(values: np.ndarray, window: int = 25) -> np.ndarray:
@@ -525,7 +520,9 @@ def _interactive_objective(name, batches, values, smooth, ends, tests):
         go.Scatter(x=batches, y=smooth, name="their running median", line={"color": "#2a6fb0", "width": 2}),
         go.Scatter(x=ends, y=tests, name="test set", mode="markers", marker={"color": "#bd1f01", "size": 8}),
     ]
-    return go.Figure(lines, {"xaxis": {"title": "training batch"}, "yaxis": {"title": f"{name} term", "rangemode": "tozero"}})
+    return go.Figure(
+        lines, {"xaxis": {"title": "training batch"}, "yaxis": {"title": f"{name} term", "rangemode": "tozero"}}
+    )
 
 
 # %%
@@ -536,13 +533,18 @@ for column, name in enumerate(OBJECTIVES):
 # %% [markdown]
 # ## What the curves say
 
+
 # %%
 #| export
 def numbers_q1(run: Run) -> dict:
     """What Q1 reports: terms at the start and the end, on training batches and the test set, and the cost."""
     last = len(run.history) // len(run.tests)
     numbers = {"epochs": len(run.tests), "batches": len(run.history), "seconds": run.seconds, "views": run.views}
-    numbers |= {"views_per_second": run.views / run.seconds, "precision": run.precision, "batch_size": run.cfg.batch_size}
+    numbers |= {
+        "views_per_second": run.views / run.seconds,
+        "precision": run.precision,
+        "batch_size": run.cfg.batch_size,
+    }
     for column, name in enumerate(OBJECTIVES):
         numbers[name] = {
             "first_batch": run.history[0, column],
@@ -565,7 +567,9 @@ def answer_q1(numbers: dict) -> str:
         start, end, test = term["first_epoch"], term["last_epoch"], term["last_test"]
         move = "falls" if end < start else "rises"
         gap = "higher" if test > 1.1 * end else "lower" if test < 0.9 * end else "about the same"
-        lines.append(f"The **{name}** term {move} from {start:.3f} in the first epoch to {end:.3f} in the last; on the test set it ends at {test:.3f}, {gap}.")
+        lines.append(
+            f"The **{name}** term {move} from {start:.3f} in the first epoch to {end:.3f} in the last; on the test set it ends at {test:.3f}, {gap}."
+        )
     lines += _why_invariance_rises(numbers["invariance"], numbers["variance"])
     return "\n\n".join(lines)
 
@@ -581,14 +585,18 @@ def _why_invariance_rises(inv, var):
     if inv["last_epoch"] < inv["first_epoch"]:
         return [start + " Then the views are brought together again."]
     if var["last_epoch"] < var["first_epoch"]:
-        return [start + " It does not come down in these epochs: the projections go on spreading, as the falling variance term says, and the distance between views grows with the spread."]
+        return [
+            start
+            + " It does not come down in these epochs: the projections go on spreading, as the falling variance term says, and the distance between views grows with the spread."
+        ]
     return [start]
 
 
 # %%
 #| export
 CAPTIONS_Q1 = tuple(
-    (f"q1_{name}", f"The {name} term against training batches, with its value on the test set after each epoch.") for name in OBJECTIVES
+    (f"q1_{name}", f"The {name} term against training batches, with its value on the test set after each epoch.")
+    for name in OBJECTIVES
 )
 
 

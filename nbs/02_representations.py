@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 2 · Representations (Q2, Q3)
 # What has the encoder learned, without ever seeing a label? We look at its representations of the test images in two dimensions (PCA and t-SNE),
@@ -81,6 +63,7 @@ print(cfg)
 # A `Features` object carries both halves of one encoder's view of the data, so that nobody can score one encoder's test features against
 # another's training features.
 
+
 # %%
 #| export
 @dataclass(frozen=True)
@@ -96,7 +79,9 @@ class Features:
 def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = "fp32", batch: int = 500) -> np.ndarray:
     """Representations float32 [N, d] of images uint8 [N, 32, 32, 3] by an encoder in evaluation mode."""
     if encoder.training:
-        raise UserError("the encoder is in training mode, so its batch normalisation would mix images: call .eval() first.")
+        raise UserError(
+            "the encoder is in training mode, so its batch normalisation would mix images: call .eval() first."
+        )
     device, parts = torch.device(device), []
     encoder = encoder.to(device)
     for start in progress(range(0, len(images), batch), "encoding"):
@@ -127,11 +112,14 @@ q1 = train(cfg, images)
 features = features_of(cfg, images, q1)
 print(f"train {features.train.shape}, test {features.test.shape}, computed by {q1.folder.name}")
 again = encode(q1.encoder(), images.test_images[:7])
-np.testing.assert_allclose(again, encode(q1.encoder(), images.test_images[:50])[:7], atol=1e-4)  # no image depends on another
+np.testing.assert_allclose(
+    again, encode(q1.encoder(), images.test_images[:50])[:7], atol=1e-4
+)  # no image depends on another
 
 # %% [markdown]
 # ## Two dimensions
 # PCA keeps the two directions of largest variance: a linear shadow, in which distances mean something everywhere. t-SNE keeps neighbourhoods and gives up distances.
+
 
 # %%
 #| export
@@ -172,7 +160,10 @@ def figure_scatters(panels: dict, labels: np.ndarray, classes: tuple, columns: i
         ax.set_box_aspect(1)
     for ax in axes.flat[len(panels) :]:
         ax.remove()
-    handles = [axes.flat[0].scatter([], [], color=colour, s=28, label=name) for colour, name in zip(CLASS_COLOURS, classes, strict=True)]
+    handles = [
+        axes.flat[0].scatter([], [], color=colour, s=28, label=name)
+        for colour, name in zip(CLASS_COLOURS, classes, strict=True)
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2, handletextpad=0.2)
     return fig
 
@@ -186,6 +177,7 @@ save_figure(cfg, "q2_pca_tsne", figure_scatters(panels, shown_labels, images.cla
 # %% [markdown]
 # ## Which picture shows more?
 # A picture shows a class well where a point's neighbours in the picture are of its class. That can be counted.
+
 
 # %%
 #| export
@@ -205,6 +197,7 @@ assert neighbour_agreement(panels["t-SNE"], shuffled) < 0.25  # ten classes with
 # ## The linear probe, Sec. 2.2
 # One fully connected layer, trained by SGD on the cross-entropy, on features that do not change. The features are first scaled to zero mean and unit
 # variance with the training set's statistics, which a linear layer could do itself, only slowly.
+
 
 # %%
 #| export
@@ -272,7 +265,9 @@ solver = LogisticRegression(max_iter=300).fit(scaler.transform(small.train), ima
 solved = solver.score(scaler.transform(small.test), images.test_labels)
 from dataclasses import replace
 
-ours = linear_probe(cfg, small, replace(images, train_images=images.train_images[part], train_labels=images.train_labels[part]))
+ours = linear_probe(
+    cfg, small, replace(images, train_images=images.train_images[part], train_labels=images.train_labels[part])
+)
 print(f"on {len(small.train):,} training images: SGD {ours.accuracy:.1%}, logistic regression {solved:.1%}")
 print(f"on all {len(features.train):,}: {probe.accuracy:.1%} ± {probe.interval:.1%} of the test images")
 if cfg.profile != "smoke":
@@ -282,6 +277,7 @@ if cfg.profile != "smoke":
 # ## Is it the training or the architecture?
 # Features of an untrained encoder are already better than chance. What VICReg has added is what lies above them.
 
+
 # %%
 #| export
 def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
@@ -290,7 +286,9 @@ def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     def compute():
         torch.manual_seed(cfg.seed)
         device = choose_device(cfg)
-        encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).to(device, memory_format=torch.channels_last).train()
+        encoder = (
+            Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).to(device, memory_format=torch.channels_last).train()
+        )
         for layer in encoder.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.momentum = None  # a plain mean over the batches seen
@@ -313,6 +311,7 @@ print(f"untrained {untrained.accuracy:.1%}, trained {probe.accuracy:.1%}")
 # %% [markdown]
 # ## Which classes get mixed up
 
+
 # %%
 #| export
 def figure_confusion(probe: Probe, classes: tuple):
@@ -321,11 +320,27 @@ def figure_confusion(probe: Probe, classes: tuple):
     fig, ax = new_figure(width=4.6, height=4.3)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
     for i, j in np.ndindex(share.shape):
-        ax.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=7, color="white" if share[i, j] > 55 else "#333333")
+        ax.text(
+            j,
+            i,
+            f"{share[i, j]:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if share[i, j] > 55 else "#333333",
+        )
     ax.set(xticks=range(10), yticks=range(10), yticklabels=classes, xlabel="predicted class", ylabel="true class")
     ax.set_xticklabels(classes, rotation=45, ha="right", rotation_mode="anchor")
     ax.grid(False)
-    heat = go.Heatmap(z=share, x=classes, y=classes, colorscale="Blues", zmin=0, zmax=100, hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>")
+    heat = go.Heatmap(
+        z=share,
+        x=classes,
+        y=classes,
+        colorscale="Blues",
+        zmin=0,
+        zmax=100,
+        hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>",
+    )
     axes = {"xaxis": {"title": "predicted class"}, "yaxis": {"title": "true class", "autorange": "reversed"}}
     return fig, go.Figure(heat, axes)
 
@@ -340,7 +355,10 @@ def figure_per_class(probe: Probe, classes: tuple):
     ax.set(xlabel="accuracy on the test images / %", xlim=(0, 100))
     ax.grid(axis="y", visible=False)
     bar = go.Bar(x=100 * probe.per_class, y=classes, orientation="h", marker_color=CLASS_COLOURS)
-    axes = {"xaxis": {"title": "accuracy on the test images / %", "range": [0, 100]}, "yaxis": {"autorange": "reversed"}}
+    axes = {
+        "xaxis": {"title": "accuracy on the test images / %", "range": [0, 100]},
+        "yaxis": {"autorange": "reversed"},
+    }
     return fig, go.Figure(bar, axes)
 
 
@@ -349,6 +367,7 @@ save_figure(cfg, "q3_confusion", *figure_confusion(probe, images.classes))
 
 # %%
 save_figure(cfg, "q3_per_class", *figure_per_class(probe, images.classes))
+
 
 # %%
 #| export
@@ -366,6 +385,7 @@ entangled_pairs(probe.confusion, images.classes)
 # %% [markdown]
 # ## Q2 and Q3 in words
 
+
 # %%
 #| export
 def numbers_q2(features: Features, labels: np.ndarray, panels: dict, probe: Probe, classes: tuple) -> dict:
@@ -373,7 +393,12 @@ def numbers_q2(features: Features, labels: np.ndarray, panels: dict, probe: Prob
     explained = PCA(2).fit(features.test).explained_variance_ratio_
     agreement = {name: neighbour_agreement(points, labels) for name, points in panels.items()}
     agreement["representation"] = neighbour_agreement(features.test[: len(labels)], labels)
-    return {"points": len(labels), "agreement": agreement, "pca_variance": explained.sum(), "entangled": entangled_pairs(probe.confusion, classes)}
+    return {
+        "points": len(labels),
+        "agreement": agreement,
+        "pca_variance": explained.sum(),
+        "entangled": entangled_pairs(probe.confusion, classes),
+    }
 
 
 def answer_q2(numbers: dict) -> str:
@@ -382,7 +407,11 @@ def answer_q2(numbers: dict) -> str:
     better, other = ("t-SNE", "PCA") if tsne > pca else ("PCA", "t-SNE")
     high, low = max(pca, tsne), min(pca, tsne)
     clear = "clearly more effective" if high > 1.15 * low else "a little more effective"
-    pairs = ", ".join(f"{a} and {b} ({share['share']:.0%} of their images)" for share in numbers["entangled"] for a, b in [share["pair"]])
+    pairs = ", ".join(
+        f"{a} and {b} ({share['share']:.0%} of their images)"
+        for share in numbers["entangled"]
+        for a, b in [share["pair"]]
+    )
     captured = "largely" if full > 0.6 else "partly" if full > 0.25 else "hardly"
     return (
         f"**{better} is {clear} for looking at.** Among a point's ten nearest points in the picture, {high:.1%} are of its class with {better} and "

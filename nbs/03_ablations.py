@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 3 · Ablations (Q4, Q5)
 # What does each part of VICReg do? Take it away and look. First the variance term ($\mu = 0$, Q4): does the representation collapse, and how would one see it?
@@ -82,6 +64,7 @@ print(cfg)
 # ## Two configurations that differ in one thing
 # `cfg` holds Q4's weights; everything else, the number of epochs included, is Q1's.
 
+
 # %%
 #| export
 def baseline(cfg: Config) -> Config:
@@ -114,6 +97,7 @@ print(f"mu = {base.mu:g}: {probe1.accuracy:.1%}, mu = {cfg.mu:g}: {probe4.accura
 # negligible. The effective rank (Roy and Vetterli, 2007) counts them: the exponential of the entropy of the normalised
 # singular values. It is $d$ when all are equal, 1 when there is but one.
 
+
 # %%
 #| export
 def singular_values(x: np.ndarray) -> np.ndarray:
@@ -136,7 +120,12 @@ def effective_rank(x: np.ndarray) -> float:
 random = np.random.default_rng(0)
 isotropic = random.normal(size=(20_000, 16))
 line = random.normal(size=(500, 1)) @ random.normal(size=(1, 16))
-assert abs(effective_rank(isotropic) - 16) < 0.1 and abs(effective_rank(line) - 1) < 1e-6 and effective_rank(np.ones((9, 3))) == 0
+assert (
+    abs(effective_rank(isotropic) - 16) < 0.1
+    and abs(effective_rank(line) - 1) < 1e-6
+    and effective_rank(np.ones((9, 3))) == 0
+)
+
 
 # %%
 #| export
@@ -171,7 +160,9 @@ save_figure(cfg, "q4_pca", figure_scatters(panels, images.test_labels, images.cl
 
 # %%
 #| export
-def numbers_q4(cfg: Config, probes: tuple[Probe, Probe], features: tuple[Features, Features], runs: tuple[Run, Run]) -> dict:
+def numbers_q4(
+    cfg: Config, probes: tuple[Probe, Probe], features: tuple[Features, Features], runs: tuple[Run, Run]
+) -> dict:
     """Q4's numbers; each pair is (Q1, ablated)."""
     sides = {}
     for name, probe, feature, run in zip(("vicreg", "ablated"), probes, features, runs, strict=True):
@@ -192,7 +183,13 @@ def answer_q4(numbers: dict) -> str:
     """Q4 in words, chosen by the numbers."""
     whole, cut, d = numbers["vicreg"], numbers["ablated"], numbers["dimension"]
     drop = 100 * (whole["accuracy"] - cut["accuracy"])
-    verdict = "worse" if drop > 200 * whole["interval"] else "better" if drop < -200 * whole["interval"] else "not measurably different"
+    verdict = (
+        "worse"
+        if drop > 200 * whole["interval"]
+        else "better"
+        if drop < -200 * whole["interval"]
+        else "not measurably different"
+    )
     text = (
         f"**With $\\mu$ = {cut['mu']:g} the linear probe is {verdict}: {cut['accuracy']:.1%} instead of {whole['accuracy']:.1%}** "
         f"(± {whole['interval']:.1%}; chance is {numbers['chance']:.0%}). "
@@ -230,10 +227,20 @@ def report_q4(cfg, probes, features, runs) -> str:
     numbers = numbers_q4(cfg, probes, features, runs)
     header = ["", "mu", "probe accuracy", "effective rank", "variance in the first direction"]
     rows = [
-        [title, f"{side['mu']:g}", f"{side['accuracy']:.1%}", f"{side['effective_rank']:.1f}", f"{side['share_of_first']:.0%}"]
+        [
+            title,
+            f"{side['mu']:g}",
+            f"{side['accuracy']:.1%}",
+            f"{side['effective_rank']:.1f}",
+            f"{side['share_of_first']:.0%}",
+        ]
         for title, side in ((METHOD_NAMES["vicreg"], numbers["vicreg"]), ("Ablated", numbers["ablated"]))
     ]
-    table = {"caption": "With and without the variance term, at the same settings and epochs.", "header": header, "rows": rows}
+    table = {
+        "caption": "With and without the variance term, at the same settings and epochs.",
+        "header": header,
+        "rows": rows,
+    }
     return record(cfg, "Q4", "Ablation 1: no variance term", numbers, answer_q4(numbers), CAPTIONS_Q4, [table])
 
 
@@ -244,6 +251,7 @@ Markdown(report_q4(cfg, (probe1, probe4), (f1, f4), (q1, q4)))
 # ## Q5: nearest neighbours, exactly
 # faiss compares every image with every other. It returns *squared* distances, so we take their roots; and an image is no neighbour of
 # its own, whatever place it is found in (an exact duplicate may come first).
+
 
 # %%
 #| export
@@ -260,7 +268,9 @@ def nearest(x: np.ndarray, k: int, queries: np.ndarray = None) -> tuple[np.ndarr
     asked = x if queries is None else np.ascontiguousarray(queries, dtype=np.float32)
     if not (np.isfinite(x).all() and np.isfinite(asked).all()):
         raise UserError("the features hold NaN or infinite values: train the encoder again with a lower lr.")
-    centre = x.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance; faiss subtracts norms, so small ones save digits
+    centre = x.mean(axis=0, dtype=np.float64).astype(
+        np.float32
+    )  # moves no distance; faiss subtracts norms, so small ones save digits
     x, asked = x - centre, asked - centre
     index = faiss.IndexFlatL2(x.shape[1])
     index.add(x)
@@ -292,6 +302,7 @@ assert found[3, 0] == 7 and found[7, 0] == 3 and not (found == np.arange(300)[:,
 # The table of each image's nearest training images is computed once, by Q1's representation, and kept under the hash of Q1's encoder;
 # Q1's network is then no longer in memory. Each step takes an image and one of its neighbours at random, neither augmented.
 
+
 # %%
 #| export
 def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -311,8 +322,12 @@ class NeighbourPairs:
     def __init__(self, cfg: Config, images: Images, features: Features):
         self.identity = digest("neighbours", features.identity, cfg.neighbour_count)
         device = choose_device(cfg)
-        self.train_images, self.test_images = (torch.from_numpy(part).to(device) for part in (images.train_images, images.test_images))
-        self.train_table, self.test_table = (torch.from_numpy(table).to(device) for table in neighbour_tables(cfg, features))
+        self.train_images, self.test_images = (
+            torch.from_numpy(part).to(device) for part in (images.train_images, images.test_images)
+        )
+        self.train_table, self.test_table = (
+            torch.from_numpy(table).to(device) for table in neighbour_tables(cfg, features)
+        )
 
     def train(self, indices: torch.Tensor, generator: torch.Generator):
         """Training images at `indices` [B] and a neighbour of each, both [B, 3, 32, 32]."""
@@ -336,6 +351,7 @@ assert not (train_table == np.arange(len(train_table))[:, None]).any()
 
 # %% [markdown]
 # What the two branches will be shown as "the same": the first test image of each class in the first row, under it its neighbours.
+
 
 # %%
 #| export
@@ -363,6 +379,7 @@ save_figure(cfg, "q5_neighbours", figure_neighbours(images, train_table))
 # ## Q5: train on them
 # As the exercise advises, for a single epoch. So that the number of epochs is not mistaken for the effect of the neighbours, VICReg with generated
 # views is also trained for just as long: the control.
+
 
 # %%
 #| export
@@ -436,7 +453,9 @@ def answer_q5(numbers: dict) -> str:
             "and a neighbour is another photograph, a difference that no augmentation makes."
         )
     if fair < -noise:
-        lines.append("In the same time, then, neighbours teach more than generated views: they start from what Q1 has learned.")
+        lines.append(
+            "In the same time, then, neighbours teach more than generated views: they start from what Q1 has learned."
+        )
     elif fair > noise:
         lines.append("Also in the same time generated views teach more.")
     return "\n\n".join(lines)
@@ -444,7 +463,10 @@ def answer_q5(numbers: dict) -> str:
 
 # %%
 #| export
-CAPTION_Q5 = ("q5_neighbours", "One training image of each class and its nearest by VICReg's representation: what Q5's two branches see. Red frames: another class.")
+CAPTION_Q5 = (
+    "q5_neighbours",
+    "One training image of each class and its nearest by VICReg's representation: what Q5's two branches see. Red frames: another class.",
+)
 
 
 def report_q5(cfg: Config, images: Images, result: NeighbourResult) -> str:
@@ -452,10 +474,20 @@ def report_q5(cfg: Config, images: Images, result: NeighbourResult) -> str:
     numbers = numbers_q5(cfg, images, result)
     titles = {"vicreg": "VICReg (Q1)", "control": "VICReg, as long as Q5", "neighbours": "No generated neighbours (Q5)"}
     rows = [
-        [title, f"{numbers[name]['epochs']}", f"{numbers[name]['accuracy']:.1%}", f"{numbers[name]['effective_rank']:.1f}", duration(numbers[name]["seconds"])]
+        [
+            title,
+            f"{numbers[name]['epochs']}",
+            f"{numbers[name]['accuracy']:.1%}",
+            f"{numbers[name]['effective_rank']:.1f}",
+            duration(numbers[name]["seconds"]),
+        ]
         for name, title in titles.items()
     ]
-    table = {"caption": "Generated views against neighbours from the data.", "header": ["", "epochs", "probe accuracy", "effective rank", "training time"], "rows": rows}
+    table = {
+        "caption": "Generated views against neighbours from the data.",
+        "header": ["", "epochs", "probe accuracy", "effective rank", "training time"],
+        "rows": rows,
+    }
     return record(cfg, "Q5", "Ablation 2: no generated neighbours", numbers, answer_q5(numbers), [CAPTION_Q5], [table])
 
 
@@ -471,6 +503,7 @@ Markdown(report_q5(base, images, result5))
 # %% [markdown]
 # ## The methods by name
 # The rooms that follow ask for a method's encoder or features by name, and get what was trained here.
+
 
 # %%
 #| export
@@ -515,7 +548,11 @@ def run(cfg: Config):
 
 
 def _compare_neighbours(cfg, images):
-    runs = {"vicreg": trained(cfg, images), "control": control_run(cfg, images), "neighbours": neighbour_run(cfg, images)}
+    runs = {
+        "vicreg": trained(cfg, images),
+        "control": control_run(cfg, images),
+        "neighbours": neighbour_run(cfg, images),
+    }
     features = {name: features_of(cfg, images, one) for name, one in runs.items()}
     probes = {name: linear_probe(cfg, one, images) for name, one in features.items()}
     table, _ = neighbour_tables(cfg, features["vicreg"])

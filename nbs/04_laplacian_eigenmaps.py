@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 4 · Laplacian Eigenmaps (Q6)
 # What is left of VICReg without generated neighbours and without a network? A graph of neighbours, and one vector per image that changes as little as
@@ -91,7 +73,9 @@ def untrained_cnn(seed: int) -> nn.Sequential:
     widths = (3, 32, 64, 128, 256)
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random stream where it was
         torch.manual_seed(int(digest(seed, "untrained cnn"), 16) % 2**63)
-        layers = [layer for i in range(4) for layer in (nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1), nn.ReLU(inplace=True))]
+        layers = [
+            layer for i in range(4) for layer in (nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1), nn.ReLU(inplace=True))
+        ]
         cnn = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * 2 * 2, FEATURE_SIZE))
     return cnn.eval().requires_grad_(False)
 
@@ -115,7 +99,9 @@ def graph_features(cfg: Config, pictures: np.ndarray, batch: int = 500) -> np.nd
 some = slice(0, min(cfg.graph_size, 2_000))
 pictures, labels = images.train_images[some], images.train_labels[some]
 seen = graph_features(cfg, pictures)
-np.testing.assert_allclose(seen[:3], graph_features(cfg, pictures, batch=2)[:3], atol=1e-4)  # no image depends on another
+np.testing.assert_allclose(
+    seen[:3], graph_features(cfg, pictures, batch=2)[:3], atol=1e-4
+)  # no image depends on another
 pixels = pictures.reshape(len(pictures), -1).astype(np.float32)
 for name, x in {"pixels": pixels, "untrained CNN": seen}.items():
     same = (labels[nearest(x, cfg.graph_neighbours)[1]] == labels[:, None]).mean()
@@ -126,6 +112,7 @@ for name, x in {"pixels": pixels, "untrained CNN": seen}.items():
 # An edge joins two images if one of them is among the $k$ nearest of the other. The search is exact (faiss), nobody is a neighbour of its own, and
 # "or" makes the matrix $W$ symmetric. All edges weigh 1, which is what Belkin and Niyogi call simple-minded, and has no width to choose.
 
+
 # %%
 #| export
 def knn_graph(features: np.ndarray, k: int) -> sparse.csr_matrix:
@@ -135,11 +122,17 @@ def knn_graph(features: np.ndarray, k: int) -> sparse.csr_matrix:
     """
     features = np.asarray(features)
     if features.ndim != 2 or len(features) < 2:
-        raise UserError(f"features of shape {features.shape} make no graph: give an array [images, dimensions] of at least 2 images.")
+        raise UserError(
+            f"features of shape {features.shape} make no graph: give an array [images, dimensions] of at least 2 images."
+        )
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
-        raise UserError(f"the features hold NaN or infinity in {len(broken)} of {len(features)} rows, first in row {broken[0]}: leave these rows out.")
-    found = nearest(features - features.mean(axis=0), k)[1]  # centred: faiss subtracts squared norms, and their digits would be lost
+        raise UserError(
+            f"the features hold NaN or infinity in {len(broken)} of {len(features)} rows, first in row {broken[0]}: leave these rows out."
+        )
+    found = nearest(features - features.mean(axis=0), k)[
+        1
+    ]  # centred: faiss subtracts squared norms, and their digits would be lost
     rows = np.repeat(np.arange(len(found)), k)
     directed = sparse.csr_matrix((np.ones(found.size), (rows, found.ravel())), shape=(len(found), len(found)))
     return directed.maximum(directed.T).tocsr()
@@ -172,6 +165,7 @@ fig
 # shortest to an image outside, less those that would close a circle, until there is one piece (Borůvka's algorithm for a minimum spanning tree).
 # `eigenmaps` itself refuses a graph in pieces.
 
+
 # %%
 #| export
 @dataclass(frozen=True)
@@ -185,7 +179,11 @@ class Pieces:
         if len(self.sizes) == 1:
             return "the graph is in one piece"
         small = ", ".join(f"{size:,}" for size in self.sizes[1:6]) + (" ..." if len(self.sizes) > 6 else "")
-        edges = "an edge, the shortest between them," if len(self.added) == 1 else f"{len(self.added):,} edges, the shortest between them,"
+        edges = (
+            "an edge, the shortest between them,"
+            if len(self.added) == 1
+            else f"{len(self.added):,} edges, the shortest between them,"
+        )
         return f"the graph was in {len(self.sizes):,} pieces, of {self.sizes[0]:,} images and of {small}; {edges} joined them"
 
 
@@ -195,7 +193,9 @@ def join_pieces(graph: sparse.csr_matrix, features: np.ndarray) -> tuple[sparse.
     Raises UserError where the features are not those of the graph's N images.
     """
     if len(features) != graph.shape[0]:
-        raise UserError(f"there are {len(features)} rows of features for a graph of {graph.shape[0]} images: give one row for each image.")
+        raise UserError(
+            f"there are {len(features)} rows of features for a graph of {graph.shape[0]} images: give one row for each image."
+        )
     count, piece = connected_components(graph, directed=False)
     sizes, added = np.sort(np.bincount(piece))[::-1], [np.empty((0, 2), int)]
     while count > 1:
@@ -248,7 +248,9 @@ def _without_circles(edges, piece):
 
 # %%
 random = np.random.default_rng(0)
-islands = np.concatenate([random.normal(size=(size, 2)) + place for size, place in ((60, (0, 0)), (30, (9, 0)), (12, (20, 0)))])
+islands = np.concatenate(
+    [random.normal(size=(size, 2)) + place for size, place in ((60, (0, 0)), (30, (9, 0)), (12, (20, 0)))]
+)
 apart = knn_graph(islands, 4)
 joined, pieces = join_pieces(apart, islands)
 print(pieces)
@@ -256,7 +258,12 @@ assert connected_components(joined, directed=False)[0] == 1 and len(pieces.added
 fig, ax = new_figure(width=6.9, height=1.9)
 for i, j in zip(*sparse.triu(joined).nonzero(), strict=True):
     bridge = [i, j] in pieces.added.tolist()
-    ax.plot(*islands[[i, j]].T, color="#bd1f01" if bridge else "#94a4a2", linewidth=2 if bridge else 0.7, zorder=2 if bridge else 1)
+    ax.plot(
+        *islands[[i, j]].T,
+        color="#bd1f01" if bridge else "#94a4a2",
+        linewidth=2 if bridge else 0.7,
+        zorder=2 if bridge else 1,
+    )
 ax.scatter(*islands.T, s=9, color="#3f90da", zorder=3)
 ax.set(aspect="equal", xticks=[], yticks=[])
 ax.set_title("red: the edges that join the pieces")
@@ -279,6 +286,7 @@ fig
 # eigenvalues of $L$ instead would need a factorisation, which fills up; that is where the difficulty of running it comes from.
 #
 # The tolerance is 0, machine precision: it takes few more products than 1e-6, and with a loose one Lanczos overlooks eigenvalues that come twice, as on a ring.
+
 
 # %%
 #| export
@@ -305,7 +313,9 @@ def eigenmaps(graph: sparse.csr_matrix, components: int, seed: int = 0, toleranc
     scale = sparse.diags(degree**-0.5)
     adjacency = (scale @ graph @ scale).tocsr()
     wanted = components + 1  # the constant is the first
-    lanczos = min(graph.shape[0], wanted + max(20, 5 * wanted // 8))  # so many vectors kept: measured, neither restarts nor memory dominate
+    lanczos = min(
+        graph.shape[0], wanted + max(20, 5 * wanted // 8)
+    )  # so many vectors kept: measured, neither restarts nor memory dominate
     first = np.random.default_rng([seed, 4]).normal(size=graph.shape[0])
     top, v = eigsh(adjacency, k=wanted, which="LA", v0=first, ncv=lanczos, tol=tolerance)
     order = np.argsort(-top)[1:]
@@ -325,14 +335,24 @@ def _checked_graph(graph, components):
     graph.eliminate_zeros()  # a stored zero is no edge
     n = graph.shape[0]
     if graph.shape != (n, n) or graph.nnz == 0:
-        raise UserError(f"the graph of shape {graph.shape} has {graph.nnz} edges: give a square matrix with edges, such as knn_graph makes.")
-    if not np.isfinite(graph.data).all() or graph.data.min() < 0 or abs(graph - graph.T).max() > 1e-12 * graph.data.max():
-        raise UserError("the graph has negative, infinite or NaN weights or is not symmetric: use graph.maximum(graph.T) of weights >= 0.")
+        raise UserError(
+            f"the graph of shape {graph.shape} has {graph.nnz} edges: give a square matrix with edges, such as knn_graph makes."
+        )
+    if (
+        not np.isfinite(graph.data).all()
+        or graph.data.min() < 0
+        or abs(graph - graph.T).max() > 1e-12 * graph.data.max()
+    ):
+        raise UserError(
+            "the graph has negative, infinite or NaN weights or is not symmetric: use graph.maximum(graph.T) of weights >= 0."
+        )
     if not 1 <= components <= n - 2:
         raise UserError(f"components is {components}: choose from 1 to {n - 2}, two less than the {n} images.")
     count, piece = connected_components(graph, directed=False)
     if count > 1:
-        raise UserError(f"the graph is in {count} pieces, the smallest of {np.bincount(piece).min()} images: join them first with join_pieces(graph, features).")
+        raise UserError(
+            f"the graph is in {count} pieces, the smallest of {np.bincount(piece).min()} images: join them first with join_pieces(graph, features)."
+        )
     return graph
 
 
@@ -361,6 +381,7 @@ fig
 # ## Of images
 # From images to the embedding in three steps, each timed: features, neighbours, eigenvectors. Graph and embedding are kept under the hash of what they are made from.
 
+
 # %%
 #| export
 @dataclass(frozen=True)
@@ -385,7 +406,13 @@ def make_graph(cfg: Config, identity, make_features) -> ImageGraph:
         graph, pieces = join_pieces(knn_graph(features, cfg.graph_neighbours), features)
         times.append(time.perf_counter())
         say(str(pieces))
-        return {"indices": graph.indices, "indptr": graph.indptr, "sizes": pieces.sizes, "added": pieces.added, "seconds": np.diff(times)}
+        return {
+            "indices": graph.indices,
+            "indptr": graph.indptr,
+            "sizes": pieces.sizes,
+            "added": pieces.added,
+            "seconds": np.diff(times),
+        }
 
     arrays = cached(cfg, "graph", key, compute)
     n = len(arrays["indptr"]) - 1
@@ -417,12 +444,15 @@ def embed(cfg: Config, graph: ImageGraph) -> Embedding:
 shown = slice(0, cfg.graph_size)
 small_graph = image_graph(cfg, images.train_images[shown])
 small = embed(cfg, small_graph)
-print(f"{len(small.vectors):,} images: {small_graph.seconds.sum() + small.seconds:.1f} s, of which eigenvectors {small.seconds:.1f} s; residuals below {small.residuals.max():.0e}")
+print(
+    f"{len(small.vectors):,} images: {small_graph.seconds.sum() + small.seconds:.1f} s, of which eigenvectors {small.seconds:.1f} s; residuals below {small.residuals.max():.0e}"
+)
 
 # %% [markdown]
 # ## All of them
 # A graph embeds the images that are in it, and no others: there is no $f$ to apply to a new one (that is what *amortisation* gives). For the probe to see test images,
 # they must be in the graph from the start. So training and test images, without labels, are embedded together.
+
 
 # %%
 #| export
@@ -449,7 +479,9 @@ graph = image_graph(cfg, all_pictures(images))
 everything = embed(cfg, graph)
 features = laplacian_features(cfg, images)
 steps = dict(zip(("features", "neighbours", "eigenvectors"), (*graph.seconds, everything.seconds), strict=True))
-print(f"{len(everything.vectors):,} images, {', '.join(f'{name} {seconds:.1f} s' for name, seconds in steps.items())}; {graph.pieces}")
+print(
+    f"{len(everything.vectors):,} images, {', '.join(f'{name} {seconds:.1f} s' for name, seconds in steps.items())}; {graph.pieces}"
+)
 labels = np.concatenate([images.train_labels, images.test_labels])
 
 
@@ -481,6 +513,7 @@ fig
 # ## The picture
 # t-SNE of the eigenvectors, as in the exercise's Fig. 2, beside Q2's of VICReg. (Fig. 2 shows training images, Q2 test images; the next notebook shows the same images.)
 
+
 # %%
 #| export
 def figure_pictures(panels: dict, classes: tuple):
@@ -493,7 +526,10 @@ def figure_pictures(panels: dict, classes: tuple):
         ax.scatter(*points[order].T, c=colours[labels[order]], s=size, alpha=0.75, linewidths=0)
         ax.set(title=title, xticks=[], yticks=[])
         ax.set_box_aspect(1)
-    handles = [axes[0, 0].scatter([], [], color=colour, s=28, label=name) for colour, name in zip(colours, classes, strict=True)]
+    handles = [
+        axes[0, 0].scatter([], [], color=colour, s=28, label=name)
+        for colour, name in zip(colours, classes, strict=True)
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2, handletextpad=0.2)
     return fig
 
@@ -502,7 +538,10 @@ def pictures_q6(cfg: Config, images: Images, embedding: Embedding, vicreg: Featu
     """{method: (t-SNE points, labels)}: Laplacian Eigenmaps of training images, VICReg of test images as in Q2."""
     test = slice(0, cfg.tsne_size)
     return {
-        "laplacian": (project_tsne(cfg, embedding.vectors.astype(np.float32)), images.train_labels[: len(embedding.vectors)]),
+        "laplacian": (
+            project_tsne(cfg, embedding.vectors.astype(np.float32)),
+            images.train_labels[: len(embedding.vectors)],
+        ),
         "vicreg": (project_tsne(cfg, vicreg.test[test]), images.test_labels[test]),
     }
 
@@ -517,6 +556,7 @@ save_figure(cfg, "q6_tsne", figure_pictures(panels, images.classes))
 # ## The probe, and a control
 # Two things are different from VICReg: what says which images are alike (a graph of an untrained network's neighbours instead of augmentations), and how vectors are found (one each, instead of a
 # network). To tell them apart there is a control: Laplacian Eigenmaps on the graph of neighbours *by VICReg's representation*, otherwise the same.
+
 
 # %%
 #| export
@@ -542,6 +582,7 @@ print({name: f"{probe.accuracy:.1%}" for name, probe in probes.items()})
 # %% [markdown]
 # ## Q6 in words
 
+
 # %%
 #| export
 @dataclass(frozen=True)
@@ -565,7 +606,11 @@ def numbers_q6(cfg: Config, images: Images, result: LaplacianResult) -> dict:
     methods["laplacian"]["same_class_edges"] = same_class_edges(result.whole[0].graph, labels)
     methods["control"]["same_class_edges"] = same_class_edges(result.control.graph, labels)
     sizes = {name: _graph_numbers(*getattr(result, name)) for name in ("small", "whole")}
-    return methods | sizes | {"neighbours": cfg.graph_neighbours, "components": cfg.components, "chance": 1 / len(images.classes)}
+    return (
+        methods
+        | sizes
+        | {"neighbours": cfg.graph_neighbours, "components": cfg.components, "chance": 1 / len(images.classes)}
+    )
 
 
 def _graph_numbers(graph: ImageGraph, embedding: Embedding) -> dict:
@@ -585,9 +630,21 @@ def answer_q6(numbers: dict) -> str:
     """Q6 in words, chosen by the numbers."""
     vicreg, laplacian = numbers["vicreg"], numbers["laplacian"]
     gap, noise = vicreg["accuracy"] - laplacian["accuracy"], 2 * max(vicreg["interval"], laplacian["interval"])
-    verdict = "VICReg is more effective" if gap > noise else "Laplacian Eigenmaps are more effective" if gap < -noise else "The two are not measurably different"
+    verdict = (
+        "VICReg is more effective"
+        if gap > noise
+        else "Laplacian Eigenmaps are more effective"
+        if gap < -noise
+        else "The two are not measurably different"
+    )
     seen, other = vicreg["picture_agreement"], laplacian["picture_agreement"]
-    agrees = "The pictures in numbers" if abs(gap) <= noise else "The pictures agree" if (seen - other) * gap > 0 else "The pictures do not show it"
+    agrees = (
+        "The pictures in numbers"
+        if abs(gap) <= noise
+        else "The pictures agree"
+        if (seen - other) * gap > 0
+        else "The pictures do not show it"
+    )
     return "\n\n".join([
         f"**{verdict} for classification: the linear probe reaches {vicreg['accuracy']:.1%} on VICReg's representation and {laplacian['accuracy']:.1%} on that of Laplacian Eigenmaps** "
         f"(± {vicreg['interval']:.1%}; chance is {numbers['chance']:.0%}). {agrees}: of a point's ten nearest in t-SNE's picture, {seen:.1%} have its class with VICReg and {other:.1%} with Laplacian Eigenmaps.",
@@ -613,7 +670,9 @@ def _explain_q6(numbers, noise):
         f"Of the edges in this graph, {laplacian['same_class_edges']:.1%} join images of one class; the untrained features see colour and layout. "
         f"As a control, the same algorithm on the graph of neighbours by VICReg's representation ({control['same_class_edges']:.1%} of its edges within a class) is probed at {control['accuracy']:.1%}. "
     )
-    return text + CONCLUSIONS_Q6[_sign(graph, noise), _sign(rest, noise)].format(graph=100 * abs(graph), rest=100 * abs(rest))
+    return text + CONCLUSIONS_Q6[_sign(graph, noise), _sign(rest, noise)].format(
+        graph=100 * abs(graph), rest=100 * abs(rest)
+    )
 
 
 def _sign(difference, noise):
@@ -636,18 +695,31 @@ CONCLUSIONS_Q6 = {
 
 # %%
 #| export
-CAPTIONS_Q6 = (("q6_tsne", "t-SNE of Laplacian Eigenmaps (training images, as in the exercise's Fig. 2) beside VICReg (test images, as in Q2)."),)
+CAPTIONS_Q6 = (
+    (
+        "q6_tsne",
+        "t-SNE of Laplacian Eigenmaps (training images, as in the exercise's Fig. 2) beside VICReg (test images, as in Q2).",
+    ),
+)
 
 
 def report_q6(cfg: Config, images: Images, result: LaplacianResult) -> str:
     """Record Q6 and return its answer."""
     numbers = numbers_q6(cfg, images, result)
-    titles = {"vicreg": METHOD_NAMES["vicreg"], "laplacian": METHOD_NAMES["laplacian"], "control": "Laplacian Eigenmaps, VICReg's neighbours"}
+    titles = {
+        "vicreg": METHOD_NAMES["vicreg"],
+        "laplacian": METHOD_NAMES["laplacian"],
+        "control": "Laplacian Eigenmaps, VICReg's neighbours",
+    }
     rows = [
         [title, f"{one['accuracy']:.1%}", f"{one['same_class_edges']:.1%}" if "same_class_edges" in one else "–"]
         for name, title in titles.items() for one in [numbers[name]]
     ]  # fmt: skip
-    table = {"caption": "Linear probe, and how often an edge joins two images of one class.", "header": ["", "probe accuracy", "edges within a class"], "rows": rows}
+    table = {
+        "caption": "Linear probe, and how often an edge joins two images of one class.",
+        "header": ["", "probe accuracy", "edges within a class"],
+        "rows": rows,
+    }
     return record(cfg, "Q6", "Ablation 3: Laplacian Eigenmaps", numbers, answer_q6(numbers), CAPTIONS_Q6, [table])
 
 
@@ -661,7 +733,11 @@ def run(cfg: Config):
     panels = {f"{METHOD_NAMES[name]}, {len(panel[0]):,} images": panel for name, panel in pictures.items()}
     save_figure(cfg, "q6_tsne", figure_pictures(panels, images.classes))
     control = control_graph(cfg, vicreg)
-    sides = {"vicreg": vicreg, "laplacian": laplacian_features(cfg, images), "control": control_features(cfg, images, control)}
+    sides = {
+        "vicreg": vicreg,
+        "laplacian": laplacian_features(cfg, images),
+        "control": control_features(cfg, images, control),
+    }
     probes = {name: linear_probe(cfg, features, images) for name, features in sides.items()}
     report_q6(cfg, images, LaplacianResult(small, whole, control, pictures, probes))
 

@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 4a · The ladder
 # Between VICReg without generated views (Q5) and Laplacian Eigenmaps (Q6) a rung is missing: VICReg without a *network*. Each image gets a free vector, and the loss
@@ -142,15 +124,20 @@ degree = small.sum(axis=1).A1
 for sampling in SAMPLINGS:
     laplacian, p = pair_problem(small, sampling)
     assert abs(p.sum() - 1) < 1e-12 and abs(laplacian.sum(axis=1)).max() < 1e-12
-    print(f"{sampling:6} correlation of an image's weight with its degree: {np.corrcoef(p, degree)[0, 1] if p.std() > 1e-15 else 0:.2f}")
+    print(
+        f"{sampling:6} correlation of an image's weight with its degree: {np.corrcoef(p, degree)[0, 1] if p.std() > 1e-15 else 0:.2f}"
+    )
 
 # %% [markdown]
 # ## The loss of all pairs at once
 # On a small graph nothing need be drawn: the loss of *all* pairs is a formula.
 
+
 # %%
 #| export
-def expected_terms(z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Terms:
+def expected_terms(
+    z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4
+) -> Terms:
     """Eq. 2-5 for z [N, c] over all pairs instead of a batch; var and cov for both branches, as in `vicreg_terms`. laplacian: [N, N]; p: [N]."""
     c = z.shape[1]
     centred = z - p @ z
@@ -164,7 +151,9 @@ def expected_terms(z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, ga
 # Against Eq. 2-6 on a batch of all edges, in both directions (whose covariance is divided by one less):
 
 # %%
-laplacian, p = (torch.from_numpy(part) for part in (pair_problem(small, "edges")[0].toarray(), pair_problem(small, "edges")[1]))
+laplacian, p = (
+    torch.from_numpy(part) for part in (pair_problem(small, "edges")[0].toarray(), pair_problem(small, "edges")[1])
+)
 i, j = (torch.from_numpy(side.astype(np.int64)) for side in small.nonzero())
 z = 0.3 * torch.randn(len(p), 4, dtype=torch.float64, generator=stream(seed, "test of the terms"))
 ours, batch = expected_terms(z, laplacian, p), vicreg_terms(z[i], z[j])
@@ -189,7 +178,9 @@ class Weights(NamedTuple):
     nu: float
 
 
-def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: Weights, steps: int, seed: int = 0) -> np.ndarray:
+def fit_exactly(
+    laplacian: np.ndarray, p: np.ndarray, dims: int, weights: Weights, steps: int, seed: int = 0
+) -> np.ndarray:
     """Free vectors [N, dims], float64, that minimise Eq. 6 over all pairs, from small random ones."""
     laplacian, p = torch.from_numpy(laplacian), torch.from_numpy(p)
     z = (0.1 * torch.randn(len(p), dims, dtype=torch.float64, generator=stream(seed, "free vectors"))).requires_grad_()
@@ -238,7 +229,12 @@ basis, uniform = random.normal(size=(50, 3)), np.full(50, 1 / 50)
 basis -= basis.mean(axis=0)
 turned = basis @ random.normal(size=(3, 3)) + random.normal(size=3)  # the same span, elsewhere
 assert principal_angles(turned, basis, uniform).max() < 1e-4
-assert principal_angles(turned * [1, 1, 0], np.c_[turned[:, :2], basis[:, 2]] - turned.mean(axis=0) * [1, 1, 0], uniform)[0] == 90
+assert (
+    principal_angles(turned * [1, 1, 0], np.c_[turned[:, :2], basis[:, 2]] - turned.mean(axis=0) * [1, 1, 0], uniform)[
+        0
+    ]
+    == 90
+)
 
 # %% [markdown]
 # ## On a small graph, exactly
@@ -284,19 +280,29 @@ def _solve(cfg, graph):
         return [principal_angles(z, bases[place], problems[place][1]) for place in against]
 
     lengths = (max(1, cfg.exact_steps // 4), cfg.exact_steps)
-    sweep = np.array([[angles(0, [0], grown(cfg, growth), steps)[0] for steps in lengths] for growth in progress(GROWTH, "weights")])
+    sweep = np.array(
+        [[angles(0, [0], grown(cfg, growth), steps)[0] for steps in lengths] for growth in progress(GROWTH, "weights")]
+    )
     alive = (sweep[:, 1] < 90).sum(axis=1)
     chosen = GROWTH[int(np.argmax(alive == alive.max()))]
-    table = np.array([[one[0] for one in angles(drawn, range(3), grown(cfg, chosen), cfg.exact_steps)] for drawn in range(3)])
-    hubs = np.array([np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems])
+    table = np.array(
+        [[one[0] for one in angles(drawn, range(3), grown(cfg, chosen), cfg.exact_steps)] for drawn in range(3)]
+    )
+    hubs = np.array(
+        [np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems]
+    )
     return Exact(sweep, table, chosen, hubs)
 
 
 # %%
 exact = solve_exactly(cfg, images)
 for growth, angles in zip(GROWTH, exact.sweep, strict=True):
-    print(f"mu and nu x {growth:<4g} {(angles[1] < 90).sum()} of {EXACT_DIMS} directions, angles {', '.join(f'{angle:.2f}' for angle in angles[1][angles[1] < 90])} degrees")
-print(f"largest angle at x {float(exact.chosen):g}; a row for each way of drawing, a column for each Laplacian:\n{exact.table.round(2)}")
+    print(
+        f"mu and nu x {growth:<4g} {(angles[1] < 90).sum()} of {EXACT_DIMS} directions, angles {', '.join(f'{angle:.2f}' for angle in angles[1][angles[1] < 90])} degrees"
+    )
+print(
+    f"largest angle at x {float(exact.chosen):g}; a row for each way of drawing, a column for each Laplacian:\n{exact.table.round(2)}"
+)
 if cfg.exact_steps >= 4_000 and cfg == base:
     assert exact.table.diagonal().max() < 1
 
@@ -304,6 +310,7 @@ if cfg.exact_steps >= 4_000 and cfg == base:
 # ## On the real graph, in batches
 # Now 60,000 images, 128 dimensions, and batches of edges: this is Algorithm 1 with a table of vectors in place of $h(f(T(\cdot)))$, and two ends of an edge in place of two views.
 # (Variance and covariance over a batch are estimates, and their squares are biased: a price that the exact loss above does not pay, and that the angles will show.)
+
 
 # %%
 #| export
@@ -327,6 +334,7 @@ seen = torch.cat(list(edge_batches(edges, 2, stream(seed, "edges"))), dim=1)
 assert edges.shape[1] == small.nnz // 2 and seen.shape[1] == edges.shape[1] // 2 * 2
 assert {tuple(sorted(pair)) for pair in seen.T.tolist()} <= {tuple(pair) for pair in edges.T.tolist()}
 
+
 # %%
 #| export
 class Free(NamedTuple):
@@ -344,7 +352,9 @@ def free_vectors(cfg: Config, graph: ImageGraph, weights: Weights = None) -> Fre
     """
     weights = weights or Weights(cfg.lam, cfg.mu, cfg.nu)
     settings = [cfg.components, cfg.free_epochs, cfg.free_batch, cfg.free_lr, cfg.gamma, cfg.eps, cfg.seed]
-    found = cached(cfg, "free", [graph.identity, list(weights), settings], lambda: _train_free(cfg, graph.graph, weights)._asdict())
+    found = cached(
+        cfg, "free", [graph.identity, list(weights), settings], lambda: _train_free(cfg, graph.graph, weights)._asdict()
+    )
     return Free(found["vectors"], found["history"], float(found["seconds"]))
 
 
@@ -355,13 +365,17 @@ def _train_free(cfg, graph, weights):
     steps = cfg.free_epochs * (edges.shape[1] // size)
     z = (0.1 * torch.randn(graph.shape[0], cfg.components, generator=generator)).to(device).requires_grad_()
     optimizer, history = torch.optim.Adam([z], lr=cfg.free_lr, fused=True), []
-    say(f"free vectors: {graph.shape[0]:,} x {cfg.components}, {cfg.free_epochs} epochs of {steps // cfg.free_epochs} steps, lambda {weights.lam:g}, mu {weights.mu:g}, nu {weights.nu:g}")
+    say(
+        f"free vectors: {graph.shape[0]:,} x {cfg.components}, {cfg.free_epochs} epochs of {steps // cfg.free_epochs} steps, lambda {weights.lam:g}, mu {weights.mu:g}, nu {weights.nu:g}"
+    )
     for _ in progress(range(cfg.free_epochs), "free vectors"):
         for pairs in edge_batches(edges, size, generator):
             optimizer.param_groups[0]["lr"] = falling(cfg.free_lr, len(history), steps)
             history.append(_free_step(z, pairs.to(device), optimizer, weights, cfg))
         if not history[-1].isfinite().all():
-            raise UserError(f"the loss of the free vectors is no longer finite after {len(history)} steps: lower free_lr ({cfg.free_lr:g}) or the weights.")
+            raise UserError(
+                f"the loss of the free vectors is no longer finite after {len(history)} steps: lower free_lr ({cfg.free_lr:g}) or the weights."
+            )
     return Free(z.detach().cpu().numpy(), torch.stack(history).cpu().numpy(), time.perf_counter() - start)
 
 
@@ -396,7 +410,14 @@ def compare_eigenvectors(cfg: Config, graph: ImageGraph, growth: float = 1.0) ->
     free, eigenvectors = free_vectors(cfg, graph, grown(cfg, growth)), embed(cfg, graph).vectors
     degree = graph.graph.sum(axis=1).A1
     sides = free.vectors.astype(np.float64), eigenvectors, degree / degree.sum()
-    return Found(**cached(cfg, "found", [free.vectors, graph.identity], lambda: {"angles": principal_angles(*sides), "captured": captured(*sides)}))
+    return Found(
+        **cached(
+            cfg,
+            "found",
+            [free.vectors, graph.identity],
+            lambda: {"angles": principal_angles(*sides), "captured": captured(*sides)},
+        )
+    )
 
 
 def captured(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -416,7 +437,9 @@ picture_graph = image_graph(cfg, images.train_images[: cfg.graph_size])
 real = {growth: compare_eigenvectors(cfg, picture_graph, growth) for growth in REAL_GROWTH}
 for growth, found in real.items():
     alive = (found.angles < 90).sum()
-    print(f"mu and nu x {growth:<4g} {alive} directions alive, share of the eigenvectors' subspace {overlap(found.angles):.1%}, median angle {np.median(found.angles):.1f} degrees")
+    print(
+        f"mu and nu x {growth:<4g} {alive} directions alive, share of the eigenvectors' subspace {overlap(found.angles):.1%}, median angle {np.median(found.angles):.1f} degrees"
+    )
 
 # %% [markdown]
 # Then on all images, training and test together, as in Q6:
@@ -425,7 +448,9 @@ for growth, found in real.items():
 whole_graph = image_graph(cfg, all_pictures(images))
 whole = compare_eigenvectors(cfg, whole_graph)
 chance = cfg.components / whole_graph.graph.shape[0]
-print(f"{whole_graph.graph.shape[0]:,} images: share of the eigenvectors' subspace {overlap(whole.angles):.1%} (of a random one {chance:.1%}), median angle {np.median(whole.angles):.1f} degrees")
+print(
+    f"{whole_graph.graph.shape[0]:,} images: share of the eigenvectors' subspace {overlap(whole.angles):.1%} (of a random one {chance:.1%}), median angle {np.median(whole.angles):.1f} degrees"
+)
 
 
 # %%
@@ -435,19 +460,58 @@ def figure_angles(exact: Exact, real: dict, whole: Found, sizes: tuple):
     fig, (left, middle, right) = new_figure(1, 3, height=2.9, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
     for column, style, steps in ((0, ":", "a quarter of the steps"), (1, "-", "all steps")):
         largest = [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, column]]
-        left.plot(GROWTH, np.maximum(largest, 1e-3), style, marker="o", markersize=3.5, color=METHOD_COLOURS["free"], label=steps)
+        left.plot(
+            GROWTH,
+            np.maximum(largest, 1e-3),
+            style,
+            marker="o",
+            markersize=3.5,
+            color=METHOD_COLOURS["free"],
+            label=steps,
+        )
     for growth, angles in zip(GROWTH, exact.sweep[:, 1], strict=True):
-        left.annotate(f"{(angles < 90).sum()}", (growth, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8, color="#444444")
+        left.annotate(
+            f"{(angles < 90).sum()}",
+            (growth, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            fontsize=8,
+            color="#444444",
+        )
     left.annotate("directions alive", (0.5, 1.1), xycoords="axes fraction", ha="center", fontsize=8, color="#444444")
-    left.set(xscale="log", yscale="log", xlabel="mu and nu, times the exercise's", ylabel="largest angle of these / degrees")
+    left.set(
+        xscale="log", yscale="log", xlabel="mu and nu, times the exercise's", ylabel="largest angle of these / degrees"
+    )
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=2, fontsize=7, columnspacing=1)
     _angle_table(middle, exact)
     for growth, (angles, _) in real.items():
-        right.plot(np.arange(1, len(angles) + 1), angles[::-1], color=METHOD_COLOURS["free"], alpha=0.35 + 0.3 * REAL_GROWTH.index(growth), label=f"{sizes[0]:,}, x {growth:g}")
-    right.plot(np.arange(1, len(whole.angles) + 1), whole.angles[::-1], color=METHOD_COLOURS["laplacian"], linewidth=1.8, label=f"{sizes[1]:,}, x 1")
+        right.plot(
+            np.arange(1, len(angles) + 1),
+            angles[::-1],
+            color=METHOD_COLOURS["free"],
+            alpha=0.35 + 0.3 * REAL_GROWTH.index(growth),
+            label=f"{sizes[0]:,}, x {growth:g}",
+        )
+    right.plot(
+        np.arange(1, len(whole.angles) + 1),
+        whole.angles[::-1],
+        color=METHOD_COLOURS["laplacian"],
+        linewidth=1.8,
+        label=f"{sizes[1]:,}, x 1",
+    )
     right.set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92))
-    right.legend(title="images, and times mu and nu", title_fontsize=7, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=2, columnspacing=1)
-    for ax, title in zip((left, middle, right), ("small graph, exact", "largest angle / degrees", "real graphs, in batches"), strict=True):
+    right.legend(
+        title="images, and times mu and nu",
+        title_fontsize=7,
+        fontsize=7,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.26),
+        ncols=2,
+        columnspacing=1,
+    )
+    for ax, title in zip(
+        (left, middle, right), ("small graph, exact", "largest angle / degrees", "real graphs, in batches"), strict=True
+    ):
         ax.set_title(title, pad=24 if ax is left else 6, fontsize=9)
     return fig
 
@@ -455,8 +519,24 @@ def figure_angles(exact: Exact, real: dict, whole: Found, sizes: tuple):
 def _angle_table(ax, exact):
     ax.imshow(np.log10(exact.table + 0.01), cmap="Purples", vmin=-1, vmax=2)
     for i, j in np.ndindex(exact.table.shape):
-        ax.text(j, i, f"{exact.table[i, j]:.2g}", ha="center", va="center", fontsize=8, fontweight="bold" if i == j else "normal", color="white" if exact.table[i, j] > 10 else "#222222")
-    ax.set(xticks=range(3), yticks=range(3), xticklabels=SAMPLINGS, yticklabels=SAMPLINGS, xlabel="Laplacian of", ylabel="drawn by")
+        ax.text(
+            j,
+            i,
+            f"{exact.table[i, j]:.2g}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold" if i == j else "normal",
+            color="white" if exact.table[i, j] > 10 else "#222222",
+        )
+    ax.set(
+        xticks=range(3),
+        yticks=range(3),
+        xticklabels=SAMPLINGS,
+        yticklabels=SAMPLINGS,
+        xlabel="Laplacian of",
+        ylabel="drawn by",
+    )
     ax.grid(False)
 
 
@@ -490,12 +570,20 @@ def nearest_vote(features: Features, images: Images, k: int = VOTERS) -> tuple[f
     """(accuracy on the test images of a majority vote of the k nearest training images, the share of these that have the image's class)."""
     votes = images.train_labels[nearest(features.train, k, features.test)[1]]
     counts = np.stack([(votes == label).sum(axis=1) for label in range(len(images.classes))], axis=1)
-    return float((counts.argmax(axis=1) == images.test_labels).mean()), float((votes == images.test_labels[:, None]).mean())
+    return float((counts.argmax(axis=1) == images.test_labels).mean()), float(
+        (votes == images.test_labels[:, None]).mean()
+    )
 
 
 # %%
-votes = nearest_vote(Features(np.eye(10, dtype=np.float32)[images.train_labels], np.eye(10, dtype=np.float32)[images.test_labels], "labels"), images)
+votes = nearest_vote(
+    Features(
+        np.eye(10, dtype=np.float32)[images.train_labels], np.eye(10, dtype=np.float32)[images.test_labels], "labels"
+    ),
+    images,
+)
 assert votes == (1.0, 1.0)  # where the features are the labels, nobody is mistaken
+
 
 # %%
 #| export
@@ -513,24 +601,41 @@ def climb(cfg: Config, images: Images) -> tuple[dict, dict]:
     features = {name: features_of(networks, images, one) for name, one in runs.items()}
     features |= {"free": free_features(cfg, images, graph), "laplacian": laplacian_features(cfg, images)}
     seconds = {name: one.seconds for name, one in runs.items()}
-    seconds |= {"free": graph.seconds.sum() + free_vectors(cfg, graph).seconds, "laplacian": graph.seconds.sum() + embed(cfg, graph).seconds}
+    seconds |= {
+        "free": graph.seconds.sum() + free_vectors(cfg, graph).seconds,
+        "laplacian": graph.seconds.sum() + embed(cfg, graph).seconds,
+    }
     return features, {name: _measure(cfg, images, features[name], seconds[name]) for name in RUNGS}
 
 
 def _measure(cfg, images, features, seconds):
     probe, (voted, same) = linear_probe(cfg, features, images), nearest_vote(features, images)
-    return Rung(probe.accuracy, probe.interval, voted, same, effective_rank(features.test), features.test.shape[1], float(seconds))
+    return Rung(
+        probe.accuracy,
+        probe.interval,
+        voted,
+        same,
+        effective_rank(features.test),
+        features.test.shape[1],
+        float(seconds),
+    )
 
 
 # %%
 features, rungs = climb(cfg, images)
 for name, rung in rungs.items():
-    print(f"{METHOD_NAMES[name]:24}probe {rung.accuracy:.1%}, nearest {rung.knn_accuracy:.1%}, effective rank {rung.effective_rank:.0f} of {rung.dimension}, {duration(rung.seconds)}")
+    print(
+        f"{METHOD_NAMES[name]:24}probe {rung.accuracy:.1%}, nearest {rung.knn_accuracy:.1%}, effective rank {rung.effective_rank:.0f} of {rung.dimension}, {duration(rung.seconds)}"
+    )
 
 
 # %%
 #| export
-MEASURES = {"accuracy": "linear probe", "knn_accuracy": "vote of the 10 nearest", "same_class": "same class among the 10 nearest"}
+MEASURES = {
+    "accuracy": "linear probe",
+    "knn_accuracy": "vote of the 10 nearest",
+    "same_class": "same class among the 10 nearest",
+}
 
 
 def figure_ladder(rungs: dict):
@@ -540,15 +645,33 @@ def figure_ladder(rungs: dict):
     for marker, shade, (key, label) in zip("oDs", (1.0, 0.65, 0.35), MEASURES.items(), strict=True):
         values = [100 * getattr(rung, key) for rung in rungs.values()]
         ax.plot(values, places, color="#c8c8c8", linewidth=1, zorder=1)
-        ax.scatter(values, places, c=[METHOD_COLOURS[name] for name in rungs], marker=marker, s=46, alpha=shade, zorder=2)
+        ax.scatter(
+            values, places, c=[METHOD_COLOURS[name] for name in rungs], marker=marker, s=46, alpha=shade, zorder=2
+        )
         ax.scatter([], [], color="#444444", alpha=shade, marker=marker, s=30, label=label)
-        interactive.add_scatter(x=values, y=[METHOD_NAMES[name] for name in rungs], name=label, mode="lines+markers", marker={"size": 11})
+        interactive.add_scatter(
+            x=values, y=[METHOD_NAMES[name] for name in rungs], name=label, mode="lines+markers", marker={"size": 11}
+        )
     for place, rung in zip(places, rungs.values(), strict=True):
-        ax.annotate(f"{100 * rung.accuracy:.1f}", (100 * rung.accuracy, place), xytext=(7, 4), textcoords="offset points", fontsize=8)
+        ax.annotate(
+            f"{100 * rung.accuracy:.1f}",
+            (100 * rung.accuracy, place),
+            xytext=(7, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
     ax.axvline(10, color="#777777", linewidth=0.8, linestyle=":", label="chance")
-    ax.set(yticks=places, yticklabels=[METHOD_NAMES[name] for name in rungs], ylim=(len(rungs) - 0.5, -0.5), xlim=(0, None), xlabel="of the test images / %")
+    ax.set(
+        yticks=places,
+        yticklabels=[METHOD_NAMES[name] for name in rungs],
+        ylim=(len(rungs) - 0.5, -0.5),
+        xlim=(0, None),
+        xlabel="of the test images / %",
+    )
     fig.legend(loc="outside lower center", ncols=4)
-    interactive.update_layout(xaxis={"title": "of the test images / %", "rangemode": "tozero"}, yaxis={"autorange": "reversed"})
+    interactive.update_layout(
+        xaxis={"title": "of the test images / %", "rangemode": "tozero"}, yaxis={"autorange": "reversed"}
+    )
     return fig, interactive
 
 
@@ -570,6 +693,7 @@ save_figure(cfg, "ladder_tsne", figure_scatters(ladder_pictures(cfg, features), 
 # %% [markdown]
 # ## The ladder in numbers
 
+
 # %%
 #| export
 def numbers_ladder(cfg: Config, exact: Exact, real: dict, whole: Found, sizes: tuple, rungs: dict) -> dict:
@@ -583,7 +707,11 @@ def numbers_ladder(cfg: Config, exact: Exact, real: dict, whole: Found, sizes: t
     }  # fmt: skip
     batches = {f"x{growth:g}": {"growth": growth} | _angle_numbers(found) for growth, found in real.items()}
     large = {"images": sizes[1], "chance": cfg.components / sizes[1]} | _angle_numbers(whole)
-    return {name: rung._asdict() for name, rung in rungs.items()} | {"exact": small, "picture": {"images": sizes[0], "weights": batches}, "whole": large}
+    return {name: rung._asdict() for name, rung in rungs.items()} | {
+        "exact": small,
+        "picture": {"images": sizes[0], "weights": batches},
+        "whole": large,
+    }
 
 
 def _angle_numbers(found):
@@ -600,30 +728,51 @@ numbers = numbers_ladder(cfg, exact, real, whole, sizes, rungs)
 # %% [markdown]
 # ## The ladder in words
 
+
 # %%
 #| export
 def answer_ladder(numbers: dict) -> str:
     """What the ladder shows, chosen by the numbers."""
-    return "\n\n".join((_answer_rungs(numbers), _answer_exact(numbers["exact"]), _answer_weights(numbers["exact"]), _answer_real(numbers)))
+    return "\n\n".join(
+        (
+            _answer_rungs(numbers),
+            _answer_exact(numbers["exact"]),
+            _answer_weights(numbers["exact"]),
+            _answer_real(numbers),
+        )
+    )
 
 
 def _answer_rungs(numbers):
-    steps = [(numbers[upper]["accuracy"] - numbers[lower]["accuracy"], upper, lower) for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)]
+    steps = [
+        (numbers[upper]["accuracy"] - numbers[lower]["accuracy"], upper, lower)
+        for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)
+    ]
     drop, upper, lower = max(steps)
     path = ", ".join(f"{METHOD_NAMES[name]} {numbers[name]['accuracy']:.1%}" for name in RUNGS)
     noise = 2 * numbers["vicreg"]["interval"]
     text = f"**The linear probe on the way down: {path}.** "
     if drop <= noise:
         return text + "No step costs more than the noise."
-    text += f"The dearest step is the one from {METHOD_NAMES[upper]} to {METHOD_NAMES[lower]}: {100 * drop:.1f} points. "
+    text += (
+        f"The dearest step is the one from {METHOD_NAMES[upper]} to {METHOD_NAMES[lower]}: {100 * drop:.1f} points. "
+    )
     last = numbers["free"]["accuracy"] - numbers["laplacian"]["accuracy"]
     if abs(last) <= noise:
-        return text + "Between free vectors and eigenvectors there is no measurable difference: they are two ways to one thing."
-    return text + f"Free vectors and eigenvectors, two ways to one optimum, still differ by {100 * abs(last):.1f} points, in favour of the {'free vectors' if last > 0 else 'eigenvectors'}: the loss fixes the subspace but not the scale of its directions, and the ways end at different distances from it."
+        return (
+            text
+            + "Between free vectors and eigenvectors there is no measurable difference: they are two ways to one thing."
+        )
+    return (
+        text
+        + f"Free vectors and eigenvectors, two ways to one optimum, still differ by {100 * abs(last):.1f} points, in favour of the {'free vectors' if last > 0 else 'eigenvectors'}: the loss fixes the subspace but not the scale of its directions, and the ways end at different distances from it."
+    )
 
 
 def _answer_exact(small):
-    verdict = "confirm" if small["own"] < 1 else "support" if small["own"] < small["nearest_other"] else "do not confirm"
+    verdict = (
+        "confirm" if small["own"] < 1 else "support" if small["own"] < small["nearest_other"] else "do not confirm"
+    )
     text = (
         f"**The numbers {verdict} the derivation.** On {small['images']} images, where every optimum is known, free vectors in {small['dims']} dimensions end within {small['own']:.2f} degrees of the eigenvectors of "
         f"the Laplacian that their way of drawing belongs to, and {small['nearest_other']:.1f} to {small['other']:.1f} degrees from those of the others. Drawing edges gives Laplacian Eigenmaps."
@@ -645,7 +794,11 @@ def _answer_weights(small):
     text += f"those that do lie within {max(small['largest_alive'][:2]):.2g} degrees of the eigenvectors even at the smallest weights. "
     sooner, later = small["largest_alive_sooner"][-1], small["largest_alive"][-1]
     if later > 2 * max(small["largest_alive"][:2]) + 0.5:
-        text += f"Larger weights do not move the optimum but make the way longer: at the largest, the angle is {sooner:.1f} degrees after a quarter of the steps and {later:.1f} after all of them." if later < sooner else f"At the largest weights the way is longest: {later:.1f} degrees remain."
+        text += (
+            f"Larger weights do not move the optimum but make the way longer: at the largest, the angle is {sooner:.1f} degrees after a quarter of the steps and {later:.1f} after all of them."
+            if later < sooner
+            else f"At the largest weights the way is longest: {later:.1f} degrees remain."
+        )
     return text
 
 
@@ -661,10 +814,21 @@ def _answer_real(numbers):
             "so that to the loss they are worth nearly the same, and batches only estimate it. "
         )
     weights = list(picture["weights"].values())
-    parts = [f"{one['overlap']:.0%} with {one['alive']} of {one['of']} directions alive (x {one['growth']:g})" for one in weights]
+    parts = [
+        f"{one['overlap']:.0%} with {one['alive']} of {one['of']} directions alive (x {one['growth']:g})"
+        for one in weights
+    ]
     reasons = ["small weights let directions die"] if weights[0]["alive"] < weights[0]["of"] else []
-    reasons += ["large ones make the way longer than these epochs"] if weights[-1]["overlap"] < max(one["overlap"] for one in weights) else []
-    return text + f"On {picture['images']:,} images, by weights, it is {'; '.join(parts)}" + (f": {', and '.join(reasons)}." if reasons else ".")
+    reasons += (
+        ["large ones make the way longer than these epochs"]
+        if weights[-1]["overlap"] < max(one["overlap"] for one in weights)
+        else []
+    )
+    return (
+        text
+        + f"On {picture['images']:,} images, by weights, it is {'; '.join(parts)}"
+        + (f": {', and '.join(reasons)}." if reasons else ".")
+    )
 
 
 # %%
@@ -672,7 +836,10 @@ def _answer_real(numbers):
 CAPTIONS_LADDER = (
     ("ladder", "The ladder: linear probe and nearest neighbours on the test images, rung by rung."),
     ("ladder_tsne", "t-SNE of the same test images on all four rungs."),
-    ("ladder_angles", "Angles between free vectors and eigenvectors: by weights and by ways of drawing on a small graph, and on real ones."),
+    (
+        "ladder_angles",
+        "Angles between free vectors and eigenvectors: by weights and by ways of drawing on a small graph, and on real ones.",
+    ),
 )
 
 
@@ -685,7 +852,9 @@ def report_ladder(cfg: Config, numbers: dict) -> str:
     ]  # fmt: skip
     caption = "The ladder, on the test images. Training: of the rung itself; the second rests on the first, the last two include their graph."
     table = {"caption": caption, "header": header, "rows": rows}
-    return record(cfg, "ladder", "The ladder, with the missing rung", numbers, answer_ladder(numbers), CAPTIONS_LADDER, [table])
+    return record(
+        cfg, "ladder", "The ladder, with the missing rung", numbers, answer_ladder(numbers), CAPTIONS_LADDER, [table]
+    )
 
 
 # %%
@@ -705,5 +874,9 @@ def run(cfg: Config):
     features, rungs = climb(cfg, images)
     save_figure(cfg, "ladder_angles", figure_angles(exact, real, whole, sizes))
     save_figure(cfg, "ladder", *figure_ladder(rungs))
-    save_figure(cfg, "ladder_tsne", figure_scatters(ladder_pictures(cfg, features), images.test_labels[: cfg.tsne_size], images.classes, columns=4))
+    save_figure(
+        cfg,
+        "ladder_tsne",
+        figure_scatters(ladder_pictures(cfg, features), images.test_labels[: cfg.tsne_size], images.classes, columns=4),
+    )
     report_ladder(cfg, numbers_ladder(cfg, exact, real, whole, sizes, rungs))

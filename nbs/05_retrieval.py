@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 5 · Retrieval (Q7)
 # What does a representation take two images to have in common? We take an image of each class, look up the images nearest to it and most distant
@@ -33,7 +15,17 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 from vicreg_nb.ablations import method_features
-from vicreg_nb.config import METHOD_COLOURS, METHOD_NAMES, Config, UserError, cached, new_figure, progress, record, save_figure
+from vicreg_nb.config import (
+    METHOD_COLOURS,
+    METHOD_NAMES,
+    Config,
+    UserError,
+    cached,
+    new_figure,
+    progress,
+    record,
+    save_figure,
+)
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.laplacian_eigenmaps import laplacian_features
 from vicreg_nb.representations import Features
@@ -72,9 +64,13 @@ def checked(features: np.ndarray, k: int = None, name: str = "the features") -> 
         raise UserError(f"{name} have shape {features.shape}: give an array of shape [images, dimensions].")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
-        raise UserError(f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, first in row {bad[0]}: train again with a lower lr.")
+        raise UserError(
+            f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, first in row {bad[0]}: train again with a lower lr."
+        )
     if k is not None and not 1 <= k < len(features):
-        raise UserError(f"k is {k}, but of {len(features)} images each has 1 to {len(features) - 1} others: choose k among these.")
+        raise UserError(
+            f"k is {k}, but of {len(features)} images each has 1 to {len(features) - 1} others: choose k among these."
+        )
     return features
 
 
@@ -95,6 +91,7 @@ for wrong in ((np.full((3, 2), np.nan), 1), (np.zeros((3, 2)), 0), (np.zeros((3,
 #
 # is itself a single dot product, once the norms ride along as two more coordinates: $[-2a,\ \lVert a \rVert^2,\ 1] \cdot [b,\ 1,\ \lVert b \rVert^2]$.
 # So all of them are one matrix product, which is what a processor does best. The points are centred first: it changes no distance, and the smaller the norms, the smaller the rounding.
+
 
 # %%
 #| export
@@ -157,6 +154,7 @@ for lanes, largest in zip(extremes, (False, True), strict=True):
 # ## Exactly
 # That product is made in single precision, which rounds, so it only nominates a few candidates more than are wanted. Their distances are then computed in double
 # precision, plainly, as $\lVert a - b \rVert_2$, and these decide. The image itself is struck out by its number and not by its distance, since a copy of it is a neighbour like any other.
+
 
 # %%
 #| export
@@ -249,6 +247,7 @@ assert set(search(points, 3, np.array([7])).near[0]) == {100, 101, 102}
 # ## Every training image as a query
 # The whole search once for each method; the pictures and the statistics below are read from it. Each method's features come as one object, training and test images by the same encoder.
 
+
 # %%
 #| export
 def features_by_name(cfg: Config, images: Images, name: str) -> Features:
@@ -275,6 +274,7 @@ print({name: extremes.near.shape for name, extremes in found.items()})
 # ## The queries
 # Random, but the same for all methods, and `per_class` of each class.
 
+
 # %%
 #| export
 def choose_queries(labels: np.ndarray, classes: tuple, per_class: int, seed: int) -> np.ndarray:
@@ -283,7 +283,9 @@ def choose_queries(labels: np.ndarray, classes: tuple, per_class: int, seed: int
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
         if len(members) < per_class:
-            raise UserError(f"class {name} has {len(members)} images, fewer than per_class {per_class}: lower it or use more images.")
+            raise UserError(
+                f"class {name} has {len(members)} images, fewer than per_class {per_class}: lower it or use more images."
+            )
         chosen.append(np.random.default_rng([seed, label]).choice(members, per_class, replace=False))
     return np.concatenate(chosen)
 
@@ -308,7 +310,13 @@ def show_image(ax, picture, caption="", frame=False, size=5.5):
     ax.grid(False)
     for side in ax.spines.values():
         side.set(visible=True, color=FRAME if frame else "#d0d0d0", linewidth=2.2 if frame else 0.5)
-    ax.set_xlabel(caption, fontsize=size, labelpad=1.8, color=FRAME if frame else "#444444", fontweight="bold" if frame else "normal")
+    ax.set_xlabel(
+        caption,
+        fontsize=size,
+        labelpad=1.8,
+        color=FRAME if frame else "#444444",
+        fontweight="bold" if frame else "normal",
+    )
 
 
 def picture_rows(titles: list, columns: int, height: float):
@@ -330,7 +338,13 @@ def figure_retrieval(images: Images, queries: np.ndarray, results: dict, farthes
     k = next(iter(results.values())).shape[1]
     widths = [1.0] + ([0.22] + [1.0] * k) * len(results)
     inch = 6.9 / sum(widths)
-    fig, axes = new_figure(len(queries), len(widths), height=(1.19 * inch) * len(queries) + 0.55, gridspec_kw={"width_ratios": widths}, squeeze=False)
+    fig, axes = new_figure(
+        len(queries),
+        len(widths),
+        height=(1.19 * inch) * len(queries) + 0.55,
+        gridspec_kw={"width_ratios": widths},
+        squeeze=False,
+    )
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # room for the frames
     labels = images.train_labels
     for row, (line, query) in enumerate(zip(axes, queries, strict=True)):
@@ -340,7 +354,12 @@ def figure_retrieval(images: Images, queries: np.ndarray, results: dict, farthes
             line[start].axis("off")
             for ax, number in zip(line[start + 1 :], numbers[row], strict=False):
                 same = labels[number] == labels[query]
-                show_image(ax, images.train_images[number], images.classes[labels[number]], frame=same if farthest else not same)
+                show_image(
+                    ax,
+                    images.train_images[number],
+                    images.classes[labels[number]],
+                    frame=same if farthest else not same,
+                )
     _retrieval_headings(axes[0], results, k, farthest)
     return fig
 
@@ -350,7 +369,9 @@ def _retrieval_headings(line, results, k, farthest):
     line[0].set_title("query", fontsize=7.5)
     for place, name in enumerate(results):
         ax = line[1 + place * (k + 1) + (k + 1) // 2]
-        ax.set_title(f"{METHOD_NAMES[name]}: the {k} {word}", fontsize=7.5, color=METHOD_COLOURS[name], x=0.5 if k % 2 else 1.05)
+        ax.set_title(
+            f"{METHOD_NAMES[name]}: the {k} {word}", fontsize=7.5, color=METHOD_COLOURS[name], x=0.5 if k % 2 else 1.05
+        )
 
 
 # %%
@@ -364,6 +385,7 @@ save_figure(cfg, "q7_farthest", figure_retrieval(images, queries, farthest, fart
 # %% [markdown]
 # ## Counting: precision at 5
 # The share of an image's nearest images that are of its class, over all training images. Chance is the share of the class in the data, a tenth.
+
 
 # %%
 #| export
@@ -379,13 +401,24 @@ for name, values in precision.items():
     print(f"{METHOD_NAMES[name]:24}{values.mean():6.1%}  " + " ".join(f"{value:6.1%}" for value in values))
 assert abs(class_agreement(np.array([[1], [0], [1]]), np.array([0, 0, 1]), 2) - [1, 0]).max() == 0
 
+
 # %%
 #| export
 def _dots(ax, values, name, label):
     """A method's values, one on each line of a dot plot; the methods a little apart, so that none hides another."""
     place = COMPARED.index(name)
     rows = np.arange(len(values)) + 0.15 * (place - 1.5)
-    ax.scatter(values, rows, color=METHOD_COLOURS[name], marker="osD^"[place], s=26, edgecolors="white", linewidths=0.5, zorder=2, label=label)
+    ax.scatter(
+        values,
+        rows,
+        color=METHOD_COLOURS[name],
+        marker="osD^"[place],
+        s=26,
+        edgecolors="white",
+        linewidths=0.5,
+        zorder=2,
+        label=label,
+    )
 
 
 def figure_precision(precision: dict, classes: tuple, k: int):
@@ -398,10 +431,22 @@ def figure_precision(precision: dict, classes: tuple, k: int):
         _dots(ax, row, name, f"{METHOD_NAMES[name]} (mean {100 * values.mean():.1f} %)")
     ax.axvline(100 / len(classes), color="#777777", linewidth=0.8, linestyle=":")
     ax.annotate("chance", (100 / len(classes), -0.75), fontsize=7, color="#666666", ha="center", annotation_clip=False)
-    ax.set(yticks=rows, yticklabels=classes, xlabel=f"precision at {k}: nearest images of the same class / %", xlim=(0, None), ylim=(len(classes) - 0.5, -0.5))
+    ax.set(
+        yticks=rows,
+        yticklabels=classes,
+        xlabel=f"precision at {k}: nearest images of the same class / %",
+        xlim=(0, None),
+        ylim=(len(classes) - 0.5, -0.5),
+    )
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handletextpad=0.2)
     dots = [
-        go.Scatter(x=row, y=classes, mode="markers", name=METHOD_NAMES[name], marker={"color": METHOD_COLOURS[name], "size": 11})
+        go.Scatter(
+            x=row,
+            y=classes,
+            mode="markers",
+            name=METHOD_NAMES[name],
+            marker={"color": METHOD_COLOURS[name], "size": 11},
+        )
         for name, row in zip(precision, every, strict=True)
     ]
     axes = {"xaxis": {"title": f"precision at {k} / %", "rangemode": "tozero"}, "yaxis": {"autorange": "reversed"}}
@@ -416,6 +461,7 @@ save_figure(cfg, "q7_precision", *figure_precision(precision, images.classes, cf
 # In a space of many dimensions a few points are far from nearly everything (and a few near to much): hubs (Radovanović et al., 2010).
 # If the ten most frequent 'most distant' images serve most of the queries, then the most distant images say little about the query.
 
+
 # %%
 #| export
 def hubness(numbers: np.ndarray, top: int = 10) -> dict:
@@ -428,7 +474,13 @@ def hubness(numbers: np.ndarray, top: int = 10) -> dict:
     distinct = np.count_nonzero(counts)
     hubs = np.argsort(-counts, kind="stable")[: min(top, distinct)]
     covered = np.isin(numbers, hubs).any(axis=1).mean()
-    return {"covered": covered, "largest": counts.max() / len(numbers), "distinct": distinct, "hubs": hubs, "counts": counts[hubs]}
+    return {
+        "covered": covered,
+        "largest": counts.max() / len(numbers),
+        "distinct": distinct,
+        "hubs": hubs,
+        "counts": counts[hubs],
+    }
 
 
 # %%
@@ -436,17 +488,31 @@ sample = hubness(np.array([[3, 1], [3, 2], [0, 3], [1, 2]]), top=1)
 assert sample["covered"] == sample["largest"] == 0.75 and sample["distinct"] == 4 and sample["hubs"].tolist() == [3]
 far_hubs = {name: hubness(extremes.far) for name, extremes in found.items()}
 for name, facts in far_hubs.items():
-    print(f"{METHOD_NAMES[name]:24}ten images are among the most distant of {facts['covered']:.1%} of all queries; {facts['distinct']:,} ever are")
+    print(
+        f"{METHOD_NAMES[name]:24}ten images are among the most distant of {facts['covered']:.1%} of all queries; {facts['distinct']:,} ever are"
+    )
+
 
 # %%
 #| export
 def figure_hubs(images: Images, hubs: dict):
     """The images most often among the most distant, for each method of `hubs` {name: hubness}, with the share of queries they serve."""
-    titles = [(f"{METHOD_NAMES[name]}: most often among the most distant, and for what share of the queries", METHOD_COLOURS[name]) for name in hubs]
+    titles = [
+        (
+            f"{METHOD_NAMES[name]}: most often among the most distant, and for what share of the queries",
+            METHOD_COLOURS[name],
+        )
+        for name in hubs
+    ]
     fig, axes = picture_rows(titles, max(len(facts["hubs"]) for facts in hubs.values()), 1.2)
     for line, facts in zip(axes, hubs.values(), strict=True):
         for ax, number, count in zip(line, facts["hubs"], facts["counts"], strict=False):
-            show_image(ax, images.train_images[number], f"{images.classes[images.train_labels[number]]}\n{count / len(images.train_labels):.1%}", size=6)
+            show_image(
+                ax,
+                images.train_images[number],
+                f"{images.classes[images.train_labels[number]]}\n{count / len(images.train_labels):.1%}",
+                size=6,
+            )
         for ax in line[len(facts["hubs"]) :]:
             ax.axis("off")
     return fig
@@ -459,6 +525,7 @@ save_figure(cfg, "q7_hubs", figure_hubs(images, {name: far_hubs[name] for name i
 # ## Counting: what do neighbours have in common?
 # Six properties that can be measured on the pixels. For each we compare the mean difference within pairs of neighbours with the mean difference within random pairs:
 # 0 % means that neighbours are equal in it, 100 % that the method does not look at it. For the most distant images, more than 100 % means that they differ in it.
+
 
 # %%
 #| export
@@ -501,7 +568,9 @@ def attribute_ratios(attributes: dict, numbers: np.ndarray, seed: int) -> dict:
     other = np.random.default_rng([seed, 7]).permutation(len(numbers))
     ratios = {}
     for name, values in attributes.items():
-        pairs = np.mean([np.linalg.norm(values - values[column], axis=1).mean(dtype=np.float64) for column in numbers.T])
+        pairs = np.mean(
+            [np.linalg.norm(values - values[column], axis=1).mean(dtype=np.float64) for column in numbers.T]
+        )
         ratios[name] = float(pairs / np.linalg.norm(values - values[other], axis=1).mean(dtype=np.float64))
     return ratios
 
@@ -509,11 +578,17 @@ def attribute_ratios(attributes: dict, numbers: np.ndarray, seed: int) -> dict:
 # %%
 attributes = image_attributes(images.train_images)
 ratios = {
-    name: {"near": attribute_ratios(attributes, extremes.near, cfg.seed), "far": attribute_ratios(attributes, extremes.far, cfg.seed)}
+    name: {
+        "near": attribute_ratios(attributes, extremes.near, cfg.seed),
+        "far": attribute_ratios(attributes, extremes.far, cfg.seed),
+    }
     for name, extremes in found.items()
 }
 shuffle = np.random.default_rng(5).integers(0, len(images.train_labels), (len(images.train_labels), 3))
-assert all(0.85 < ratio < 1.15 for ratio in attribute_ratios(attributes, shuffle, cfg.seed).values())  # strangers are strangers
+assert all(
+    0.85 < ratio < 1.15 for ratio in attribute_ratios(attributes, shuffle, cfg.seed).values()
+)  # strangers are strangers
+
 
 # %%
 #| export
@@ -525,7 +600,13 @@ def figure_attributes(ratios: dict):
         ax.axvline(100, color="#777777", linewidth=0.8, linestyle=":")
         for name, sides in ratios.items():
             _dots(ax, [100 * sides[side][attribute] for attribute in ATTRIBUTES], name, METHOD_NAMES[name])
-        ax.set(yticks=rows, yticklabels=ATTRIBUTES, title=title, xlabel="difference, of that of random pairs / %", ylim=(len(rows) - 0.5, -0.5))
+        ax.set(
+            yticks=rows,
+            yticklabels=ATTRIBUTES,
+            title=title,
+            xlabel="difference, of that of random pairs / %",
+            ylim=(len(rows) - 0.5, -0.5),
+        )
     axes[0].set_xlim(0, max(106, axes[0].get_xlim()[1]))
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=len(names), handletextpad=0.2)
@@ -544,6 +625,7 @@ save_figure(cfg, "q7_attributes", *figure_attributes(ratios))
 # %% [markdown]
 # ## Q7 in numbers
 # How far apart are the most distant images, as distances go? The yardstick is the distance of random pairs in the same representation, since the scale of a representation means nothing.
+
 
 # %%
 #| export
@@ -575,7 +657,12 @@ def numbers_q7(cfg: Config, images: Images, found: dict) -> dict:
             "near_attributes": attribute_ratios(attributes, extremes.near, cfg.seed),
             "far_attributes": attribute_ratios(attributes, extremes.far, cfg.seed),
         }
-    return {"k": cfg.neighbours_shown, "images": len(labels), "chance": float((np.bincount(labels) / len(labels)).max()), "methods": methods}
+    return {
+        "k": cfg.neighbours_shown,
+        "images": len(labels),
+        "chance": float((np.bincount(labels) / len(labels)).max()),
+        "methods": methods,
+    }
 
 
 # %%
@@ -584,6 +671,7 @@ numbers = numbers_q7(cfg, images, found)
 # %% [markdown]
 # ## Q7 in words
 # Each sentence is chosen by the numbers; none can say 'better' where it is not.
+
 
 # %%
 #| export
@@ -618,11 +706,15 @@ def _ordered(ratios):
 
 
 def _answer_attributes(numbers):
-    lines = ["**What each attends to.** Neighbours differ in a property by so much of what random pairs do (100 %: the method does not look at it)."]
+    lines = [
+        "**What each attends to.** Neighbours differ in a property by so much of what random pairs do (100 %: the method does not look at it)."
+    ]
     for name in METHODS:
         ratios = _ordered(numbers["methods"][name]["near_attributes"])
         (most, low), (next_, second), (least, high) = ratios[0], ratios[1], ratios[-1]
-        lines.append(f"{METHOD_NAMES[name]} attends most to {most} ({low:.0%}) and {next_} ({second:.0%}), and least to {least} ({high:.0%}).")
+        lines.append(
+            f"{METHOD_NAMES[name]} attends most to {most} ({low:.0%}) and {next_} ({second:.0%}), and least to {least} ({high:.0%})."
+        )
     vicreg, neighbours = (numbers["methods"][name]["near_attributes"] for name in METHODS)
     gaps = {name: neighbours[name] - vicreg[name] for name in vicreg}
     name, gap = max(gaps.items(), key=lambda item: abs(item[1]))
@@ -642,17 +734,27 @@ def _answer_attributes(numbers):
 def _answer_far(numbers):
     first, a, second, b = _better(numbers, "far_same_class", sign=-1)
     if b["far_same_class"] - a["far_same_class"] < 0.005:
-        lines = [f"**Neither excels at keeping distant images apart by class**: {a['far_same_class']:.1%} of the most distant images are of the query's own class with {first}, "]
+        lines = [
+            f"**Neither excels at keeping distant images apart by class**: {a['far_same_class']:.1%} of the most distant images are of the query's own class with {first}, "
+        ]
     else:
-        lines = [f"**{first} is better at keeping distant images far apart**: only {a['far_same_class']:.1%} of the most distant images are of the query's own class, "]
+        lines = [
+            f"**{first} is better at keeping distant images far apart**: only {a['far_same_class']:.1%} of the most distant images are of the query's own class, "
+        ]
     lines[0] += f"{b['far_same_class']:.1%} with {second} (chance is {numbers['chance']:.0%})."
     wide, c, narrow, d = _better(numbers, "far_distance")
-    lines.append(f"The most distant images lie {c['far_distance']:.2f} times as far as random pairs do with {wide} and {d['far_distance']:.2f} times with {narrow}.")
+    lines.append(
+        f"The most distant images lie {c['far_distance']:.2f} times as far as random pairs do with {wide} and {d['far_distance']:.2f} times with {narrow}."
+    )
     for name in METHODS:
         hubs = numbers["methods"][name]["far_hubs"]
-        lines.append(f"With {METHOD_NAMES[name]}, ten images are among the most distant of {hubs['covered']:.0%} of all queries, and only {hubs['distinct']:,} images ever are.")
+        lines.append(
+            f"With {METHOD_NAMES[name]}, ten images are among the most distant of {hubs['covered']:.0%} of all queries, and only {hubs['distinct']:,} images ever are."
+        )
     if min(numbers["methods"][name]["far_hubs"]["covered"] for name in METHODS) > 0.5:
-        lines.append("So the most distant images tell more about themselves, the outliers at the rim of the representation, than about the query.")
+        lines.append(
+            "So the most distant images tell more about themselves, the outliers at the rim of the representation, than about the query."
+        )
     return " ".join(lines)
 
 
@@ -664,21 +766,36 @@ def _answer_why(numbers):
         "Without generated views, the only instruction is that an image and one of its nearest images in VICReg's own representation belong together: its tastes are inherited, and its mistakes too."
     ]
     if neighbours["precision"] < vicreg["precision"] - vicreg["precision_interval"]:
-        lines.append("Pulling together pairs of which many are of different classes blurs the classes, which is what the lower precision shows.")
+        lines.append(
+            "Pulling together pairs of which many are of different classes blurs the classes, which is what the lower precision shows."
+        )
     elif neighbours["precision"] > vicreg["precision"] + vicreg["precision_interval"]:
-        lines.append("Here it gained by that: pairs of different images of one class teach more about the class than two views of the same image.")
+        lines.append(
+            "Here it gained by that: pairs of different images of one class teach more about the class than two views of the same image."
+        )
     if abs(colour) >= 0.02:
-        lines.append(f"No colour is ever changed in its training, and its neighbours' colours differ {'more' if colour > 0 else 'less'} than VICReg's do.")
+        lines.append(
+            f"No colour is ever changed in its training, and its neighbours' colours differ {'more' if colour > 0 else 'less'} than VICReg's do."
+        )
     return " ".join(lines)
 
 
 # %%
 #| export
 CAPTIONS_Q7 = (
-    ("q7_nearest", "An image of each class and its nearest training images by both methods. A frame marks an image of another class."),
-    ("q7_farthest", "The same queries and their most distant training images. A frame marks an image of the query's own class."),
+    (
+        "q7_nearest",
+        "An image of each class and its nearest training images by both methods. A frame marks an image of another class.",
+    ),
+    (
+        "q7_farthest",
+        "The same queries and their most distant training images. A frame marks an image of the query's own class.",
+    ),
     ("q7_precision", "Precision among the nearest images of every training image, by class and method."),
-    ("q7_attributes", "How much neighbours, and the most distant images, differ in a property; random pairs are at 100 %."),
+    (
+        "q7_attributes",
+        "How much neighbours, and the most distant images, differ in a property; random pairs are at 100 %.",
+    ),
     ("q7_hubs", "The ten images most often among the most distant, and the share of all queries that they serve."),
 )
 
@@ -693,12 +810,22 @@ def tables_q7(numbers: dict) -> list[dict]:
     far = [
         ["own class among the most distant", *(f"{facts['far_same_class']:.1%}" for facts in methods.values())],
         ["distance of the nearest / of random pairs", *(f"{facts['near_distance']:.2f}" for facts in methods.values())],
-        ["distance of the most distant / of random pairs", *(f"{facts['far_distance']:.2f}" for facts in methods.values())],
-        ["queries served by ten most distant images", *(f"{facts['far_hubs']['covered']:.1%}" for facts in methods.values())],
+        [
+            "distance of the most distant / of random pairs",
+            *(f"{facts['far_distance']:.2f}" for facts in methods.values()),
+        ],
+        [
+            "queries served by ten most distant images",
+            *(f"{facts['far_hubs']['covered']:.1%}" for facts in methods.values()),
+        ],
         ["images that are ever most distant", *(f"{facts['far_hubs']['distinct']:,}" for facts in methods.values())],
     ]
     return [
-        {"caption": f"Precision at {numbers['k']} over all {numbers['images']:,} training images.", "header": ["class", *names], "rows": rows},
+        {
+            "caption": f"Precision at {numbers['k']} over all {numbers['images']:,} training images.",
+            "header": ["class", *names],
+            "rows": rows,
+        },
         {"caption": "The nearest and the most distant images, over all queries.", "header": ["", *names], "rows": far},
     ]
 
@@ -722,7 +849,9 @@ def run(cfg: Config):
         save_figure(cfg, name, figure_retrieval(images, queries, results, farthest))
     precision = {name: np.array(list(facts["precision_by_class"].values())) for name, facts in methods.items()}
     save_figure(cfg, "q7_precision", *figure_precision(precision, images.classes, cfg.neighbours_shown))
-    ratios = {name: {"near": facts["near_attributes"], "far": facts["far_attributes"]} for name, facts in methods.items()}
+    ratios = {
+        name: {"near": facts["near_attributes"], "far": facts["far_attributes"]} for name, facts in methods.items()
+    }
     save_figure(cfg, "q7_attributes", *figure_attributes(ratios))
     save_figure(cfg, "q7_hubs", figure_hubs(images, {name: hubness(found[name].far) for name in METHODS}))
     report_q7(cfg, numbers)

@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 6 · Anomaly detection (Sec. 4.2)
 # Can a representation that has only ever seen CIFAR-10 tell that a digit of MNIST does not belong? An image is called anomalous where few
@@ -112,7 +94,9 @@ def open_space(cfg: Config, images: Images, outliers: Outliers, method: str) -> 
 spaces = {name: open_space(cfg, images, outliers, name) for name in ENCODERS}
 for name, space in spaces.items():
     again = encode(method_run(cfg, images, name).encoder(), images.test_images[:8])
-    np.testing.assert_allclose(space.test[:8], again, rtol=0.05, atol=0.05 * np.abs(again).max())  # one encoder made both
+    np.testing.assert_allclose(
+        space.test[:8], again, rtol=0.05, atol=0.05 * np.abs(again).max()
+    )  # one encoder made both
 
 # %% [markdown]
 # ## The score
@@ -123,6 +107,7 @@ for name, space in spaces.items():
 # This is Eq. 7. faiss finds the neighbours; what it returns are *squared* distances, whose mean would be another score. We take the roots, of distances computed once more from the differences: in
 # faiss's expanded form two nearly equal images lose their last digits. That can also exchange two neighbours, so it is asked for a few more than are wanted.
 
+
 # %%
 #| export
 def neighbour_distances(reference: np.ndarray, queries: np.ndarray, k: int, block: int = 1_000) -> np.ndarray:
@@ -132,7 +117,10 @@ def neighbour_distances(reference: np.ndarray, queries: np.ndarray, k: int, bloc
     """
     if not 1 <= k <= len(reference):
         raise UserError(f"k is {k}: choose from 1 to {len(reference)}, the number of images to compare with.")
-    reference, queries = checked(reference, name="the reference features"), checked(queries, name="the queried features")
+    reference, queries = (
+        checked(reference, name="the reference features"),
+        checked(queries, name="the queried features"),
+    )
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance, saves digits
     reference, queries = reference - centre, queries - centre
     _, found = nearest(reference, min(k + SPARE, len(reference)), queries)
@@ -146,7 +134,9 @@ def neighbour_distances(reference: np.ndarray, queries: np.ndarray, k: int, bloc
 def inverse_density(distances: np.ndarray, k: int) -> np.ndarray:
     """Eq. 7: scores [Q], the mean of the k smallest distances of each row of [Q, K], which rise along the row."""
     if not 1 <= k <= distances.shape[1]:
-        raise UserError(f"k is {k}, but {distances.shape[1]} nearest images are at hand: choose from 1 to {distances.shape[1]}.")
+        raise UserError(
+            f"k is {k}, but {distances.shape[1]} nearest images are at hand: choose from 1 to {distances.shape[1]}."
+        )
     return distances[:, :k].mean(axis=1)
 
 
@@ -155,11 +145,14 @@ random = np.random.default_rng(0)
 points, asked = random.normal(size=(500, 16)).astype(np.float32), random.normal(size=(40, 16)).astype(np.float32)
 brute = np.sort(np.linalg.norm(asked[:, None].astype(np.float64) - points, axis=2), axis=1)[:, :2].mean(axis=1)
 np.testing.assert_allclose(inverse_density(neighbour_distances(points, asked, 5), 2), brute, rtol=1e-6)
-assert neighbour_distances(points, points[:3], 1).max() == 0  # a test image equal to a training image is as normal as can be
+assert (
+    neighbour_distances(points, points[:3], 1).max() == 0
+)  # a test image equal to a training image is as normal as can be
 
 # %% [markdown]
 # ## All test images, all k at once
 # One search for the largest $k$ serves them all: the score for $k$ is the mean of the first $k$ distances.
+
 
 # %%
 #| export
@@ -194,6 +187,7 @@ for name, one in scored.items():
     normal, anomalous = (np.median(one.scores(cfg.anomaly_k)[one.truth == value]) for value in (0, 1))
     print(f"{METHOD_NAMES[name]:24}median score: {images.name} {normal:.3g}, {outliers.name} {anomalous:.3g}")
 
+
 # %%
 #| export
 def kind_names(images: Images, outliers: Outliers) -> tuple[str, str]:
@@ -209,7 +203,14 @@ def figure_scores(scored: dict, k: int, names: tuple):
         bins = np.linspace(0, np.quantile(scores, 0.998), 60)
         for value, colour, name in zip((0, 1), ("#5c6670", "#e76300"), names, strict=True):
             part = scores[one.truth == value]
-            ax.hist(part.clip(max=bins[-1]), bins, weights=np.full(len(part), 100 / len(part)), color=colour, alpha=0.6, label=name)
+            ax.hist(
+                part.clip(max=bins[-1]),
+                bins,
+                weights=np.full(len(part), 100 / len(part)),
+                color=colour,
+                alpha=0.6,
+                label=name,
+            )
         ax.set(title=METHOD_NAMES[one.method], xlabel="score / median of the normal images", xlim=(0, bins[-1]))
     axes[0, 0].set_ylabel("test images / %")
     axes[0, -1].legend(loc="upper right")
@@ -224,6 +225,7 @@ save_figure(cfg, "ad1_scores", figure_scores(asked_for, cfg.anomaly_k, kind_name
 # ## ROC, and how sure we are of the area
 # The area under the ROC curve is the probability that a random anomaly scores higher than a random normal image. DeLong et al. (1988) write it as a mean over images, of the share of
 # images of the other kind that each one beats: its *placement*. So it has a standard error, and so has the difference of two areas over the same images.
+
 
 # %%
 #| export
@@ -257,6 +259,7 @@ draws = [random.integers(0, 3_000, 3_000) for _ in range(300)]
 spread = 1.96 * np.std([roc_auc_score(truth[draw], values[draw]) for draw in draws])
 assert abs(mean_interval(above, below) / spread - 1) < 0.25  # the bootstrap agrees
 
+
 # %%
 #| export
 def figure_roc(scored: dict, k: int):
@@ -266,11 +269,23 @@ def figure_roc(scored: dict, k: int):
     for name, one in scored.items():
         false, true, _ = roc_curve(one.truth, one.scores(k))
         label = f"{METHOD_NAMES[name]}: AUC {roc_auc_score(one.truth, one.scores(k)):.4f}"
-        ax.plot(false, true, color=METHOD_COLOURS[name], linewidth=1.8, linestyle="-" if name in METHODS else "--", label=label)
+        ax.plot(
+            false,
+            true,
+            color=METHOD_COLOURS[name],
+            linewidth=1.8,
+            linestyle="-" if name in METHODS else "--",
+            label=label,
+        )
         few = np.unique(np.linspace(0, len(false) - 1, 400).astype(int))
         interactive.add_scatter(x=false[few], y=true[few], name=label, line={"color": METHOD_COLOURS[name]})
     ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":", label="chance: AUC 0.5")
-    ax.set(xlabel="false positive rate (normal images called anomalous)", ylabel="true positive rate (anomalies found)", xlim=(-0.01, 1), ylim=(0, 1.01))
+    ax.set(
+        xlabel="false positive rate (normal images called anomalous)",
+        ylabel="true positive rate (anomalies found)",
+        xlim=(-0.01, 1),
+        ylim=(0, 1.01),
+    )
     ax.set_box_aspect(1)
     ax.legend(loc="lower right")
     interactive.update_layout(xaxis={"title": "false positive rate"}, yaxis={"title": "true positive rate"})
@@ -282,6 +297,7 @@ save_figure(cfg, "ad2_roc", *figure_roc(scored, cfg.anomaly_k))
 
 # %% [markdown]
 # ## The second witness: other k
+
 
 # %%
 #| export
@@ -297,7 +313,14 @@ def figure_auc_by_k(curves: dict, k: int):
     interactive = go.Figure()
     for name, values in curves.items():
         steps = np.arange(1, len(values) + 1)
-        ax.plot(steps, values, color=METHOD_COLOURS[name], linewidth=1.8, linestyle="-" if name in METHODS else "--", label=METHOD_NAMES[name])
+        ax.plot(
+            steps,
+            values,
+            color=METHOD_COLOURS[name],
+            linewidth=1.8,
+            linestyle="-" if name in METHODS else "--",
+            label=METHOD_NAMES[name],
+        )
         ax.plot(k, values[k - 1], "o", color=METHOD_COLOURS[name], markersize=5)
         interactive.add_scatter(x=steps, y=values, name=METHOD_NAMES[name], line={"color": METHOD_COLOURS[name]})
     ax.set(xlabel="number of neighbours k", ylabel="AUC", xlim=(0.5, len(values) + 0.5))
@@ -315,6 +338,7 @@ save_figure(cfg, "ad2_auc_by_k", *figure_auc_by_k(curves, cfg.anomaly_k))
 # ## The third witness: CIFAR-10's own classes
 # Let one class be normal: its training images are the reference, and among all test images those of the nine other classes are the anomalies. Ten tasks, each much harder than MNIST.
 
+
 # %%
 #| export
 def class_aucs(cfg: Config, space: Space, images: Images) -> np.ndarray:
@@ -323,7 +347,9 @@ def class_aucs(cfg: Config, space: Space, images: Images) -> np.ndarray:
     for part, values in (("training", labels), ("test", tests)):
         missing = np.setdiff1d(np.arange(len(images.classes)), values)
         if len(missing):
-            raise UserError(f"class {images.classes[missing[0]]} has no {part} images, so it cannot be the normal class: use more images.")
+            raise UserError(
+                f"class {images.classes[missing[0]]} has no {part} images, so it cannot be the normal class: use more images."
+            )
 
     def compute():
         aucs = []
@@ -344,12 +370,17 @@ for name, values in by_class.items():
 # ## The most anomalous
 # By each method, out of all test images; under each image what it is, and its score in units of the median of the normal images.
 
+
 # %%
 #| export
 def caption(images: Images, outliers: Outliers, number: int) -> str:
     """What the test image of this number is: CIFAR-10's images come first, then the anomalies."""
     count = len(images.test_images)
-    return images.classes[images.test_labels[number]] if number < count else f"{outliers.name} {outliers.labels[number - count]}"
+    return (
+        images.classes[images.test_labels[number]]
+        if number < count
+        else f"{outliers.name} {outliers.labels[number - count]}"
+    )
 
 
 def figure_ranked(images: Images, outliers: Outliers, rows: list):
@@ -385,12 +416,15 @@ save_figure(cfg, "ad3_most_anomalous", figure_ranked(images, outliers, most))
 # And where no digits are in the way, the oddest and the most ordinary of the normal images:
 
 # %%
-normal = [row for least in (False, True) for row in top_rows(asked_for, cfg.anomaly_k, cfg.anomalies_shown, True, least)]
+normal = [
+    row for least in (False, True) for row in top_rows(asked_for, cfg.anomaly_k, cfg.anomalies_shown, True, least)
+]
 save_figure(cfg, "ad3_normal_images", figure_ranked(images, outliers, normal))
 
 # %% [markdown]
 # ## What makes an image anomalous?
 # Among the normal test images, which property goes along with the score? Spearman's rank correlation, from -1 to 1.
+
 
 # %%
 #| export
@@ -405,10 +439,14 @@ def score_attributes(images: Images, one: Scored, k: int) -> dict:
 
 # %%
 for name in METHODS:
-    print(METHOD_NAMES[name], {key: f"{value:+.2f}" for key, value in score_attributes(images, scored[name], cfg.anomaly_k).items()})
+    print(
+        METHOD_NAMES[name],
+        {key: f"{value:+.2f}" for key, value in score_attributes(images, scored[name], cfg.anomaly_k).items()},
+    )
 
 # %% [markdown]
 # ## The answers in numbers
+
 
 # %%
 #| export
@@ -424,7 +462,11 @@ def numbers_ad1(cfg: Config, images: Images, outliers: Outliers, scored: dict) -
             "ratio": np.median(anomalous) / (np.median(normal) or 1),  # 0 where all representations are one
             "above_95": (anomalous > np.quantile(normal, 0.95)).mean(),
         }
-    counts = {"reference": len(images.train_labels), "normal": len(images.test_labels), "anomalous": len(outliers.labels)}
+    counts = {
+        "reference": len(images.train_labels),
+        "normal": len(images.test_labels),
+        "anomalous": len(outliers.labels),
+    }
     return {"k": cfg.anomaly_k, "counts": counts, "names": kind_names(images, outliers), "methods": methods}
 
 
@@ -462,7 +504,12 @@ def numbers_ad3(cfg: Config, images: Images, outliers: Outliers, scored: dict) -
     first, second = (scored[name].scores(cfg.anomaly_k)[scored[name].truth == 0] for name in METHODS)
     top = [set(np.argsort(-scores)[: max(1, len(scores) // 20)]) for scores in (first, second)]
     shared = len(top[0] & top[1]) / len(top[0])
-    return {"name": outliers.name, "methods": methods, "rank_correlation": spearmanr(first, second).statistic, "shared_top_twentieth": shared}
+    return {
+        "name": outliers.name,
+        "methods": methods,
+        "rank_correlation": spearmanr(first, second).statistic,
+        "shared_top_twentieth": shared,
+    }
 
 
 # %%
@@ -472,6 +519,7 @@ ad3 = numbers_ad3(cfg, images, outliers, scored)
 
 # %% [markdown]
 # ## The answers in words
+
 
 # %%
 #| export
@@ -499,7 +547,9 @@ def answer_ad2(numbers: dict) -> str:
     clear = abs(numbers["gap"]) > numbers["gap_interval"]
     head = f"**{METHOD_NAMES[first]} is better on this task**" if clear else "**Neither method is better on this task**"
     verdict = f"{head}: {facts}; the difference is {abs(numbers['gap']):.4f} ± {numbers['gap_interval']:.4f}."
-    return "\n\n".join([verdict, _other_witnesses(a, b, first, second, clear)] + ([_why_better(a, b, first)] if clear else []))
+    return "\n\n".join(
+        [verdict, _other_witnesses(a, b, first, second, clear)] + ([_why_better(a, b, first)] if clear else [])
+    )
 
 
 def _other_witnesses(a, b, first, second, clear):
@@ -544,9 +594,17 @@ def answer_ad3(numbers: dict) -> str:
         total = len(one["shown"])
         seen = f"{one['anomalies_shown']} of the {total} are {numbers['name']}, and {one['anomalies_in_100']} of the first hundred"
         ranked = sorted(one["correlations"].items(), key=lambda item: -abs(item[1]))
-        traits = [f"{'high' if value > 0 else 'low'} {trait} ({value:+.2f})" for trait, value in ranked if abs(value) >= 0.1]
-        found = f"among the normal images a high score goes along with {' and '.join(traits[:2])}" if traits else "among the normal images the score goes along with none of the properties measured"
-        lines.append(f"**{METHOD_NAMES[name]}**: {seen} ({', '.join(one['shown'])}). By Spearman's correlation, {found}.")
+        traits = [
+            f"{'high' if value > 0 else 'low'} {trait} ({value:+.2f})" for trait, value in ranked if abs(value) >= 0.1
+        ]
+        found = (
+            f"among the normal images a high score goes along with {' and '.join(traits[:2])}"
+            if traits
+            else "among the normal images the score goes along with none of the properties measured"
+        )
+        lines.append(
+            f"**{METHOD_NAMES[name]}**: {seen} ({', '.join(one['shown'])}). By Spearman's correlation, {found}."
+        )
     rho, shared = numbers["rank_correlation"], numbers["shared_top_twentieth"]
     view = "largely agree" if rho > 0.6 else "agree in part" if rho > 0.2 else "hardly agree"
     lines.append(
@@ -565,7 +623,10 @@ CAPTIONS_AD2 = (
     ("ad2_auc_by_k", "AUC against the number of neighbours; the dot is the exercise's k."),
 )
 CAPTIONS_AD3 = (
-    ("ad3_most_anomalous", "The most anomalous test images by each method, with their score in units of the normal median."),
+    (
+        "ad3_most_anomalous",
+        "The most anomalous test images by each method, with their score in units of the normal median.",
+    ),
     ("ad3_normal_images", "The oddest and the most ordinary of the normal test images by each method."),
 )
 
@@ -573,7 +634,10 @@ CAPTIONS_AD3 = (
 def tables_ad2(numbers: dict) -> list[dict]:
     """AUC by normal class and method, as a table."""
     methods = numbers["methods"]
-    rows = [[name, *(f"{one['auc_by_class'][name]:.3f}" for one in methods.values())] for name in methods[METHODS[0]]["auc_by_class"]]
+    rows = [
+        [name, *(f"{one['auc_by_class'][name]:.3f}" for one in methods.values())]
+        for name in methods[METHODS[0]]["auc_by_class"]
+    ]
     rows.append(["mean", *(f"{one['class_mean']:.3f}" for one in methods.values())])
     caption = f"AUC with one class as normal and the nine others as anomalies, k = {numbers['k']}."
     return [{"caption": caption, "header": ["normal class", *(METHOD_NAMES[name] for name in methods)], "rows": rows}]
@@ -586,7 +650,9 @@ def report_ad1(cfg: Config, numbers: dict) -> str:
 
 def report_ad2(cfg: Config, numbers: dict) -> str:
     """Record AD2 and return its answer."""
-    return record(cfg, "AD2", "Anomaly detection: ROC and AUC", numbers, answer_ad2(numbers), CAPTIONS_AD2, tables_ad2(numbers))
+    return record(
+        cfg, "AD2", "Anomaly detection: ROC and AUC", numbers, answer_ad2(numbers), CAPTIONS_AD2, tables_ad2(numbers)
+    )
 
 
 def report_ad3(cfg: Config, numbers: dict) -> str:

@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 8 · The whole book
 # How does everything run, from nothing to the report? One command, `python -m vicreg_nb.run_all`, goes through the notebooks in order,
@@ -75,6 +57,7 @@ cfg, images = open_dataset(notebook_config(globals()))
 # ## The stages
 # A stage is a notebook. Where there is no papermill or no `nbs/` (as in the exercise's submission), its module's `run(cfg)` computes the same.
 
+
 # %%
 #| export
 @dataclass(frozen=True)
@@ -132,6 +115,7 @@ assert choose_stages(["Q3", "01a"]) == [STAGES[4], STAGES[5]] and choose_stages(
 # A stage is done if results.json says so for the same settings and the same source: the notebook's, and that of the modules which it imports.
 # What it computed is cached beside it, so that a stage which is run again is quick where nothing that matters to it has changed.
 
+
 # %%
 #| export
 def stage_key(cfg: Config, stage: Stage) -> str:
@@ -172,7 +156,10 @@ def is_done(cfg: Config, stage: Stage) -> bool:
     """Whether results.json holds this stage's result, and the folder its figures. Only reads, whatever run it finds there."""
     try:
         results = json.loads(results_path(cfg).read_text(encoding="utf-8"))
-        key, answered = results["stages"][stage.notebook]["key"], [results["questions"][name] for name in stage.questions]
+        key, answered = (
+            results["stages"][stage.notebook]["key"],
+            [results["questions"][name] for name in stage.questions],
+        )
         figures = [cfg.figures / f"{figure}.png" for entry in answered for figure, _ in entry["figures"]]
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -185,6 +172,7 @@ for stage in STAGES:
 
 # %% [markdown]
 # ## Running a stage
+
 
 # %%
 #| export
@@ -211,12 +199,24 @@ def _run_notebook(cfg, stage, notebook, bar):
             say(f"  {line}")
 
     try:
-        execute_notebook(notebook, cfg.folder / "executed" / f"{stage.notebook}.ipynb", parameters(cfg), on_cell=on_cell, on_line=on_line)
+        execute_notebook(
+            notebook,
+            cfg.folder / "executed" / f"{stage.notebook}.ipynb",
+            parameters(cfg),
+            on_cell=on_cell,
+            on_line=on_line,
+        )
     except NotebookError as error:
         raise UserError(str(error)) from None
 
 
-LONG_WORK = ("training ", "resuming ", "epoch ", "free vectors: ", "t-SNE of ")  # lines of a notebook that are shown while it runs
+LONG_WORK = (
+    "training ",
+    "resuming ",
+    "epoch ",
+    "free vectors: ",
+    "t-SNE of ",
+)  # lines of a notebook that are shown while it runs
 
 
 def _run_plainly(cfg, stage):
@@ -228,15 +228,25 @@ def _run_plainly(cfg, stage):
     except UserError as error:
         raise UserError(f"{stage.module}: {error}") from None
     except Exception as error:
-        place = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == package_folder()][-1]
-        raise UserError(f"{stage.module}: {Path(place.filename).name}, line {place.lineno}: {type(error).__name__}: {error}") from error
+        place = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).parent == package_folder()
+        ][-1]
+        raise UserError(
+            f"{stage.module}: {Path(place.filename).name}, line {place.lineno}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def parameters(cfg: Config) -> dict:
     """What a notebook must be given to build the same `Config`: what differs from the profile."""
     values = dataclasses.asdict(cfg)
     always = ("profile", "dataset", "seed", "device")
-    changed = {name: value for name, value in values.items() if name in PROFILES[cfg.profile] and value != PROFILES[cfg.profile][name]}
+    changed = {
+        name: value
+        for name, value in values.items()
+        if name in PROFILES[cfg.profile] and value != PROFILES[cfg.profile][name]
+    }
     return changed | {name: values[name] for name in always} | {"out": str(cfg.folder)}
 
 
@@ -244,7 +254,9 @@ def _mark_done(cfg, stage, seconds):
     results = read_results(cfg)
     if results is None:  # a stage without questions came first
         results = {"header": header(cfg), "questions": {}, "stages": {}}
-    before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # a later run finds what is cached: the cost is that of the longest
+    before = (
+        results["stages"].get(stage.notebook, {}).get("seconds", 0)
+    )  # a later run finds what is cached: the cost is that of the longest
     results["stages"][stage.notebook] = {"key": stage_key(cfg, stage), "seconds": max(before, round(seconds, 2))}
     write_results(cfg, results)
 
@@ -260,12 +272,15 @@ def _mark_whole(cfg):
 # %% [markdown]
 # ## Running the book
 
+
 # %%
 #| export
 def run_book(cfg: Config, stages: list[Stage] = STAGES, again: bool = False) -> float:
     """Run the stages that are not done yet (all of them if `again`), with one progress bar; returns the seconds it took."""
     start = time.perf_counter()
-    with tqdm(total=len(stages), unit="stage", dynamic_ncols=True, bar_format=BAR, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(
+        total=len(stages), unit="stage", dynamic_ncols=True, bar_format=BAR, disable=not sys.stderr.isatty()
+    ) as bar:
         for place, stage in enumerate(stages):
             bar.n = place
             bar.set_description(stage.notebook)
@@ -298,18 +313,46 @@ def publish(cfg: Config):
 # %% [markdown]
 # ## The command
 
+
 # %%
 #| export
 def parse_arguments(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.run_all", description="Run the book: every question, figure and number, and the report.")
-    parser.add_argument("--profile", default="auto", help="smoke (2 minutes, a test), quick (for a CPU), exercise (the exercise's settings), best; default: exercise on a GPU, else quick")
-    parser.add_argument("--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had")
+    parser = argparse.ArgumentParser(
+        prog="python -m vicreg_nb.run_all",
+        description="Run the book: every question, figure and number, and the report.",
+    )
+    parser.add_argument(
+        "--profile",
+        default="auto",
+        help="smoke (2 minutes, a test), quick (for a CPU), exercise (the exercise's settings), best; default: exercise on a GPU, else quick",
+    )
+    parser.add_argument(
+        "--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random; default 0")
     parser.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="where results go; default: the project's folder (smoke: runs/smoke)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help="any other setting, as in --set lr=1e-3; may be repeated")
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="where results go; default: the project's folder (smoke: runs/smoke)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="changes",
+        help="any other setting, as in --set lr=1e-3; may be repeated",
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--only", nargs="+", default=[], metavar="STAGE", help="only these, done or not, by notebook, number or question: --only 02 Q7")
+    which.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="STAGE",
+        help="only these, done or not, by notebook, number or question: --only 02 Q7",
+    )
     which.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
     parser.add_argument("--again", action="store_true", help="also run stages that are done")
     parser.add_argument("--list", action="store_true", help="show the stages and where they stand, run nothing")
@@ -335,7 +378,9 @@ def check_weights(changes: dict, stages: list[Stage]):
     asked = {question for stage in stages for question in stage.questions}
     for name in {"lam", "mu", "nu"} & set(changes):
         if {"Q1", "Q4"} <= asked:
-            raise UserError(f"--set {name} would mean Q1's weight in one notebook and Q4's in another: run one of them with --only, or change PROFILES in nbs/00_config.py.")
+            raise UserError(
+                f"--set {name} would mean Q1's weight in one notebook and Q4's in another: run one of them with --only, or change PROFILES in nbs/00_config.py."
+            )
 
 
 # %%
@@ -357,7 +402,9 @@ def main(arguments=None) -> int:
             list_stages(cfg, stages)
             return 0
         cfg, images = open_dataset(cfg)
-        say(f"profile {cfg.profile}, {images.name} ({len(images.train_images):,} training images), seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
+        say(
+            f"profile {cfg.profile}, {images.name} ({len(images.train_images):,} training images), seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}"
+        )
         seconds = run_book(cfg, stages, again=options.again or bool(options.only))
         publish(cfg)
     except UserError as error:

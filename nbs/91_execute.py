@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 91 · Running a notebook without a hand on it
 # How is a notebook run headless, with other hyper-parameters, so that a failure is told in one sentence? papermill
@@ -261,7 +243,9 @@ def quiet_log(name: str):
 
 # %%
 seen, printed = [], []
-seconds = execute_notebook(scratch / "root.py", scratch / "out" / "root.ipynb", {"x": 9.0}, lambda *at: seen.append(at), on_line=printed.append)
+seconds = execute_notebook(
+    scratch / "root.py", scratch / "out" / "root.ipynb", {"x": 9.0}, lambda *at: seen.append(at), on_line=printed.append
+)
 assert seen[-1] == (6, 6) and printed == ["3.0"] and "3.0" in (scratch / "out" / "root.ipynb").read_text()
 
 # %%

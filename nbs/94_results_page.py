@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 94 · The results page
 # How does one look through a run on a telephone, in a train? `figures/index.html` is one static page with everything that
@@ -64,6 +46,7 @@ cfg = notebook_config(globals())
 # A wide window shows plotly's drawing, a narrow one and a printer the picture, with a link to the drawing. A frame is loaded
 # only when it comes into sight.
 
+
 # %%
 #| export
 def html_block(code: str) -> str:
@@ -75,7 +58,9 @@ def figure_markdown(folder: Path, name: str, caption: str) -> str:
     """A figure with its caption, and plotly's drawing of it where there is one; UserError where it is not on disk."""
     path = Path(folder) / "figures" / f"{name}.png"
     if not path.is_file():
-        raise UserError(f"{path} is in results.json but not on disk: run its question again, `python -m vicreg_nb.run_all`.")
+        raise UserError(
+            f"{path} is in results.json but not on disk: run its question again, `python -m vicreg_nb.run_all`."
+        )
     width, height = (round(96 * inches) for inches in png_size(path))
     picture = f'![{caption}]({name}.png){{loading="lazy" width={width} height={height}}}\n'
     if not path.with_suffix(".html").is_file():
@@ -87,6 +72,7 @@ def figure_markdown(folder: Path, name: str, caption: str) -> str:
 
 # %% [markdown]
 # ## A question
+
 
 # %%
 #| export
@@ -112,11 +98,22 @@ def page_markdown(folder: Path, results: dict) -> str:
 
 def run_markdown(results: dict) -> str:
     """Provenance, settings and cost."""
-    parts = ["## The run: provenance and cost {#run}", table_markdown(["", "This run"], provenance_rows(results), "Where every number on this page comes from.")]
+    parts = [
+        "## The run: provenance and cost {#run}",
+        table_markdown(["", "This run"], provenance_rows(results), "Where every number on this page comes from."),
+    ]
     if changed_rows(results):
-        parts.append(table_markdown(["Setting", "Exercise", "This run"], changed_rows(results), "Settings in which this run differs from the exercise."))
+        parts.append(
+            table_markdown(
+                ["Setting", "Exercise", "This run"],
+                changed_rows(results),
+                "Settings in which this run differs from the exercise.",
+            )
+        )
     if cost_rows(results):
-        parts.append(table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage, nothing cached."))
+        parts.append(
+            table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage, nothing cached.")
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -189,11 +186,14 @@ footer { color: var(--quiet); font-size: .85rem; margin: 3rem auto 2rem; }
 
 def to_html(markdown: str) -> str:
     """HTML of our markdown, mathematics as MathML; whatever pandoc warns of is an error."""
-    return pypandoc.convert_text(markdown, "html5", format="markdown-citations", extra_args=["--fail-if-warnings", "--columns=10000", "--mathml"])
+    return pypandoc.convert_text(
+        markdown, "html5", format="markdown-citations", extra_args=["--fail-if-warnings", "--columns=10000", "--mathml"]
+    )
 
 
 # %%
 print(to_html("The AUC is $1 - \\epsilon$."))
+
 
 # %%
 #| export
@@ -203,7 +203,9 @@ def page_html(folder: Path, results: dict) -> str:
     stamp = warning(head)
     values = {
         "title": TITLE,
-        "source": html.escape(f"{DATASET_NAMES[head['dataset']]}, profile {head['profile']}, seed {head['seed']}, {head['device']}, {head['updated']}"),
+        "source": html.escape(
+            f"{DATASET_NAMES[head['dataset']]}, profile {head['profile']}, seed {head['seed']}, {head['device']}, {head['updated']}"
+        ),
         "stamp": f'<p class="stamp" role="note">{html.escape(stamp)}</p>' if stamp else "",
         "links": "".join(f'<a href="#{name.lower()}">{name}</a>' for name in [*results["questions"], "run"]),
         "body": to_html(page_markdown(folder, results)),
@@ -227,8 +229,16 @@ if (cfg.folder / "results.json").is_file():
 #| export
 def main(arguments: list = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.results_page", description="Write figures/index.html from results.json and figures/.")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run: results.json and figures/ (default: the project's folder)")
+    parser = argparse.ArgumentParser(
+        prog="python -m vicreg_nb.tools.results_page",
+        description="Write figures/index.html from results.json and figures/.",
+    )
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="folder of the run: results.json and figures/ (default: the project's folder)",
+    )
     options = parser.parse_args(arguments)
     try:
         print(build(Path(options.out).expanduser() if options.out else project_root()))

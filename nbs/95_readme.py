@@ -1,21 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-# %% tags=["skip-execution"]
-# On Colab: put the project's folder at /content/vicreg_nb first (clone it, or upload it). Elsewhere: does nothing.
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    os.chdir("/content/vicreg_nb")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)
-
 # %% [markdown]
 # # 95 · The README's results
 # How do the numbers on a project's first page stay true? They are not typed: they stand between two markers, and
@@ -31,7 +13,17 @@ import sys
 from pathlib import Path
 
 from vicreg_nb.config import UserError, atomic, project_root
-from vicreg_nb.tools.report import DATASET_NAMES, QUESTIONS, common_settings, headline_table, load_results, markdown_table, missing, number, warning
+from vicreg_nb.tools.report import (
+    DATASET_NAMES,
+    QUESTIONS,
+    common_settings,
+    headline_table,
+    load_results,
+    markdown_table,
+    missing,
+    number,
+    warning,
+)
 from vicreg_nb.training import duration
 
 # %% [markdown]
@@ -53,13 +45,16 @@ def published_runs(folder: Path) -> list[dict]:
     real = [run for run in runs if not warning(run["header"])]
     if not real:
         found = "; ".join(warning(run["header"]) for run in runs) or "there is no results.json"
-        raise UserError(f"The README shows results on CIFAR-10 only ({found}): run `python -m vicreg_nb.run_all --dataset cifar10` first.")
+        raise UserError(
+            f"The README shows results on CIFAR-10 only ({found}): run `python -m vicreg_nb.run_all --dataset cifar10` first."
+        )
     return sorted(real, key=lambda run: (PROFILE_ORDER.index(run["header"]["profile"]), run["header"]["seed"]))
 
 
 # %% [markdown]
 # ## What is shown
 # The methods' main numbers, what they were measured on, what they cost, and a few figures.
+
 
 # %%
 #| export
@@ -74,7 +69,13 @@ def run_markdown(results: dict) -> str:
     """One run: the methods in a table, and where and how long it ran."""
     head = results["header"]
     seconds = sum(stage["seconds"] for stage in results["stages"].values())
-    facts = [DATASET_NAMES[head["dataset"]], f"seed {head['seed']}", head["device"], number(results, "Q1", "precision"), f"PyTorch {head['versions']['torch']}"]
+    facts = [
+        DATASET_NAMES[head["dataset"]],
+        f"seed {head['seed']}",
+        head["device"],
+        number(results, "Q1", "precision"),
+        f"PyTorch {head['versions']['torch']}",
+    ]
     trained = number(results, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
     if not missing(results):
         facts += [f"whole book in {duration(seconds)}"] if seconds else []
@@ -83,7 +84,9 @@ def run_markdown(results: dict) -> str:
     note = [head["dataset_note"]] if head.get("dataset_note") else []
     changed = ", ".join(f"{name} = {value}" for name, value in common_settings(results).items())
     title = f"**Profile `{head['profile']}`" + (f" with {changed}" if changed else "") + "**"
-    return "\n\n".join([f"{title} ({', '.join(filter(None, facts))})", markdown_table(*headline_table(results)).strip(), *note])
+    return "\n\n".join(
+        [f"{title} ({', '.join(filter(None, facts))})", markdown_table(*headline_table(results)).strip(), *note]
+    )
 
 
 def figure_lines(folder: Path) -> list[str]:
@@ -102,29 +105,42 @@ def figure_lines(folder: Path) -> list[str]:
 # ## How fast
 # A benchmark's numbers are what it printed, kept beside it under the command that was typed.
 
+
 # %%
 #| export
 def speed_lines(folder: Path) -> list[str]:
     """What the benchmarks printed, from benchmarks/*.txt: the command behind a $, and its output."""
     paths = sorted((Path(folder) / "benchmarks").glob("*.txt"))
     printed = [f"```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
-    return ["## Speed", "Ratios of medians, both sides measured in one alternating run; as the benchmarks printed them.", *printed] if printed else []
+    return (
+        [
+            "## Speed",
+            "Ratios of medians, both sides measured in one alternating run; as the benchmarks printed them.",
+            *printed,
+        ]
+        if printed
+        else []
+    )
 
 
 # %% [markdown]
 # ## Into the README
+
 
 # %%
 #| export
 def with_block(readme: str, block: str) -> str:
     """The README's text with `block` between its markers; UserError where they are missing or doubled."""
     if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise UserError(f"README.md must hold the line {BEGIN!r} once, and after it {END!r} once: put them where the results belong.")
+        raise UserError(
+            f"README.md must hold the line {BEGIN!r} once, and after it {END!r} once: put them where the results belong."
+        )
     return readme[: readme.index(BEGIN)] + block + readme[readme.index(END) + len(END) :]
 
 
 # %%
 print(with_block(f"Before.\n{BEGIN}\nold\n{END}\nAfter.", f"{BEGIN}\nnew\n{END}"))
+
 
 # %%
 #| export
@@ -136,7 +152,9 @@ def refresh(folder: Path, check: bool = False) -> bool:
     old = path.read_text(encoding="utf-8")
     new = with_block(old, results_block(folder))
     if new != old and check:
-        raise UserError("README.md's results are stale, they are not those of results.json: run `python -m vicreg_nb.tools.readme`.")
+        raise UserError(
+            "README.md's results are stale, they are not those of results.json: run `python -m vicreg_nb.tools.readme`."
+        )
     if new != old:
         atomic(path, lambda temporary: temporary.write_text(new, encoding="utf-8"))
     return new != old
@@ -146,9 +164,16 @@ def refresh(folder: Path, check: bool = False) -> bool:
 #| export
 def main(arguments: list = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.readme", description="Write README.md's results from results.json.")
+    parser = argparse.ArgumentParser(
+        prog="python -m vicreg_nb.tools.readme", description="Write README.md's results from results.json."
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the README's results are stale")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="folder with README.md, results.json and figures/ (default: the project's folder)")
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="folder with README.md, results.json and figures/ (default: the project's folder)",
+    )
     options = parser.parse_args(arguments)
     try:
         changed = refresh(Path(options.out).expanduser() if options.out else project_root(), options.check)
