@@ -12,13 +12,15 @@
 import os
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
 from sklearn.datasets import load_digits
-from vicreg_nb.config import DAMAGED, Config, UserError, atomic, digest, read_arrays, say
+from vicreg_nb.config import Config, check_fit
+from vicreg_nb.store import DAMAGED, UserError, atomic, digest, log, read_arrays
 
 # %% tags=["parameters"]
 # Parameters
@@ -31,7 +33,8 @@ train_size: int = None  # training images; 0: all; None: the profile's value
 test_size: int = None  # test images; 0: all; None: the profile's value
 
 # %%
-from vicreg_nb.config import CLASS_COLOURS, new_figure, notebook_config, save_figure
+from vicreg_nb.config import notebook_config
+from vicreg_nb.plots import image_grid
 
 cfg = notebook_config(globals())
 
@@ -150,7 +153,7 @@ def fetch(file_name: str) -> Path:
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
-        say(f"fetching {source.__name__} into {folder}")
+        log(f"fetching {source.__name__} into {folder}")
         data = source(folder / "downloads", train="train" in file_name, download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
@@ -178,7 +181,7 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
 
 # %%
 #| export
-def lossy_note() -> str:
+def _lossy_note() -> str:
     """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
     marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
     return (
@@ -267,49 +270,52 @@ def _two_colours(random, count):
 
 # %%
 pictures, kinds = draw_shapes(20, seed=1)
-fig, axes = new_figure(2, 10, height=1.7)
-for ax, picture, kind in zip(axes.flat, pictures, kinds, strict=True):
-    ax.imshow(picture)
-    ax.set_title(list(SHAPES)[kind], fontsize=7)
-    ax.axis("off")
-fig
+names = [list(SHAPES)[kind] for kind in kinds]
+image_grid([list(pictures[:10]), list(pictures[10:])], captions=[names[:10], names[10:]])
 
 # %% [markdown]
 # ## Opening
-# `auto` means CIFAR-10 where it is found or can be fetched. Nothing is replaced silently.
+# `auto` means CIFAR-10 where it is found or can be fetched. Nothing is replaced silently. What was opened last stays in
+# memory, so that every chapter may ask for it.
 
 
 # %%
 #| export
-def open_dataset(cfg: Config) -> tuple[Config, Images]:
-    """(cfg with its dataset settled, the images), cut to `train_size` and `test_size`; UserError if they cannot be had."""
-    name = cfg.dataset
+def open_dataset(cfg: Config) -> Images:
+    """The images of `cfg.dataset`, cut to `train_size` and `test_size`.
+
+    Raises UserError if they cannot be had, or if a setting does not fit them.
+    """
+    images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
+    check_fit(cfg, len(images.train_labels), len(images.test_labels))
+    return images
+
+
+@lru_cache(maxsize=1)
+def _open(name, train_size, test_size, folders):
     if name in ("auto", "cifar10"):
         try:
             parts = obtain("cifar10_train.npz") + obtain("cifar10_test.npz")
-            return _settled(cfg, _images(cfg, "cifar10", parts, CIFAR10_CLASSES, lossy_note()))
+            return _images("cifar10", parts, CIFAR10_CLASSES, (train_size, test_size), _lossy_note())
         except UserError as error:
             if name == "cifar10":
                 raise
-            say(f"{'!' * 78}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. "
-                f"Its numbers are NOT results on CIFAR-10.\n{'!' * 78}")  # fmt: skip
-    parts = draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1)
-    return _settled(cfg, _images(cfg, "shapes", parts, tuple(SHAPES)))
+            log(
+                f"{'!' * 78}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. {WARNING}\n{'!' * 78}"
+            )
+    return _images(
+        "shapes", draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1), tuple(SHAPES), (train_size, test_size)
+    )
 
 
-def _settled(cfg, images):
-    facts = {
-        "identity": images.identity,
-        "train_images": len(images.train_labels),
-        "test_images": len(images.test_labels),
-        "note": images.note,
-    }
-    return cfg.replace(dataset=images.name, data=facts), images
+WARNING = "Its numbers are NOT results on CIFAR-10."
 
 
-def _images(cfg, name, parts, classes, note=""):
+# %%
+#| export
+def _images(name, parts, classes, sizes, note=""):
     train_images, train_labels, test_images, test_labels = parts
-    train, test = _cut("train_size", cfg.train_size, train_labels), _cut("test_size", cfg.test_size, test_labels)
+    train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
     parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
     return Images(name, *parts, classes, digest(*parts), note)
 
@@ -325,6 +331,12 @@ def _cut(name, size, labels):
     return chosen
 
 
+# %%
+images = open_dataset(cfg)
+print(f"{images.name}: {len(images.train_images):,} training and {len(images.test_images):,} test images")
+print(f"identity {images.identity}. {images.note}")
+assert open_dataset(cfg) is images
+
 # %% [markdown]
 # ## The anomalies
 # MNIST's digits are grey, 28 x 28. They get a border of two black pixels (32 x 32, no resampling, so that the strokes stay as they
@@ -334,18 +346,18 @@ def _cut(name, size, labels):
 
 # %%
 #| export
-def open_outliers(cfg: Config) -> Outliers:
-    """The anomalies of Sec. 4.2 for `cfg.dataset`, as many as there are test images at most."""
-    if cfg.dataset == "cifar10":
-        name, (images, labels) = "MNIST", obtain("mnist_test.npz")
-        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+def open_outliers(images: Images) -> Outliers:
+    """The anomalies of Sec. 4.2 for a data set: MNIST for CIFAR-10; as many as there are test images at most."""
+    if images.name == "cifar10":
+        name, (pictures, labels) = "MNIST", obtain("mnist_test.npz")
+        pictures = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))
     else:
         digits = load_digits()
         name, labels = "digits", digits.target.astype(np.int64)
-        images = np.kron(digits.images * (255 / 16), np.ones((1, 4, 4))).astype(np.uint8)
-    images, labels = images[: cfg.test_size or None], labels[: cfg.test_size or None]
-    images = np.repeat(images[..., None], 3, axis=3)
-    return Outliers(name, images, labels, digest(images, labels))
+        pictures = np.kron(digits.images * (255 / 16), np.ones((1, 4, 4))).astype(np.uint8)
+    count = len(images.test_labels)
+    pictures, labels = np.repeat(pictures[:count, ..., None], 3, axis=3), labels[:count]
+    return Outliers(name, pictures, labels, digest(pictures, labels))
 
 
 # %% [markdown]
@@ -378,12 +390,6 @@ torch.testing.assert_close(normalise(to_float(sample)), expected)
 # ## A look at it
 # Ten images of each class, in the colours that the classes wear all through the book.
 
-# %%
-cfg, images = open_dataset(cfg)
-print(
-    f"{images.name}: {len(images.train_images):,} training and {len(images.test_images):,} test images, identity {images.identity}"
-)
-
 
 # %%
 #| export
@@ -396,15 +402,7 @@ def class_examples(images: Images, count: int) -> np.ndarray:
 
 # %%
 examples = class_examples(images, 10)
-fig, axes = new_figure(10, examples.shape[1], width=5.2, height=5.2, squeeze=False)
-for label, (row, name) in enumerate(zip(axes, images.classes, strict=True)):
-    for ax, picture in zip(row, examples[label], strict=True):
-        ax.imshow(picture)
-        ax.set(xticks=[], yticks=[])
-        for side in ax.spines.values():
-            side.set(visible=True, color=CLASS_COLOURS[label], linewidth=1.6)
-    row[0].set_ylabel(name, rotation=0, ha="right", va="center", color=CLASS_COLOURS[label], fontweight="bold")
-save_figure(cfg, "data", fig)
+image_grid([list(row) for row in examples], labels=images.classes, width=5.2).save(cfg.figures / "data")
 
 # %% [markdown]
 # Each class must be there as often as any other in the whole data set, and the training pixels of CIFAR-10 must have the
@@ -413,15 +411,11 @@ save_figure(cfg, "data", fig)
 # %%
 counts = np.bincount(images.train_labels, minlength=10)
 print(dict(zip(images.classes, counts.tolist(), strict=True)))
-if cfg.dataset == "cifar10" and not cfg.train_size:
+if images.name == "cifar10" and not cfg.train_size:
     assert (counts == 5_000).all()
     mean = images.train_images.mean(axis=(0, 1, 2), dtype=np.float64) / 255
     np.testing.assert_allclose(mean, MEAN.numpy(), atol=1e-3)
 
 # %%
-outliers = open_outliers(cfg)
-fig, axes = new_figure(1, 10, height=0.9)
-for ax, picture in zip(axes, outliers.images, strict=False):
-    ax.imshow(picture)
-    ax.axis("off")
-fig
+outliers = open_outliers(images)
+image_grid([list(outliers.images[:10])], captions=[list(map(str, outliers.labels[:10]))])

@@ -17,7 +17,8 @@ from functools import cache
 
 import numpy as np
 import torch
-from vicreg_nb.config import Config, UserError, new_figure, save_figure, stream
+from vicreg_nb.config import Config
+from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
 
 # %% tags=["parameters"]
@@ -37,7 +38,8 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import choose_device, notebook_config
 
-cfg, images = open_dataset(notebook_config(globals()))
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 print(cfg)
 
 # %% [markdown]
@@ -158,7 +160,7 @@ def _check_draw(n, generator, size, side):
 # Areas and ratios of the crops are those that `torchvision` draws:
 
 # %%
-drawn = draw_parameters(4_000, stream(cfg.seed, "a look at the parameters"))
+drawn = draw_parameters(4_000, new_generator(cfg.seed, "a look at the parameters"))
 torch.manual_seed(cfg.seed)
 theirs = np.array([RandomResizedCrop.get_params(torch.empty(3, 32, 32), SCALE, RATIO)[2:] for _ in range(4_000)])
 shares = (drawn.height * drawn.width / 32**2).numpy(), theirs.prod(axis=1) / 32**2
@@ -220,7 +222,7 @@ def crop_and_flip(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) ->
 
 # %%
 batch = to_float(images.train_images[:64]).contiguous()
-drawn = draw_parameters(len(batch), stream(cfg.seed, "test of the crops"), size=cfg.view_size)
+drawn = draw_parameters(len(batch), new_generator(cfg.seed, "test of the crops"), size=cfg.view_size)
 
 
 def their_crop(image, p, i):
@@ -564,7 +566,7 @@ torch.testing.assert_close(_apply(batch, drawn, together=True), apply_views(batc
 loader = torch.from_numpy(images.train_images[:256]).to(choose_device(cfg))
 started, count = time.perf_counter(), 0
 while time.perf_counter() - started < 0.5:
-    count += make_view(loader, stream(cfg.seed, count), cfg.view_size).cpu().shape[0]
+    count += make_view(loader, new_generator(cfg.seed, count), cfg.view_size).cpu().shape[0]
 ours = count / (time.perf_counter() - started)
 started = time.perf_counter()
 for i in range(len(batch)):
@@ -640,7 +642,7 @@ def figure_views(images: Images, seed: int = 0, size: int = 32):
     for ax, picture, name in zip(axes[0, 1:], as_pictures(one_at_a_time(shown[0], size)), STRONGEST, strict=True):
         _show(ax, picture, name)
     _show(axes[0, 0], shown[0].numpy(), images.classes[SHOWN_CLASSES[0]], framed=True)
-    generator = stream(seed, "figure of views")
+    generator = new_generator(seed, "figure of views")
     places = axes[1:3].ravel(), axes[3], axes[4]
     for image, label, row in zip(shown, SHOWN_CLASSES, places, strict=True):
         views = make_view(image.expand(len(row) - 1, -1, -1, -1), generator, size)
@@ -658,5 +660,5 @@ save_figure(cfg, "views", figure_views(images, cfg.seed, cfg.view_size))
 #| export
 def run(cfg: Config):
     """The picture of this notebook, without the notebook."""
-    cfg, images = open_dataset(cfg)
+    images = open_dataset(cfg)
     save_figure(cfg, "views", figure_views(images, cfg.seed, cfg.view_size))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
-from vicreg_nb.config import UserError
+from vicreg_nb.store import UserError
 
 # %% tags=["parameters"]
 # Parameters
@@ -27,7 +27,9 @@ mu: float = None  # weight of the variance term
 nu: float = None  # weight of the covariance term
 
 # %%
-from vicreg_nb.config import new_figure, notebook_config, stream
+from vicreg_nb.config import notebook_config
+from vicreg_nb.plots import new_figure
+from vicreg_nb.store import new_generator
 
 cfg = notebook_config(globals())
 
@@ -89,7 +91,7 @@ reference.maxpool = nn.Identity()
 reference.fc = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128))
 ours = Encoder()
 ours.load_state_dict(dict(zip(ours.state_dict(), reference.state_dict().values(), strict=True)))
-batch = torch.randn(2, 3, 32, 32, generator=stream(0, "encoder"))
+batch = torch.randn(2, 3, 32, 32, generator=new_generator(0, "encoder"))
 with torch.no_grad():
     torch.testing.assert_close(ours.eval()(batch), reference.eval()(batch))
 print(
@@ -138,7 +140,7 @@ def slow_invariance(z, z2):
     ) / len(z)
 
 
-z, z2 = torch.randn(2, 5, 4, dtype=torch.float64, generator=stream(seed, "z"))
+z, z2 = torch.randn(2, 5, 4, dtype=torch.float64, generator=new_generator(seed, "z"))
 assert abs(invariance(z, z2).item() - slow_invariance(z.tolist(), z2.tolist())) < 1e-12
 
 # %% [markdown]
@@ -246,7 +248,7 @@ def vicreg_loss(terms: Terms, lam: float = 25.0, mu: float = 25.0, nu: float = 1
 
 # %%
 n, d = 512, 64
-healthy = torch.randn(n, d, generator=stream(seed, "healthy"))
+healthy = torch.randn(n, d, generator=new_generator(seed, "healthy"))
 cases = {"healthy": healthy, "collapsed": torch.zeros(n, d), "repeating": healthy[:, :1].expand(n, d)}
 terms = {name: vicreg_terms(z, z) for name, z in cases.items()}
 fig, ax = new_figure(width=5.2, height=2.2)

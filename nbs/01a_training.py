@@ -20,22 +20,19 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 from torch import nn
-from vicreg_nb.config import (
-    Config,
+from vicreg_nb.config import Config, choose_device, device_name
+from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.store import (
     UserError,
     atomic,
-    choose_device,
-    device_name,
     digest,
-    new_figure,
+    duration,
+    log,
+    new_generator,
     progress,
     read_arrays,
-    record,
-    save_figure,
-    say,
-    stream,
+    seeded,
 )
-from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -63,7 +60,8 @@ tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 from IPython.display import Markdown, display
 from vicreg_nb.config import notebook_config
 
-cfg, images = open_dataset(notebook_config(globals()))
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 print(cfg)
 
 # %% [markdown]
@@ -142,7 +140,7 @@ def choose_precision(cfg: Config) -> str:
     if not note.is_file():
         speedup = bf16_speedup(device)
         chosen = "bf16" if speedup > 1.25 else "fp32"
-        say(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
+        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
         found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
         atomic(note, lambda path: path.write_text(found))
     return json.loads(note.read_text())["precision"]
@@ -204,9 +202,9 @@ class Trainer:
     def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int):
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
         self.half = settings["precision"] == "bf16"
-        torch.manual_seed(int(digest(cfg.seed, "weights"), 16) % 2**63)
-        self.encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
-        self.projector = Projector(cfg.encoder_dim, cfg.projection_dim)
+        with seeded(cfg.seed, "weights"):
+            self.encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
+            self.projector = Projector(cfg.encoder_dim, cfg.projection_dim)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
         self.optimizer = torch.optim.Adam(
@@ -259,7 +257,7 @@ def project_and_compare(trainer, x, x2):
 # %%
 pairs = GeneratedPairs(cfg, images)
 trial = Trainer(cfg.replace(lr=1e-3, schedule="constant"), run_settings(cfg, images), steps_per_epoch=8)
-x, x2 = pairs.train(torch.arange(min(64, len(images.train_images))), stream(seed, "trial"))
+x, x2 = pairs.train(torch.arange(min(64, len(images.train_images))), new_generator(seed, "trial"))
 losses = [vicreg_loss(train_step(trial, x, x2), cfg.lam, cfg.mu, cfg.nu).item() for _ in range(8)]
 first, last = losses[0], losses[-1]
 print(f"loss {first:.1f} -> {last:.1f} after 8 steps")
@@ -277,7 +275,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """Algorithm 1's inner loop over `count` images; returns the terms of each step [steps, 3]. An incomplete batch is left out."""
     cfg = trainer.cfg
     trainer.model.train()
-    generator = stream(cfg.seed, "epoch", trainer.epoch)
+    generator = new_generator(cfg.seed, "epoch", trainer.epoch)
     order = torch.randperm(count, generator=generator)
     terms = []
     for step in progress(range(trainer.steps), f"epoch {trainer.epoch + 1}/{cfg.epochs}"):
@@ -318,7 +316,7 @@ def stop_if_not_finite(trainer: Trainer, terms: list, first: int):
 def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """The three terms [3] over the test set, averaged over its full batches."""
     trainer.model.eval()
-    generator = stream(trainer.cfg.seed, "test views")
+    generator = new_generator(trainer.cfg.seed, "test views")
     size = min(trainer.cfg.batch_size, count)
     batches = torch.arange(count - count % size, device=trainer.device).split(size)
     terms = [torch.stack(project_and_compare(trainer, *pairs.test(batch, generator))) for batch in batches]
@@ -381,7 +379,7 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     atomic(folder / "config.json", lambda path: path.write_text(json.dumps(settings, indent=1)))
     trainer = Trainer(cfg, settings, steps)
     _resume(trainer, folder)
-    say(
+    log(
         f"training {tag}: {cfg.epochs} epochs of {steps} steps on {device_name(cfg)} in {settings['precision']}, {folder}"
     )
     _train_epochs(trainer, pairs, images, folder)
@@ -404,9 +402,9 @@ def _train_epochs(trainer, pairs, images, folder):
         trainer.views += 2 * trainer.cfg.batch_size * trainer.steps
         trainer.seconds += time.perf_counter() - start
         atomic(folder / "last.pt", lambda path: torch.save(trainer.state(), path))
-        say(_epoch_line(trainer, terms, tested, trained))
+        log(_epoch_line(trainer, terms, tested, trained))
         if writer:
-            _log(writer, trainer, terms, tested)
+            _write_events(writer, trainer, terms, tested)
 
 
 def _epoch_line(trainer, terms, tested, seconds):
@@ -417,15 +415,6 @@ def _epoch_line(trainer, terms, tested, seconds):
         f"epoch {trainer.epoch:3}/{trainer.cfg.epochs}  inv {inv:.4f}  var {var:.4f}  cov {cov:.4f}  "
         f"test inv {inv_t:.4f}  var {var_t:.4f}  cov {cov_t:.4f}  {speed:,.0f} views/s  {duration(left)} left"
     )
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 8 s, 3 min 20 s, 1 h 05 min."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    return f"{minutes} min {seconds % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 # %%
@@ -440,7 +429,7 @@ def _resume(trainer, folder):
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
     trainer.history, trainer.tests = trainer.history.cpu(), trainer.tests.cpu()
-    say(f"resuming {folder.name} after epoch {trainer.epoch}")
+    log(f"resuming {folder.name} after epoch {trainer.epoch}")
 
 
 def _finish(trainer, folder):
@@ -467,7 +456,7 @@ def _tensorboard(cfg, folder):
     return SummaryWriter(folder / "tensorboard")
 
 
-def _log(writer, trainer, terms, tested):
+def _write_events(writer, trainer, terms, tested):
     begin = (trainer.epoch - 1) * trainer.steps
     for column, name in enumerate(OBJECTIVES):
         for step, value in enumerate(terms[:, column].tolist()):
@@ -485,135 +474,3 @@ OBJECTIVES = ("invariance", "variance", "covariance")
 # %%
 run_q1 = train(cfg, images)
 print(f"{'trained' if run_q1.fresh else 'found'} in {run_q1.folder}")
-
-# %% [markdown]
-# ## Q1: the three objectives
-# Each objective in its own figure: every training batch as a faint line, its running median over it, and the value on the test set after every epoch.
-
-
-# %%
-#| export
-def running_median(values: np.ndarray, window: int = 25) -> np.ndarray:
-    """[n] to [n]: the median of the values around each."""
-    half = min(window, len(values)) // 2
-    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
-
-
-def figure_objective(run: Run, column: int):
-    """(matplotlib figure, plotly figure) of one objective (0 invariance, 1 variance, 2 covariance) against training batches."""
-    values, tests = run.history[:, column], run.tests[:, column]
-    smooth, name = running_median(values), OBJECTIVES[column]
-    batches, ends = np.arange(1, len(values) + 1), len(values) // len(tests) * np.arange(1, len(tests) + 1)
-    fig, ax = new_figure(width=6.9, height=2.3)
-    ax.plot(batches, values, color="#b8d4ec", linewidth=0.6, label="training batches")
-    ax.plot(batches, smooth, color="#2a6fb0", linewidth=1.4, label="their running median")
-    ax.plot(ends, tests, "o", color="#bd1f01", markersize=4, label="test set, after each epoch")
-    top = 1.15 * max(np.quantile(values, 0.995), tests.max())
-    ax.set(xlabel="training batch", ylabel=f"{name} term", xlim=(0, len(values) * 1.01), ylim=(0, top))
-    ax.legend(ncols=3, loc="upper right")
-    return fig, _interactive_objective(name, batches, values, smooth, ends, tests)
-
-
-def _interactive_objective(name, batches, values, smooth, ends, tests):
-    lines = [
-        go.Scatter(x=batches, y=values, name="training batches", line={"color": "#b8d4ec", "width": 1}),
-        go.Scatter(x=batches, y=smooth, name="their running median", line={"color": "#2a6fb0", "width": 2}),
-        go.Scatter(x=ends, y=tests, name="test set", mode="markers", marker={"color": "#bd1f01", "size": 8}),
-    ]
-    return go.Figure(
-        lines, {"xaxis": {"title": "training batch"}, "yaxis": {"title": f"{name} term", "rangemode": "tozero"}}
-    )
-
-
-# %%
-for column, name in enumerate(OBJECTIVES):
-    fig, interactive = figure_objective(run_q1, column)
-    display(save_figure(cfg, f"q1_{name}", fig, interactive))
-
-# %% [markdown]
-# ## What the curves say
-
-
-# %%
-#| export
-def numbers_q1(run: Run) -> dict:
-    """What Q1 reports: terms at the start and the end, on training batches and the test set, and the cost."""
-    last = len(run.history) // len(run.tests)
-    numbers = {"epochs": len(run.tests), "batches": len(run.history), "seconds": run.seconds, "views": run.views}
-    numbers |= {
-        "views_per_second": run.views / run.seconds,
-        "precision": run.precision,
-        "batch_size": run.cfg.batch_size,
-    }
-    for column, name in enumerate(OBJECTIVES):
-        numbers[name] = {
-            "first_batch": run.history[0, column],
-            "first_epoch": run.history[:last, column].mean(),
-            "last_epoch": run.history[-last:, column].mean(),
-            "first_test": run.tests[0, column],
-            "last_test": run.tests[-1, column],
-        }
-    return numbers
-
-
-def answer_q1(numbers: dict) -> str:
-    """Q1 in words, chosen by the numbers."""
-    lines = [
-        f"VICReg was trained for {numbers['epochs']} epochs ({numbers['batches']:,} batches of {numbers['batch_size']}) in "
-        f"{duration(numbers['seconds'])}, {numbers['views_per_second']:,.0f} views a second in {numbers['precision']}."
-    ]
-    for name in OBJECTIVES:
-        term = numbers[name]
-        start, end, test = term["first_epoch"], term["last_epoch"], term["last_test"]
-        move = "falls" if end < start else "rises"
-        gap = "higher" if test > 1.1 * end else "lower" if test < 0.9 * end else "about the same"
-        lines.append(
-            f"The **{name}** term {move} from {start:.3f} in the first epoch to {end:.3f} in the last; on the test set it ends at {test:.3f}, {gap}."
-        )
-    lines += _why_invariance_rises(numbers["invariance"], numbers["variance"])
-    return "\n\n".join(lines)
-
-
-def _why_invariance_rises(inv, var):
-    """A sentence on how the invariance term begins, and one on how it goes on."""
-    if inv["first_batch"] >= inv["first_epoch"]:
-        return []
-    start = (
-        f"The invariance term starts low ({inv['first_batch']:.3f} in the first batch) and rises at first: "
-        "an untrained network gives all images nearly the same projection, which is invariant and useless, and the variance term drives the projections apart."
-    )
-    if inv["last_epoch"] < inv["first_epoch"]:
-        return [start + " Then the views are brought together again."]
-    if var["last_epoch"] < var["first_epoch"]:
-        return [
-            start
-            + " It does not come down in these epochs: the projections go on spreading, as the falling variance term says, and the distance between views grows with the spread."
-        ]
-    return [start]
-
-
-# %%
-#| export
-CAPTIONS_Q1 = tuple(
-    (f"q1_{name}", f"The {name} term against training batches, with its value on the test set after each epoch.")
-    for name in OBJECTIVES
-)
-
-
-def report_q1(cfg: Config, run: Run) -> str:
-    """Record Q1 and return its answer."""
-    numbers = numbers_q1(run)
-    return record(cfg, "Q1", "Training", numbers, answer_q1(numbers), CAPTIONS_Q1)
-
-
-def run(cfg: Config):
-    """Q1 from data to record, without a notebook."""
-    cfg, images = open_dataset(cfg)
-    trained = train(cfg, images)
-    for column, name in enumerate(OBJECTIVES):
-        save_figure(cfg, f"q1_{name}", *figure_objective(trained, column))
-    report_q1(cfg, trained)
-
-
-# %%
-Markdown(report_q1(cfg, run_q1))

@@ -18,22 +18,10 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
-from vicreg_nb.config import (
-    CLASS_COLOURS,
-    Config,
-    UserError,
-    cached,
-    choose_device,
-    digest,
-    new_figure,
-    progress,
-    record,
-    save_figure,
-    say,
-    stream,
-)
+from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, open_dataset, to_float
 from vicreg_nb.training import Run, train
+from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress, seeded
 from vicreg_nb.vicreg import Encoder
 
 # %% tags=["parameters"]
@@ -54,7 +42,8 @@ perplexity: float = None  # t-SNE's
 from IPython.display import Markdown
 from vicreg_nb.config import notebook_config
 
-cfg, images = open_dataset(notebook_config(globals()))
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 print(cfg)
 
 # %% [markdown]
@@ -103,7 +92,7 @@ def features_of(cfg: Config, images: Images, run: Run) -> Features:
         return {part: encode(encoder, pictures, device, run.precision)
                 for part, pictures in (("train", images.train_images), ("test", images.test_images))}  # fmt: skip
 
-    arrays = cached(cfg, "features", identity, compute)
+    arrays = cached(cfg.cache, "features", identity, compute)
     return Features(arrays["train"], arrays["test"], identity)
 
 
@@ -137,11 +126,11 @@ def project_tsne(cfg: Config, x: np.ndarray) -> np.ndarray:
         raise UserError(f"perplexity is {cfg.perplexity:g}, not less than the {len(x)} points: lower it.")
 
     def compute():
-        say(f"t-SNE of {len(x):,} points")
+        log(f"t-SNE of {len(x):,} points")
         tsne = TSNE(2, perplexity=cfg.perplexity, init="pca", random_state=cfg.seed, n_jobs=-1)
         return {"points": tsne.fit_transform(x)}
 
-    return cached(cfg, "tsne", [x, cfg.perplexity, cfg.seed], compute)["points"]
+    return cached(cfg.cache, "tsne", [x, cfg.perplexity, cfg.seed], compute)["points"]
 
 
 # %%
@@ -239,7 +228,7 @@ def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> n
     optimizer = torch.optim.SGD(layer.parameters(), lr=cfg.probe_lr, momentum=0.9)
     steps = cfg.probe_epochs * -(-len(x) // cfg.probe_batch)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    generator = stream(cfg.seed, "probe")
+    generator = new_generator(cfg.seed, "probe")
     for _ in progress(range(cfg.probe_epochs), "linear probe"):
         for batch in torch.randperm(len(x), generator=generator).to(x.device).split(cfg.probe_batch):
             loss = nn.functional.cross_entropy(layer(x[batch]), y[batch])
@@ -300,7 +289,7 @@ def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
                 "test": encode(encoder, images.test_images, device, run.precision)}  # fmt: skip
 
     key = [images.identity, cfg.width, cfg.stem_stride, cfg.encoder_dim, cfg.seed, run.precision]
-    arrays = cached(cfg, "untrained", key, compute)
+    arrays = cached(cfg.cache, "untrained", key, compute)
     return Features(arrays["train"], arrays["test"], digest(key))
 
 

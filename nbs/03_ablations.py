@@ -10,24 +10,10 @@
 #| export
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from vicreg_nb.config import (
-    METHOD_COLOURS,
-    METHOD_NAMES,
-    PROFILES,
-    Config,
-    UserError,
-    cached,
-    choose_device,
-    digest,
-    new_figure,
-    record,
-    save_figure,
-    say,
-)
+from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, open_dataset, to_float
 from vicreg_nb.representations import (
     Features,
@@ -37,7 +23,10 @@ from vicreg_nb.representations import (
     linear_probe,
     project_pca,
 )
-from vicreg_nb.training import Run, duration, is_finished, run_folder, run_settings, train
+from vicreg_nb.methods import baseline, trained
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.store import UserError, cached, digest, duration, log
+from vicreg_nb.training import Run, train
 
 # %% tags=["parameters"]
 # Parameters
@@ -57,31 +46,13 @@ neighbour_epochs: int = None  # Q5: epochs of training
 from IPython.display import Markdown
 from vicreg_nb.config import notebook_config
 
-cfg, images = open_dataset(notebook_config(globals()))
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 print(cfg)
 
 # %% [markdown]
 # ## Two configurations that differ in one thing
 # `cfg` holds Q4's weights; everything else, the number of epochs included, is Q1's.
-
-
-# %%
-#| export
-def baseline(cfg: Config) -> Config:
-    """Q1's configuration: the same with the profile's own weights of the three terms."""
-    return cfg.replace(**{name: PROFILES[cfg.profile][name] for name in ("lam", "mu", "nu")})
-
-
-def trained(cfg: Config, images: Images, tag: str = "vicreg") -> Run:
-    """The run with generated views that `cfg` describes; says so if it must be trained first."""
-    if not is_finished(run_folder(cfg, run_settings(cfg, images), tag)):
-        say(f"{tag} with mu = {cfg.mu:g} has not been trained with these settings yet: training it first")
-    return train(cfg, images, tag=tag)
-
-
-def q4_tag(cfg: Config) -> str:
-    """The folder name of Q4's run."""
-    return "no_variance" if cfg.mu == 0 else "ablation"
 
 
 # %%
@@ -254,41 +225,6 @@ Markdown(report_q4(cfg, (probe1, probe4), (f1, f4), (q1, q4)))
 
 
 # %%
-#| export
-def nearest(x: np.ndarray, k: int, queries: np.ndarray = None) -> tuple[np.ndarray, np.ndarray]:
-    """(l2 distances [Q, k], indices [Q, k] into x) of the k nearest rows of x, nearest first; exact.
-
-    Without `queries` they are the rows of x, each left out of its own neighbours.
-    Raises UserError for k below 1 or larger than the data, and for NaN.
-    """
-    limit = len(x) - (queries is None)
-    if not 1 <= k <= limit:
-        raise UserError(f"k is {k}: choose from 1 to {limit}, the number of images to compare with.")
-    x = np.ascontiguousarray(x, dtype=np.float32)
-    asked = x if queries is None else np.ascontiguousarray(queries, dtype=np.float32)
-    if not (np.isfinite(x).all() and np.isfinite(asked).all()):
-        raise UserError("the features hold NaN or infinite values: train the encoder again with a lower lr.")
-    centre = x.mean(axis=0, dtype=np.float64).astype(
-        np.float32
-    )  # moves no distance; faiss subtracts norms, so small ones save digits
-    x, asked = x - centre, asked - centre
-    index = faiss.IndexFlatL2(x.shape[1])
-    index.add(x)
-    squared, found = index.search(asked, k + (queries is None))
-    if queries is None:
-        squared, found = _without_itself(squared, found)
-    return np.sqrt(np.maximum(squared, 0)), found
-
-
-def _without_itself(squared, found):
-    """Drop each row's own index; where duplicates have pushed it off the list, drop the last."""
-    own = found == np.arange(len(found))[:, None]
-    own[~own.any(axis=1), -1] = True
-    shape = (len(found), found.shape[1] - 1)
-    return squared[~own].reshape(shape), found[~own].reshape(shape)
-
-
-# %%
 points = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
 points[7] = points[3]  # a duplicate
 distances, found = nearest(points, 3)
@@ -312,7 +248,7 @@ def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.nd
     def compute():
         return {"train": nearest(features.train, k)[1], "test": nearest(features.train, k, features.test)[1]}
 
-    tables = cached(cfg, "neighbours", [features.identity, k], compute)
+    tables = cached(cfg.cache, "neighbours", [features.identity, k], compute)
     return tables["train"], tables["test"]
 
 
@@ -500,61 +436,3 @@ result5 = NeighbourResult(
 )
 Markdown(report_q5(base, images, result5))
 
-# %% [markdown]
-# ## The methods by name
-# The rooms that follow ask for a method's encoder or features by name, and get what was trained here.
-
-
-# %%
-#| export
-def method_run(cfg: Config, images: Images, name: str) -> Run:
-    """The run of a method with an encoder: vicreg (Q1), no_variance (Q4), neighbours (Q5); trained if need be."""
-    if name == "vicreg":
-        return trained(cfg, images)
-    if name == "no_variance":
-        return trained(cfg.replace(mu=0.0), images, "no_variance")
-    if name == "neighbours":
-        return neighbour_run(cfg, images)
-    raise UserError(f"{name!r} is not a method with an encoder: choose vicreg, no_variance or neighbours.")
-
-
-def method_encoder(cfg: Config, images: Images, name: str):
-    """The method's frozen encoder on the device of `cfg`."""
-    return method_run(cfg, images, name).encoder(choose_device(cfg))
-
-
-def method_features(cfg: Config, images: Images, name: str) -> Features:
-    """The method's `Features`."""
-    return features_of(cfg, images, method_run(cfg, images, name))
-
-
-# %%
-#| export
-def run(cfg: Config):
-    """Q4 (with mu = 0) and Q5 from data to record, without a notebook."""
-    base, images = open_dataset(cfg)
-    cut = base.replace(mu=0.0)
-    runs = method_run(base, images, "vicreg"), method_run(base, images, "no_variance")
-    features = tuple(features_of(base, images, one) for one in runs)
-    probes = tuple(linear_probe(base, one, images) for one in features)
-    names = ("vicreg", "no_variance")
-    titles = {name: method_title(cut, name) for name in names}
-    spectra = {name: singular_values(one.test) for name, one in zip(names, features, strict=True)}
-    save_figure(base, "q4_spectrum", *figure_spectrum(spectra, titles))
-    panels = {titles[name]: project_pca(one.test) for name, one in zip(names, features, strict=True)}
-    save_figure(base, "q4_pca", figure_scatters(panels, images.test_labels, images.classes))
-    report_q4(cut, probes, features, runs)
-    report_q5(base, images, _compare_neighbours(base, images))
-
-
-def _compare_neighbours(cfg, images):
-    runs = {
-        "vicreg": trained(cfg, images),
-        "control": control_run(cfg, images),
-        "neighbours": neighbour_run(cfg, images),
-    }
-    features = {name: features_of(cfg, images, one) for name, one in runs.items()}
-    probes = {name: linear_probe(cfg, one, images) for name, one in features.items()}
-    table, _ = neighbour_tables(cfg, features["vicreg"])
-    save_figure(cfg, "q5_neighbours", figure_neighbours(images, table))
-    return NeighbourResult(probes, runs, features, table)

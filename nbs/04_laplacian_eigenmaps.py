@@ -18,24 +18,11 @@ import torch
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import eigsh
 from torch import nn
-from vicreg_nb.ablations import method_features, nearest
-from vicreg_nb.config import (
-    CLASS_COLOURS,
-    METHOD_NAMES,
-    Config,
-    UserError,
-    cached,
-    choose_device,
-    digest,
-    new_figure,
-    progress,
-    record,
-    save_figure,
-    say,
-)
+from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, open_dataset, to_float
-from vicreg_nb.representations import Features, Probe, linear_probe, neighbour_agreement, project_tsne
-from vicreg_nb.training import duration
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.representations import Features, Probe, linear_probe, project_tsne
+from vicreg_nb.store import UserError, cached, digest, duration, log, progress
 
 # %% tags=["parameters"]
 # Parameters
@@ -54,7 +41,8 @@ import matplotlib.pyplot as plt
 from IPython.display import Markdown
 from vicreg_nb.config import notebook_config
 
-cfg, images = open_dataset(notebook_config(globals()))
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 print(cfg)
 
 # %% [markdown]
@@ -402,10 +390,10 @@ def make_graph(cfg: Config, identity, make_features) -> ImageGraph:
         times = [time.perf_counter()]
         features = make_features()
         times.append(time.perf_counter())
-        say(f"the {cfg.graph_neighbours} nearest of each of {len(features):,} images in {features.shape[1]} dimensions")
+        log(f"the {cfg.graph_neighbours} nearest of each of {len(features):,} images in {features.shape[1]} dimensions")
         graph, pieces = join_pieces(knn_graph(features, cfg.graph_neighbours), features)
         times.append(time.perf_counter())
-        say(str(pieces))
+        log(str(pieces))
         return {
             "indices": graph.indices,
             "indptr": graph.indptr,
@@ -414,7 +402,7 @@ def make_graph(cfg: Config, identity, make_features) -> ImageGraph:
             "seconds": np.diff(times),
         }
 
-    arrays = cached(cfg, "graph", key, compute)
+    arrays = cached(cfg.cache, "graph", key, compute)
     n = len(arrays["indptr"]) - 1
     graph = sparse.csr_matrix((np.ones(len(arrays["indices"])), arrays["indices"], arrays["indptr"]), shape=(n, n))
     return ImageGraph(graph, Pieces(arrays["sizes"], arrays["added"]), arrays["seconds"], key)
@@ -430,10 +418,10 @@ def embed(cfg: Config, graph: ImageGraph) -> Embedding:
 
     def compute():
         n = graph.graph.shape[0]
-        say(f"{cfg.components} eigenvectors of {n:,} images and {graph.graph.nnz // 2:,} edges")
+        log(f"{cfg.components} eigenvectors of {n:,} images and {graph.graph.nnz // 2:,} edges")
         return vars(eigenmaps(graph.graph, cfg.components, cfg.seed))
 
-    arrays = cached(cfg, "eigenmaps", [graph.identity, cfg.components, cfg.seed], compute)
+    arrays = cached(cfg.cache, "eigenmaps", [graph.identity, cfg.components, cfg.seed], compute)
     return Embedding(arrays["vectors"], arrays["values"], arrays["residuals"], float(arrays["seconds"]))
 
 

@@ -1,60 +1,15 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 0fba1507593e4b38
-# text 7ad46b22ab376650
 
 """3 · Ablations (Q4, Q5)."""
 
-__all__ = [
-    "CAPTIONS_Q4",
-    "CAPTION_Q5",
-    "NeighbourPairs",
-    "NeighbourResult",
-    "answer_q4",
-    "answer_q5",
-    "baseline",
-    "control_run",
-    "effective_rank",
-    "figure_neighbours",
-    "figure_spectrum",
-    "method_encoder",
-    "method_features",
-    "method_run",
-    "method_title",
-    "nearest",
-    "neighbour_run",
-    "neighbour_tables",
-    "numbers_q4",
-    "numbers_q5",
-    "q4_tag",
-    "report_q4",
-    "report_q5",
-    "run",
-    "singular_values",
-    "trained",
-]
-
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from .config import (
-    METHOD_COLOURS,
-    METHOD_NAMES,
-    PROFILES,
-    Config,
-    UserError,
-    cached,
-    choose_device,
-    digest,
-    new_figure,
-    record,
-    save_figure,
-    say,
-)
-from .data import Images, normalise, open_dataset, to_float
-from .representations import (
+from vicreg_nb.config import Config, choose_device
+from vicreg_nb.data import Images, normalise, open_dataset, to_float
+from vicreg_nb.representations import (
     Features,
     Probe,
     features_of,
@@ -62,24 +17,10 @@ from .representations import (
     linear_probe,
     project_pca,
 )
-from .training import Run, duration, is_finished, run_folder, run_settings, train
-
-
-def baseline(cfg: Config) -> Config:
-    """Q1's configuration: the same with the profile's own weights of the three terms."""
-    return cfg.replace(**{name: PROFILES[cfg.profile][name] for name in ("lam", "mu", "nu")})
-
-
-def trained(cfg: Config, images: Images, tag: str = "vicreg") -> Run:
-    """The run with generated views that `cfg` describes; says so if it must be trained first."""
-    if not is_finished(run_folder(cfg, run_settings(cfg, images), tag)):
-        say(f"{tag} with mu = {cfg.mu:g} has not been trained with these settings yet: training it first")
-    return train(cfg, images, tag=tag)
-
-
-def q4_tag(cfg: Config) -> str:
-    """The folder name of Q4's run."""
-    return "no_variance" if cfg.mu == 0 else "ablation"
+from vicreg_nb.methods import baseline, trained
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.store import UserError, cached, digest, duration, log
+from vicreg_nb.training import Run, train
 
 
 def singular_values(x: np.ndarray) -> np.ndarray:
@@ -117,7 +58,9 @@ def figure_spectrum(spectra: dict, titles: dict):
     return fig, go.Figure(lines, axes)
 
 
-def numbers_q4(cfg: Config, probes: tuple[Probe, Probe], features: tuple[Features, Features], runs: tuple[Run, Run]) -> dict:
+def numbers_q4(
+    cfg: Config, probes: tuple[Probe, Probe], features: tuple[Features, Features], runs: tuple[Run, Run]
+) -> dict:
     """Q4's numbers; each pair is (Q1, ablated)."""
     sides = {}
     for name, probe, feature, run in zip(("vicreg", "ablated"), probes, features, runs, strict=True):
@@ -138,7 +81,13 @@ def answer_q4(numbers: dict) -> str:
     """Q4 in words, chosen by the numbers."""
     whole, cut, d = numbers["vicreg"], numbers["ablated"], numbers["dimension"]
     drop = 100 * (whole["accuracy"] - cut["accuracy"])
-    verdict = "worse" if drop > 200 * whole["interval"] else "better" if drop < -200 * whole["interval"] else "not measurably different"
+    verdict = (
+        "worse"
+        if drop > 200 * whole["interval"]
+        else "better"
+        if drop < -200 * whole["interval"]
+        else "not measurably different"
+    )
     text = (
         f"**With $\\mu$ = {cut['mu']:g} the linear probe is {verdict}: {cut['accuracy']:.1%} instead of {whole['accuracy']:.1%}** "
         f"(± {whole['interval']:.1%}; chance is {numbers['chance']:.0%}). "
@@ -174,42 +123,21 @@ def report_q4(cfg, probes, features, runs) -> str:
     numbers = numbers_q4(cfg, probes, features, runs)
     header = ["", "mu", "probe accuracy", "effective rank", "variance in the first direction"]
     rows = [
-        [title, f"{side['mu']:g}", f"{side['accuracy']:.1%}", f"{side['effective_rank']:.1f}", f"{side['share_of_first']:.0%}"]
+        [
+            title,
+            f"{side['mu']:g}",
+            f"{side['accuracy']:.1%}",
+            f"{side['effective_rank']:.1f}",
+            f"{side['share_of_first']:.0%}",
+        ]
         for title, side in ((METHOD_NAMES["vicreg"], numbers["vicreg"]), ("Ablated", numbers["ablated"]))
     ]
-    table = {"caption": "With and without the variance term, at the same settings and epochs.", "header": header, "rows": rows}
+    table = {
+        "caption": "With and without the variance term, at the same settings and epochs.",
+        "header": header,
+        "rows": rows,
+    }
     return record(cfg, "Q4", "Ablation 1: no variance term", numbers, answer_q4(numbers), CAPTIONS_Q4, [table])
-
-
-def nearest(x: np.ndarray, k: int, queries: np.ndarray = None) -> tuple[np.ndarray, np.ndarray]:
-    """(l2 distances [Q, k], indices [Q, k] into x) of the k nearest rows of x, nearest first; exact.
-
-    Without `queries` they are the rows of x, each left out of its own neighbours.
-    Raises UserError for k below 1 or larger than the data, and for NaN.
-    """
-    limit = len(x) - (queries is None)
-    if not 1 <= k <= limit:
-        raise UserError(f"k is {k}: choose from 1 to {limit}, the number of images to compare with.")
-    x = np.ascontiguousarray(x, dtype=np.float32)
-    asked = x if queries is None else np.ascontiguousarray(queries, dtype=np.float32)
-    if not (np.isfinite(x).all() and np.isfinite(asked).all()):
-        raise UserError("the features hold NaN or infinite values: train the encoder again with a lower lr.")
-    centre = x.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance; faiss subtracts norms, so small ones save digits
-    x, asked = x - centre, asked - centre
-    index = faiss.IndexFlatL2(x.shape[1])
-    index.add(x)
-    squared, found = index.search(asked, k + (queries is None))
-    if queries is None:
-        squared, found = _without_itself(squared, found)
-    return np.sqrt(np.maximum(squared, 0)), found
-
-
-def _without_itself(squared, found):
-    """Drop each row's own index; where duplicates have pushed it off the list, drop the last."""
-    own = found == np.arange(len(found))[:, None]
-    own[~own.any(axis=1), -1] = True
-    shape = (len(found), found.shape[1] - 1)
-    return squared[~own].reshape(shape), found[~own].reshape(shape)
 
 
 def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +147,7 @@ def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.nd
     def compute():
         return {"train": nearest(features.train, k)[1], "test": nearest(features.train, k, features.test)[1]}
 
-    tables = cached(cfg, "neighbours", [features.identity, k], compute)
+    tables = cached(cfg.cache, "neighbours", [features.identity, k], compute)
     return tables["train"], tables["test"]
 
 
@@ -229,8 +157,12 @@ class NeighbourPairs:
     def __init__(self, cfg: Config, images: Images, features: Features):
         self.identity = digest("neighbours", features.identity, cfg.neighbour_count)
         device = choose_device(cfg)
-        self.train_images, self.test_images = (torch.from_numpy(part).to(device) for part in (images.train_images, images.test_images))
-        self.train_table, self.test_table = (torch.from_numpy(table).to(device) for table in neighbour_tables(cfg, features))
+        self.train_images, self.test_images = (
+            torch.from_numpy(part).to(device) for part in (images.train_images, images.test_images)
+        )
+        self.train_table, self.test_table = (
+            torch.from_numpy(table).to(device) for table in neighbour_tables(cfg, features)
+        )
 
     def train(self, indices: torch.Tensor, generator: torch.Generator):
         """Training images at `indices` [B] and a neighbour of each, both [B, 3, 32, 32]."""
@@ -324,13 +256,18 @@ def answer_q5(numbers: dict) -> str:
             "and a neighbour is another photograph, a difference that no augmentation makes."
         )
     if fair < -noise:
-        lines.append("In the same time, then, neighbours teach more than generated views: they start from what Q1 has learned.")
+        lines.append(
+            "In the same time, then, neighbours teach more than generated views: they start from what Q1 has learned."
+        )
     elif fair > noise:
         lines.append("Also in the same time generated views teach more.")
     return "\n\n".join(lines)
 
 
-CAPTION_Q5 = ("q5_neighbours", "One training image of each class and its nearest by VICReg's representation: what Q5's two branches see. Red frames: another class.")
+CAPTION_Q5 = (
+    "q5_neighbours",
+    "One training image of each class and its nearest by VICReg's representation: what Q5's two branches see. Red frames: another class.",
+)
 
 
 def report_q5(cfg: Config, images: Images, result: NeighbourResult) -> str:
@@ -338,55 +275,18 @@ def report_q5(cfg: Config, images: Images, result: NeighbourResult) -> str:
     numbers = numbers_q5(cfg, images, result)
     titles = {"vicreg": "VICReg (Q1)", "control": "VICReg, as long as Q5", "neighbours": "No generated neighbours (Q5)"}
     rows = [
-        [title, f"{numbers[name]['epochs']}", f"{numbers[name]['accuracy']:.1%}", f"{numbers[name]['effective_rank']:.1f}", duration(numbers[name]["seconds"])]
+        [
+            title,
+            f"{numbers[name]['epochs']}",
+            f"{numbers[name]['accuracy']:.1%}",
+            f"{numbers[name]['effective_rank']:.1f}",
+            duration(numbers[name]["seconds"]),
+        ]
         for name, title in titles.items()
     ]
-    table = {"caption": "Generated views against neighbours from the data.", "header": ["", "epochs", "probe accuracy", "effective rank", "training time"], "rows": rows}
+    table = {
+        "caption": "Generated views against neighbours from the data.",
+        "header": ["", "epochs", "probe accuracy", "effective rank", "training time"],
+        "rows": rows,
+    }
     return record(cfg, "Q5", "Ablation 2: no generated neighbours", numbers, answer_q5(numbers), [CAPTION_Q5], [table])
-
-
-def method_run(cfg: Config, images: Images, name: str) -> Run:
-    """The run of a method with an encoder: vicreg (Q1), no_variance (Q4), neighbours (Q5); trained if need be."""
-    if name == "vicreg":
-        return trained(cfg, images)
-    if name == "no_variance":
-        return trained(cfg.replace(mu=0.0), images, "no_variance")
-    if name == "neighbours":
-        return neighbour_run(cfg, images)
-    raise UserError(f"{name!r} is not a method with an encoder: choose vicreg, no_variance or neighbours.")
-
-
-def method_encoder(cfg: Config, images: Images, name: str):
-    """The method's frozen encoder on the device of `cfg`."""
-    return method_run(cfg, images, name).encoder(choose_device(cfg))
-
-
-def method_features(cfg: Config, images: Images, name: str) -> Features:
-    """The method's `Features`."""
-    return features_of(cfg, images, method_run(cfg, images, name))
-
-
-def run(cfg: Config):
-    """Q4 (with mu = 0) and Q5 from data to record, without a notebook."""
-    base, images = open_dataset(cfg)
-    cut = base.replace(mu=0.0)
-    runs = method_run(base, images, "vicreg"), method_run(base, images, "no_variance")
-    features = tuple(features_of(base, images, one) for one in runs)
-    probes = tuple(linear_probe(base, one, images) for one in features)
-    names = ("vicreg", "no_variance")
-    titles = {name: method_title(cut, name) for name in names}
-    spectra = {name: singular_values(one.test) for name, one in zip(names, features, strict=True)}
-    save_figure(base, "q4_spectrum", *figure_spectrum(spectra, titles))
-    panels = {titles[name]: project_pca(one.test) for name, one in zip(names, features, strict=True)}
-    save_figure(base, "q4_pca", figure_scatters(panels, images.test_labels, images.classes))
-    report_q4(cut, probes, features, runs)
-    report_q5(base, images, _compare_neighbours(base, images))
-
-
-def _compare_neighbours(cfg, images):
-    runs = {"vicreg": trained(cfg, images), "control": control_run(cfg, images), "neighbours": neighbour_run(cfg, images)}
-    features = {name: features_of(cfg, images, one) for name, one in runs.items()}
-    probes = {name: linear_probe(cfg, one, images) for name, one in features.items()}
-    table, _ = neighbour_tables(cfg, features["vicreg"])
-    save_figure(cfg, "q5_neighbours", figure_neighbours(images, table))
-    return NeighbourResult(probes, runs, features, table)

@@ -1,42 +1,19 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 2906de48b6fc3c4b
-# text ff27919d02f1f2a0
 
 """0a · Data."""
-
-__all__ = [
-    "CIFAR10_CLASSES",
-    "EXPECTED",
-    "Images",
-    "MEAN",
-    "Outliers",
-    "REMEDY",
-    "SHAPES",
-    "STD",
-    "class_examples",
-    "data_folders",
-    "draw_shapes",
-    "fetch",
-    "find_file",
-    "lossy_note",
-    "normalise",
-    "obtain",
-    "open_dataset",
-    "open_outliers",
-    "read_cache_file",
-    "to_float",
-]
 
 import os
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
 from sklearn.datasets import load_digits
-from .config import DAMAGED, Config, UserError, atomic, digest, read_arrays, say
+from vicreg_nb.config import Config, check_fit
+from vicreg_nb.store import DAMAGED, UserError, atomic, digest, log, read_arrays
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -101,7 +78,9 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if images.dtype != np.uint8:
         raise UserError(f"{path} holds images of type {images.dtype} instead of uint8: {REMEDY}.")
     if images.shape != shape or labels.shape != shape[:1]:
-        raise UserError(f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}.")
+        raise UserError(
+            f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}."
+        )
     _check_classes(path, labels, per_class)
     return images, labels.astype(np.int64)
 
@@ -126,7 +105,7 @@ def fetch(file_name: str) -> Path:
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
-        say(f"fetching {source.__name__} into {folder}")
+        log(f"fetching {source.__name__} into {folder}")
         data = source(folder / "downloads", train="train" in file_name, download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
@@ -147,10 +126,14 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
     return read_cache_file(find_file(file_name) or fetch(file_name))
 
 
-def lossy_note() -> str:
+def _lossy_note() -> str:
     """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
     marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
-    return f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact." if marks.any() else ""
+    return (
+        f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
+        if marks.any()
+        else ""
+    )
 
 
 def _lossy(path):
@@ -174,7 +157,9 @@ SHAPES = {
     "triangle": lambda u, v: _polygon(u, v, 3) + 0.25,
     "square": lambda u, v: _polygon(u, v, 4),
     "star": _star,
-    "cross": lambda u, v: np.minimum(np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)),
+    "cross": lambda u, v: np.minimum(
+        np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)
+    ),
     "bar": lambda u, v: np.maximum(np.abs(u) - 0.24, np.abs(v) - 1.0),
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.9, 0.72 - np.hypot(u - 0.45, v)),
     "two discs": lambda u, v: np.minimum(np.hypot(u - 0.52, v), np.hypot(u + 0.52, v)) - 0.42,
@@ -214,55 +199,66 @@ def _two_colours(random, count):
     return ink, (1 - slope) * paper + slope * other
 
 
-def open_dataset(cfg: Config) -> tuple[Config, Images]:
-    """(cfg with its dataset settled, the images), cut to `train_size` and `test_size`; UserError if they cannot be had."""
-    name = cfg.dataset
+def open_dataset(cfg: Config) -> Images:
+    """The images of `cfg.dataset`, cut to `train_size` and `test_size`.
+
+    Raises UserError if they cannot be had, or if a setting does not fit them.
+    """
+    images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
+    check_fit(cfg, len(images.train_labels), len(images.test_labels))
+    return images
+
+
+@lru_cache(maxsize=1)
+def _open(name, train_size, test_size, folders):
     if name in ("auto", "cifar10"):
         try:
             parts = obtain("cifar10_train.npz") + obtain("cifar10_test.npz")
-            return _settled(cfg, _images(cfg, "cifar10", parts, CIFAR10_CLASSES, lossy_note()))
+            return _images("cifar10", parts, CIFAR10_CLASSES, (train_size, test_size), _lossy_note())
         except UserError as error:
             if name == "cifar10":
                 raise
-            say(f"{'!' * 78}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. "
-                f"Its numbers are NOT results on CIFAR-10.\n{'!' * 78}")  # fmt: skip
-    parts = draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1)
-    return _settled(cfg, _images(cfg, "shapes", parts, tuple(SHAPES)))
+            log(
+                f"{'!' * 78}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. {WARNING}\n{'!' * 78}"
+            )
+    return _images(
+        "shapes", draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1), tuple(SHAPES), (train_size, test_size)
+    )
 
 
-def _settled(cfg, images):
-    facts = {"identity": images.identity, "train_images": len(images.train_labels), "test_images": len(images.test_labels), "note": images.note}
-    return cfg.replace(dataset=images.name, data=facts), images
+WARNING = "Its numbers are NOT results on CIFAR-10."
 
 
-def _images(cfg, name, parts, classes, note=""):
+def _images(name, parts, classes, sizes, note=""):
     train_images, train_labels, test_images, test_labels = parts
-    train, test = _cut("train_size", cfg.train_size, train_labels), _cut("test_size", cfg.test_size, test_labels)
+    train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
     parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
     return Images(name, *parts, classes, digest(*parts), note)
 
 
 def _cut(name, size, labels):
     if size > len(labels):
-        raise UserError(f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all.")
+        raise UserError(
+            f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
+        )
     chosen = slice(0, size or None)
     if len(np.unique(labels[chosen])) < 10:
         raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
     return chosen
 
 
-def open_outliers(cfg: Config) -> Outliers:
-    """The anomalies of Sec. 4.2 for `cfg.dataset`, as many as there are test images at most."""
-    if cfg.dataset == "cifar10":
-        name, (images, labels) = "MNIST", obtain("mnist_test.npz")
-        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+def open_outliers(images: Images) -> Outliers:
+    """The anomalies of Sec. 4.2 for a data set: MNIST for CIFAR-10; as many as there are test images at most."""
+    if images.name == "cifar10":
+        name, (pictures, labels) = "MNIST", obtain("mnist_test.npz")
+        pictures = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))
     else:
         digits = load_digits()
         name, labels = "digits", digits.target.astype(np.int64)
-        images = np.kron(digits.images * (255 / 16), np.ones((1, 4, 4))).astype(np.uint8)
-    images, labels = images[: cfg.test_size or None], labels[: cfg.test_size or None]
-    images = np.repeat(images[..., None], 3, axis=3)
-    return Outliers(name, images, labels, digest(images, labels))
+        pictures = np.kron(digits.images * (255 / 16), np.ones((1, 4, 4))).astype(np.uint8)
+    count = len(images.test_labels)
+    pictures, labels = np.repeat(pictures[:count, ..., None], 3, axis=3), labels[:count]
+    return Outliers(name, pictures, labels, digest(pictures, labels))
 
 
 def to_float(images, device="cpu") -> torch.Tensor:

@@ -1,46 +1,6 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py c73b24f4bad13b7b
-# text 8f42b05d692719c6
 
 """0b · Views."""
-
-__all__ = [
-    "ATTEMPTS",
-    "BLUR_SHARE",
-    "BRIGHTNESS",
-    "CHUNK",
-    "COLUMNS",
-    "CONTRAST",
-    "FLIP_SHARE",
-    "GREY_SHARE",
-    "GREY_WEIGHTS",
-    "HUE",
-    "JITTER",
-    "RATIO",
-    "SATURATION",
-    "SCALE",
-    "SHOWN_CLASSES",
-    "SIGMA",
-    "STRONGEST",
-    "ViewParameters",
-    "apply_views",
-    "as_pictures",
-    "blend_",
-    "blend_rounds",
-    "blend_weights",
-    "blur",
-    "crop_and_flip",
-    "draw_parameters",
-    "figure_views",
-    "grey_weights",
-    "hue_turn",
-    "interpolation",
-    "make_view",
-    "one_at_a_time",
-    "plain_parameters",
-    "run",
-    "shift_hue_",
-]
 
 import dataclasses
 import math
@@ -50,8 +10,9 @@ from functools import cache
 
 import numpy as np
 import torch
-from .config import Config, UserError, new_figure, save_figure, stream
-from .data import MEAN, STD, Images, open_dataset, to_float
+from vicreg_nb.config import Config
+from vicreg_nb.store import UserError, new_generator
+from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
 
 
 SCALE = (0.2, 1.0)  # a crop's share of the image's area
@@ -416,7 +377,7 @@ def figure_views(images: Images, seed: int = 0, size: int = 32):
     for ax, picture, name in zip(axes[0, 1:], as_pictures(one_at_a_time(shown[0], size)), STRONGEST, strict=True):
         _show(ax, picture, name)
     _show(axes[0, 0], shown[0].numpy(), images.classes[SHOWN_CLASSES[0]], framed=True)
-    generator = stream(seed, "figure of views")
+    generator = new_generator(seed, "figure of views")
     places = axes[1:3].ravel(), axes[3], axes[4]
     for image, label, row in zip(shown, SHOWN_CLASSES, places, strict=True):
         views = make_view(image.expand(len(row) - 1, -1, -1, -1), generator, size)
@@ -428,5 +389,5 @@ def figure_views(images: Images, seed: int = 0, size: int = 32):
 
 def run(cfg: Config):
     """The picture of this notebook, without the notebook."""
-    cfg, images = open_dataset(cfg)
+    images = open_dataset(cfg)
     save_figure(cfg, "views", figure_views(images, cfg.seed, cfg.view_size))

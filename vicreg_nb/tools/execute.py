@@ -1,24 +1,6 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py a9c9eb65b747fbc1
-# text 10a9cd985a8f05f5
 
 """91 · Running a notebook without a hand on it."""
-
-__all__ = [
-    "Lines",
-    "NotebookError",
-    "PERCENT",
-    "Progress",
-    "execute_notebook",
-    "failure",
-    "first_line",
-    "heading",
-    "load",
-    "quiet_log",
-    "run_cells",
-    "strip_ansi",
-    "without_variable",
-]
 
 import contextlib
 import logging

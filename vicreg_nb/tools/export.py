@@ -1,62 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py 1c7171cca512d18a
-# text 421c7677a0ddcf9a
 
 """90 · Export: from notebooks to a package."""
-
-__all__ = [
-    "BLOCKS",
-    "Cell",
-    "DIRECTIVES",
-    "ExportError",
-    "KERNEL",
-    "MODULE",
-    "Module",
-    "Notebook",
-    "PERCENT",
-    "Plan",
-    "Project",
-    "SETTINGS",
-    "SIGN",
-    "aliased_import",
-    "all_text",
-    "cells_digest",
-    "check_names",
-    "clean",
-    "defined",
-    "digest",
-    "directives",
-    "edited_side",
-    "export",
-    "init_text",
-    "ipynb_text",
-    "keep_spacing",
-    "main",
-    "make_plan",
-    "module_name",
-    "module_text",
-    "open_project",
-    "package_texts",
-    "pair_texts",
-    "parse",
-    "parser",
-    "percent_text",
-    "plan_modules",
-    "read_ipynb",
-    "read_module",
-    "read_pair",
-    "read_percent",
-    "read_text",
-    "reason",
-    "relative_imports",
-    "relative_name",
-    "stamped",
-    "stem",
-    "stems",
-    "taken",
-    "understand",
-    "write",
-]
 
 import argparse
 import ast

@@ -1,0 +1,127 @@
+# %% [markdown]
+# # 82 · Methods
+# Which methods does the book compare, and where does each get its representation from? Q4 takes away the variance term,
+# Q5 the generated views, Q6 the network. Whoever compares them asks here, by name, and gets what the chapters trained.
+
+# %%
+#| default_exp methods
+
+# %%
+#| export
+from typing import NamedTuple
+
+from vicreg_nb.config import Config, profile_values
+from vicreg_nb.data import Images
+from vicreg_nb.plots import METHOD_COLOURS
+from vicreg_nb.representations import Features, features_of
+from vicreg_nb.store import UserError, log
+from vicreg_nb.training import Run, is_finished, run_folder, run_settings, train
+
+# %% tags=["parameters"]
+# Parameters
+profile: str = "auto"  # smoke, quick, exercise, best; auto: exercise on a GPU, quick elsewhere
+dataset: str = "auto"  # cifar10, shapes; auto: CIFAR-10 where it can be had
+seed: int = 0  # of everything random
+device: str = "auto"  # cpu, cuda; auto: a GPU where there is one
+out: str = ""  # where results go; empty: the project's folder
+
+# %%
+from vicreg_nb.config import notebook_config
+from vicreg_nb.data import open_dataset
+
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
+
+# %% [markdown]
+# ## Names and colours
+# Each method has one name and one colour in all texts and figures.
+
+
+# %%
+#| export
+class Method(NamedTuple):
+    """How a method is called and drawn."""
+
+    title: str
+    colour: str
+
+
+_TITLES = {
+    "vicreg": "VICReg",
+    "no_variance": "No variance term",
+    "neighbours": "Neighbour pairs",
+    "free": "Free vectors",
+    "laplacian": "Laplacian Eigenmaps",
+}
+METHODS = {name: Method(title, colour) for (name, title), colour in zip(_TITLES.items(), METHOD_COLOURS, strict=True)}
+ASKED = ("vicreg", "neighbours")  # the two that the exercise compares in Q7, Sec. 4.2 and 4.3
+ENCODERS = (*ASKED, "no_variance")  # those that can embed a new image
+COMPARED = (*ENCODERS, "laplacian")  # those that stand beside them in the tables
+
+
+def colours_by_title(names=tuple(METHODS)) -> dict:
+    """{title: colour} of methods, as the drawing functions take it."""
+    return {METHODS[name].title: METHODS[name].colour for name in names}
+
+
+# %%
+for name, method in METHODS.items():
+    print(f"{name:12}{method.title:22}{method.colour}")
+
+# %% [markdown]
+# ## Q1's method, with its own weights
+# An ablation changes `lam`, `mu` or `nu` of its own run; what it is compared with keeps the profile's.
+
+
+# %%
+#| export
+def baseline(cfg: Config) -> Config:
+    """Q1's configuration: the same with the profile's own weights of the three terms."""
+    values = profile_values(cfg.profile)
+    return cfg.replace(**{name: values[name] for name in ("lam", "mu", "nu")})
+
+
+def trained(cfg: Config, images: Images, tag: str = "vicreg") -> Run:
+    """The run with generated views that `cfg` describes; says so if it must be trained first."""
+    if not is_finished(run_folder(cfg, run_settings(cfg, images), tag)):
+        log(f"{tag} with mu = {cfg.mu:g} has not been trained with these settings yet: training it first")
+    return train(cfg, images, tag=tag)
+
+
+# %%
+assert baseline(cfg.replace(mu=0, lr=0.5)) == cfg.replace(lr=0.5)
+
+# %% [markdown]
+# ## Runs and features by name
+# The chapters define what Q5 and Q6 train and compute; they are imported when they are asked for, since they stand on
+# this notebook themselves.
+
+
+# %%
+#| export
+def run_of(cfg: Config, images: Images, name: str) -> Run:
+    """The run of a method that has an encoder (one of `ENCODERS`), trained if need be; UserError for others."""
+    if name == "vicreg":
+        return trained(cfg, images)
+    if name == "no_variance":
+        return trained(cfg.replace(mu=0.0), images, "no_variance")
+    if name == "neighbours":
+        from vicreg_nb.ablations import neighbour_run
+
+        return neighbour_run(cfg, images)
+    raise UserError(f"{name!r} is not a method with an encoder: choose one of {', '.join(ENCODERS)}.")
+
+
+def features(cfg: Config, images: Images, name: str) -> Features:
+    """A method's `Features`: those of its encoder, or the vectors of Laplacian Eigenmaps."""
+    if name == "laplacian":
+        from vicreg_nb.laplacian_eigenmaps import laplacian_features
+
+        return laplacian_features(cfg, images)
+    return features_of(cfg, images, run_of(cfg, images, name))
+
+
+# %%
+for name in COMPARED:
+    found = features(cfg, images, name)
+    print(f"{METHODS[name].title:22}train {found.train.shape}, test {found.test.shape}")

@@ -1,0 +1,303 @@
+# %% [markdown]
+# # 83 · Plots
+# How do all figures of the book come to look alike? Five kinds of drawing serve nearly all of them: lines, dots,
+# scatter, image grids and heat maps. Each takes a small table of panels, and the first two draw the PNG for the report
+# and the interactive HTML from the same table.
+
+# %%
+#| default_exp plots
+
+# %%
+#| export
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+from plotly.subplots import make_subplots
+from vicreg_nb.store import atomic
+
+# %% [markdown]
+# ## Colours
+# Ten colours for the ten classes that the colour-blind can tell apart (Petroff, 2021). Methods never wear the colours
+# of classes: they have five dark ones of their own. A green frame says *right*, a red one *wrong*.
+
+# %%
+#| export
+CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+                 "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")  # fmt: skip
+METHOD_COLOURS = ("#14487f", "#b3457c", "#0b7a5b", "#7a6a00", "#4d4d4d")
+RIGHT, WRONG, QUIET = "#2e9e4f", "#d1495b", "#9aa0a6"
+STYLE = {
+    "figure.dpi": 110, "savefig.dpi": 200, "font.size": 9, "axes.titlesize": 9, "axes.titleweight": "bold",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#555555", "axes.labelcolor": "#333333",
+    "xtick.color": "#555555", "ytick.color": "#555555", "axes.grid": True, "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,
+    "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+# %% [markdown]
+# ## A figure
+# What a drawing function returns: a matplotlib figure, and a plotly one where there is something to point at.
+
+
+# %%
+#| export
+class Drawing(NamedTuple):
+    """A figure: `picture` (matplotlib) and `interactive` (plotly, or None). A notebook shows the picture."""
+
+    picture: Figure
+    interactive: Any = None
+
+    def _repr_png_(self):
+        buffer = io.BytesIO()
+        self.picture.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+    def save(self, path: Path, label: str = "") -> "Drawing":
+        """Write <path>.png and, where there is one, <path>.html; `label`: a warning in their corners."""
+        if label:
+            height = 0.13 / self.picture.get_figheight()  # a line of its own, below everything
+            self.picture.get_layout_engine().set(rect=(0, height, 1, 1 - height))
+            self.picture.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=6, color=WRONG)
+        atomic(Path(f"{path}.png"), lambda place: self.picture.savefig(place, dpi=200))
+        if self.interactive is not None:
+            _save_html(self.interactive, Path(f"{path}.html"), label)
+        return self
+
+
+# %%
+#| export
+def _save_html(figure, path, label):
+    page = go.Figure(figure)
+    page.update_layout(template="plotly_white", font={"family": "system-ui, sans-serif"})
+    if label:
+        corner = {"xref": "paper", "yref": "paper", "x": 1, "y": -0.18, "showarrow": False}
+        page.add_annotation(text=label, font={"size": 10, "color": WRONG}, **corner)
+    atomic(path, lambda place: page.write_html(place, include_plotlyjs="directory", div_id=path.stem))
+
+
+def new_figure(rows: int = 1, cols: int = 1, width: float = 6.9, height: float = None, **subplots):
+    """(figure, axes) in the book's style; sizes in inches, 6.9 is the report's full width."""
+    matplotlib.rcParams.update(STYLE)
+    fig = Figure(figsize=(width, height or 0.62 * width * rows / cols))
+    return fig, fig.subplots(rows, cols, **subplots)
+
+
+# %%
+fig, axes = new_figure(2, 1, height=1.4)
+for ax, colours in zip(axes, (CLASS_COLOURS, METHOD_COLOURS), strict=True):
+    ax.bar(range(len(colours)), 1, color=colours, width=0.92)
+    ax.set(yticks=[], xticks=range(len(colours)))
+    ax.grid(False)
+Drawing(fig)
+
+# %% [markdown]
+# ## Lines
+# Curves against a number, side by side in panels: losses over batches, spectra, ROC curves.
+
+
+# %%
+#| export
+def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), width=6.9, height=2.4, **axes) -> Drawing:
+    """Curves {panel title: {label: (x, y)}}; colours: {label: colour}; axes: of every panel, as in `Axes.set`."""
+    fig, places = new_figure(1, len(panels), width=width, height=height, squeeze=False)
+    page = make_subplots(1, len(panels), subplot_titles=list(panels))
+    for column, (ax, (title, curves)) in enumerate(zip(places[0], panels.items(), strict=True), 1):
+        for label, (x, y) in curves.items():
+            style = "--" if label in dashed else "-"
+            ax.plot(x, y, style, color=colours[label], linewidth=1.6, label=label)
+            line = {"color": colours[label], "dash": "dash" if label in dashed else "solid"}
+            once = {"legendgroup": label, "showlegend": column == 1}
+            page.add_trace(go.Scatter(x=x, y=y, name=label, line=line, **once), row=1, col=column)
+        ax.set(title=title, xlabel=xlabel, **axes)
+    places[0, 0].set_ylabel(ylabel)
+    _legend(fig, places[0])
+    scales = {f"{axis}axes": {"type": "log"} for axis in "xy" if axes.get(f"{axis}scale") == "log"}
+    page.update_xaxes(title=xlabel, **scales.get("xaxes", {}))
+    page.update_yaxes(**scales.get("yaxes", {}))
+    page.update_yaxes(title=ylabel, col=1)
+    return Drawing(fig, page)
+
+
+def _legend(fig, axes):
+    """One legend below all panels, each label once."""
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if len(found) > 1:
+        columns = 1 + int(fig.get_figwidth() * 14 / (6 + max(map(len, found))))
+        fig.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), columns))
+
+
+# %%
+x = np.linspace(0.01, 1, 50)
+curves = {"root": (x, np.sqrt(x)), "square": (x, x**2)}
+lines({"one": curves, "two": curves}, "x", "y", dict(zip(curves, METHOD_COLOURS, strict=False)), dashed=["square"])
+
+# %% [markdown]
+# ## Dots
+# A number for each row and method: a dot plot. Rows are read from the top; the methods stand a little apart, so that
+# none hides another.
+
+
+# %%
+#| export
+def dots(
+    panels: dict, rows, xlabel: str, colours: dict, chance: float = None, width=6.9, height=None, **axes
+) -> Drawing:
+    """Dots {panel title: {label: values [rows]}}; colours: {label: colour}; chance: where to draw a dotted line."""
+    height = height or 0.21 * len(rows) + 0.9
+    fig, places = new_figure(1, len(panels), width=width, height=height, squeeze=False, sharey=True)
+    page = make_subplots(1, len(panels), subplot_titles=list(panels), shared_yaxes=True)
+    for column, (ax, (title, series)) in enumerate(zip(places[0], panels.items(), strict=True), 1):
+        every = np.array(list(series.values()), float)
+        ax.hlines(range(len(rows)), every.min(axis=0), every.max(axis=0), color="#dddddd", linewidth=2, zorder=1)
+        for place, (label, values) in enumerate(series.items()):
+            y = np.arange(len(rows)) + 0.15 * (place - 0.5 * (len(series) - 1))
+            mark = {"color": colours[label], "marker": "osD^vP"[place % 6], "edgecolors": "white", "linewidths": 0.5}
+            ax.scatter(values, y, s=28, zorder=2, label=label, **mark)
+            once = {"legendgroup": label, "showlegend": column == 1, "marker": {"color": colours[label], "size": 11}}
+            page.add_trace(go.Scatter(x=values, y=rows, mode="markers", name=label, **once), row=1, col=column)
+        if chance is not None:
+            ax.axvline(chance, color="#777777", linewidth=0.8, linestyle=":", label="chance")
+        ax.set(
+            title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5), **axes
+        )
+    _legend(fig, places[0])
+    page.update_xaxes(title=xlabel)
+    page.update_yaxes(autorange="reversed", col=1)
+    return Drawing(fig, page)
+
+
+# %%
+table = {"VICReg": [52, 61, 40], "untrained": [22, 31, 19]}
+dots({"": table}, ["cat", "ship", "frog"], "accuracy / %", dict(zip(table, METHOD_COLOURS, strict=False)), chance=10)
+
+# %% [markdown]
+# ## Scatter
+# Points in the plane, coloured by class, with the class's name at the middle of its points: ten colours alone would not
+# be told apart. Axes of one scale, or a picture would show a shape that is not there.
+
+
+# %%
+#| export
+def scatter(panels: dict, classes, columns: int = 2, colours=CLASS_COLOURS, marks=None, width=6.9) -> Drawing:
+    """Points {title: (points [N, 2], labels [N])}; classes: their names; marks: {title: points to draw in black}."""
+    rows = -(-len(panels) // columns)
+    fig, places = new_figure(rows, columns, width=width, height=width / columns * rows + 0.3, squeeze=False)
+    for ax, (title, (points, labels)) in zip(places.flat, panels.items(), strict=False):
+        order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of the others
+        size = float(np.clip(12_000 / len(points), 1.2, 14))
+        shades = np.array([colours[kind % len(colours)] for kind in labels])
+        ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
+        for kind, name in enumerate(classes):
+            if (labels == kind).any():
+                _name(ax, np.median(points[labels == kind], axis=0), name, colours[kind % len(colours)])
+        if marks:
+            ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.axis("equal")
+        ax.set_box_aspect(1)
+    for ax in places.flat[len(panels) :]:
+        ax.remove()
+    return Drawing(fig)
+
+
+def _name(ax, place, name, colour):
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colour, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
+    ax.text(*place, name, fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
+
+
+# %%
+random = np.random.default_rng(0)
+kinds = random.integers(0, 3, 600)
+cloud = random.normal(size=(600, 2)) + 4 * np.eye(3)[kinds][:, :2]
+scatter({"by kind": (cloud, kinds), "shuffled": (cloud, random.permutation(kinds))}, ["cat", "ship", "frog"])
+
+# %% [markdown]
+# ## Image grids
+# Rows of images, each with a caption and a frame where it says something. `None` leaves a place empty.
+
+
+# %%
+#| export
+def image_grid(rows: list, captions=None, frames=None, titles=None, labels=None, width: float = 6.9) -> Drawing:
+    """Rows of images (uint8 arrays, or None for an empty place), with for each image a caption and a frame's colour.
+
+    captions, frames: as `rows`, or None; titles: a heading above each row, or None; labels: a word left of each row.
+    """
+    columns = max(map(len, rows))
+    lines = 1 + max((str(text).count("\n") for row in captions for text in row), default=0) if captions else 0
+    inch = (width - (0.9 if labels else 0)) / columns
+    height = len(rows) * (inch + 0.13 * lines + (0.2 if titles else 0)) + 0.05
+    fig, axes = new_figure(len(rows), columns, width=width, height=height, squeeze=False)
+    fig.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    for row, line in enumerate(axes):
+        for column, ax in enumerate(line):
+            shown = column < len(rows[row]) and rows[row][column] is not None
+            caption = captions[row][column] if captions and shown else ""
+            frame = frames[row][column] if frames and shown else None
+            _show(ax, rows[row][column] if shown else None, caption, frame)
+        if titles and titles[row]:
+            line[0].set_title(titles[row], loc="left", fontsize=8.5)
+        if labels:
+            line[0].set_ylabel(labels[row], rotation=0, ha="right", va="center", fontsize=8)
+    return Drawing(fig)
+
+
+# %%
+#| export
+def _show(ax, picture, caption, frame):
+    """One image without axes, with its caption under it, in a frame where there is something to say."""
+    ax.set(xticks=[], yticks=[], anchor="N")
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set(visible=picture is not None, color=frame or "#d0d0d0", linewidth=2.2 if frame else 0.5)
+    if picture is not None:
+        ax.imshow(picture, interpolation="nearest")
+        ax.set_xlabel(caption, fontsize=7, labelpad=1.8, color="#444444")
+
+
+# %%
+pictures = np.random.default_rng(1).integers(0, 255, (5, 8, 8, 3)).astype(np.uint8)
+frames = [[None, RIGHT, WRONG], [None, RIGHT, RIGHT]]
+grid = [[*pictures[:3]], [pictures[3], None, pictures[4]]]
+image_grid(grid, [["query", "ship", "cat"], ["query", "", "frog"]], frames, ["VICReg", "neighbour pairs"], width=3)
+
+# %% [markdown]
+# ## Heat maps
+# A matrix of percentages with its numbers written in: confusions, and what clusters are made of.
+
+
+# %%
+#| export
+def heatmap(panels: dict, columns, xlabel: str, ylabel: str, width=6.9, height=3.6, form=".0f", top=100) -> Drawing:
+    """Matrices {panel title: (row names, values [rows, columns])} on a scale from 0 to `top`; form: of the numbers."""
+    fig, places = new_figure(1, len(panels), width=width, height=height, squeeze=False)
+    page = make_subplots(1, len(panels), subplot_titles=list(panels))
+    for place, (ax, (title, (rows, values))) in enumerate(zip(places[0], panels.items(), strict=True), 1):
+        ax.imshow(values, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+        for i, j in np.ndindex(values.shape):
+            colour = "white" if values[i, j] > 0.55 * top else "#333333"
+            ax.text(j, i, format(values[i, j], form), ha="center", va="center", fontsize=7, color=colour)
+        ax.set(title=title, xlabel=xlabel, xticks=range(len(columns)), yticks=range(len(rows)), yticklabels=rows)
+        ax.set_xticklabels(columns, rotation=45, ha="right", rotation_mode="anchor")
+        ax.grid(False)
+        ax.tick_params(labelsize=7.5)
+        heat = go.Heatmap(
+            z=values, x=list(columns), y=list(rows), colorscale="Blues", zmin=0, zmax=top, showscale=False
+        )
+        page.add_trace(heat, row=1, col=place)
+    places[0, 0].set_ylabel(ylabel)
+    page.update_yaxes(autorange="reversed")
+    page.update_xaxes(title=xlabel)
+    return Drawing(fig, page)
+
+
+# %%
+names = ["cat", "dog", "ship"]
+heatmap(
+    {"": (names, np.array([[70.0, 28, 2], [31, 66, 3], [1, 2, 97]]))}, names, "predicted", "true", width=3, height=2.4
+)

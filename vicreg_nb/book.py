@@ -1,0 +1,256 @@
+# Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
+
+"""84 · Book."""
+
+import importlib.util
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from vicreg_nb.config import Config, changed_settings, device_name
+from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.store import UserError, atomic, digest, log, project_root
+
+
+class Numbers(dict):
+    """Nested dicts of plain numbers, strings and lists, whose entries are attributes as well."""
+
+    def __getattr__(self, name):
+        try:
+            value = self[name]
+        except KeyError:
+            raise AttributeError(f"there is no number {name!r} among {', '.join(map(str, self))}") from None
+        return Numbers(value) if isinstance(value, dict) else value
+
+
+def _plain(value):
+    """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
+    if isinstance(value, dict):
+        return Numbers({str(name): _plain(item) for name, item in value.items()})
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.generic, torch.Tensor)):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+QUESTIONS = {}  # every question by its name, in the order in which the chapters were read
+
+
+@dataclass
+class _Parts:
+    name: str  # Q7
+    title: str  # Retrieval
+    place: str  # Section 3.2, Question 7
+    required: bool = True  # by the exercise
+    defaults: dict = field(default_factory=dict)  # settings that this question has of its own, unless they are given
+    compute: Callable = None  # (Config, Images) -> the result
+    numbers: Callable = None  # result -> nested dict of numbers
+    figures: dict = field(default_factory=dict)  # name: (result -> Drawing, caption)
+    tables: list = field(default_factory=list)  # numbers -> {"caption", "header", "rows"}
+    claims: list = field(default_factory=list)  # (when or None, text)
+
+    def __post_init__(self):
+        QUESTIONS[self.name] = self
+
+    def says(self, text: str, when: Callable = None):
+        """Add a claim: always, or where `when(numbers)` holds."""
+        self.claims.append((when, " ".join(text.split())))  # line breaks in the source are spaces
+
+
+class _Declared(_Parts):
+    def result(self, function):
+        """Decorator: `function(cfg, images)` computes the result. Several questions may share one."""
+        self.compute = function
+        return function
+
+    def summary(self, function):
+        """Decorator: `function(result)` gives the numbers that the answer rests on."""
+        self.numbers = function
+        return function
+
+    def figure(self, caption: str):
+        """Decorator: `function(result)` draws; the function's name is the file's."""
+
+        def keep(function):
+            self.figures[function.__name__] = function, caption
+            return function
+
+        return keep
+
+    def table(self, function):
+        """Decorator: `function(numbers)` makes a table: {"caption", "header", "rows"}, all of words."""
+        self.tables.append(function)
+        return function
+
+
+class Question(_Declared):
+    """A question of the exercise: what computes its result, what draws it, what it says."""
+
+    def answer(self, numbers: dict) -> "Answer":
+        """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
+        numbers, said = Numbers(numbers), []
+        for when, text in self.claims:
+            if when is None or when(numbers):
+                said.append(text.format(**numbers))
+            else:
+                log(f"{self.name} does not claim here: {text[:75]} ...")
+        return Answer("\n\n".join(said))
+
+    def run(self, cfg: Config, result=None) -> "Answer":
+        """Compute (unless the result is given), draw, record; returns the answer."""
+        images = open_dataset(cfg)
+        result = self.compute(cfg, images) if result is None else result
+        for name, (draw, _) in self.figures.items():
+            draw(result).save(cfg.figures / name, warning_label(cfg, images))
+        numbers = _plain(self.numbers(result))
+        answer = self.answer(numbers)
+        _record(cfg, images, self, numbers, answer)
+        return answer
+
+
+class Answer(str):
+    """Markdown that a notebook shows as such."""
+
+    def _repr_markdown_(self):
+        return str(self)
+
+
+def warning_label(cfg: Config, images: Images) -> str:
+    """What a reader must be warned of: empty for a real run on CIFAR-10."""
+    if images.name != "cifar10":
+        return f"profile {cfg.profile}, dataset {images.name}: not a result on CIFAR-10"
+    return "smoke run: not a result" if cfg.profile == "smoke" else ""
+
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "matplotlib", "plotly")
+
+
+def header(cfg: Config, images: Images) -> dict:
+    """Provenance of a run."""
+    facts = {
+        "identity": images.identity,
+        "train_images": len(images.train_labels),
+        "test_images": len(images.test_labels),
+    }
+    return {
+        "profile": cfg.profile,
+        "dataset": images.name,
+        "seed": cfg.seed,
+        "data": facts,
+        "dataset_note": images.note,
+        "device": device_name(cfg),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
+        "commit": _commit(),
+        "code": code_digest(),
+        "started": _now(),
+    }
+
+
+def _now():
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _commit():
+    """The commit, with -dirty where notebooks or package differ from it (figures always do, after a run)."""
+    try:
+        commit = _git("describe", "--always", "--abbrev=12")
+        return commit + ("-dirty" if _git("status", "--porcelain", "--", "nbs", "vicreg_nb") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*command):
+    done = subprocess.run(["git", "-C", str(project_root()), *command], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def package_folder() -> Path:
+    """The folder of the package."""
+    return Path(importlib.util.find_spec("vicreg_nb").submodule_search_locations[0])
+
+
+def code_digest() -> str:
+    """Digest of the package's modules outside tools: tells whether a result is older than the code."""
+    paths = sorted(package_folder().glob("*.py"))
+    return digest(*(f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in paths))
+
+
+def results_path(cfg: Config) -> Path:
+    """Where a run's numbers are."""
+    return cfg.folder / "results.json"
+
+
+def read_results(cfg: Config, images: Images) -> dict:
+    """results.json of this run; a new one where there is none. One of another run is set aside first."""
+    path = results_path(cfg)
+    fresh = {"header": header(cfg, images), "questions": {}, "stages": {}}
+    if not path.is_file():
+        return fresh
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        run, _ = [results["header"].get(name) for name in ("profile", "dataset", "seed")], results["questions"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is not a results file: move it away and run again.") from None
+    if run == [cfg.profile, images.name, cfg.seed]:
+        return results
+    aside = path.with_name("results-{}-{}-seed{}.json".format(*run))
+    os.replace(path, aside)
+    log(f"{path.name} was of another run and is now {aside.name}")
+    return fresh
+
+
+def write_results(cfg: Config, results: dict):
+    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    atomic(results_path(cfg), lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _record(cfg, images, question, numbers, answer):
+    """Put a question's findings into results.json."""
+    results = read_results(cfg, images)
+    results["header"]["updated"] = _now()
+    results["questions"][question.name] = {
+        "title": question.title,
+        "place": question.place,
+        "required": question.required,
+        "numbers": numbers,
+        "answer": answer,
+        "figures": [[name, caption] for name, (_, caption) in question.figures.items()],
+        "tables": [_plain(table(Numbers(numbers))) for table in question.tables],
+        "settings": changed_settings(cfg),
+    }
+    write_results(cfg, results)
+
+
+def chapters() -> dict:
+    """{notebook's name: module's name} of the exported notebooks outside tools, in the book's order."""
+    found = {}
+    for path in package_folder().glob("*.py"):
+        with path.open(encoding="utf-8") as file:
+            match = re.match(r"# Generated from nbs/(\w+)\.py", file.readline())
+        if match:
+            found[match[1]] = path.stem
+    return dict(sorted(found.items()))
+
+
+def questions_of(module: str) -> list[str]:
+    """The names of the questions that a module declares, read from its source without importing it."""
+    source = (package_folder() / f"{module}.py").read_text(encoding="utf-8")
+    return re.findall(r"^\w+ = Question\(\s*\"(\w+)\"", source, flags=re.M)

@@ -1,0 +1,72 @@
+# Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
+
+"""82 · Methods."""
+
+from typing import NamedTuple
+
+from vicreg_nb.config import Config, profile_values
+from vicreg_nb.data import Images
+from vicreg_nb.plots import METHOD_COLOURS
+from vicreg_nb.representations import Features, features_of
+from vicreg_nb.store import UserError, log
+from vicreg_nb.training import Run, is_finished, run_folder, run_settings, train
+
+
+class Method(NamedTuple):
+    """How a method is called and drawn."""
+
+    title: str
+    colour: str
+
+
+_TITLES = {
+    "vicreg": "VICReg",
+    "no_variance": "No variance term",
+    "neighbours": "Neighbour pairs",
+    "free": "Free vectors",
+    "laplacian": "Laplacian Eigenmaps",
+}
+METHODS = {name: Method(title, colour) for (name, title), colour in zip(_TITLES.items(), METHOD_COLOURS, strict=True)}
+ASKED = ("vicreg", "neighbours")  # the two that the exercise compares in Q7, Sec. 4.2 and 4.3
+ENCODERS = (*ASKED, "no_variance")  # those that can embed a new image
+COMPARED = (*ENCODERS, "laplacian")  # those that stand beside them in the tables
+
+
+def colours_by_title(names=tuple(METHODS)) -> dict:
+    """{title: colour} of methods, as the drawing functions take it."""
+    return {METHODS[name].title: METHODS[name].colour for name in names}
+
+
+def baseline(cfg: Config) -> Config:
+    """Q1's configuration: the same with the profile's own weights of the three terms."""
+    values = profile_values(cfg.profile)
+    return cfg.replace(**{name: values[name] for name in ("lam", "mu", "nu")})
+
+
+def trained(cfg: Config, images: Images, tag: str = "vicreg") -> Run:
+    """The run with generated views that `cfg` describes; says so if it must be trained first."""
+    if not is_finished(run_folder(cfg, run_settings(cfg, images), tag)):
+        log(f"{tag} with mu = {cfg.mu:g} has not been trained with these settings yet: training it first")
+    return train(cfg, images, tag=tag)
+
+
+def run_of(cfg: Config, images: Images, name: str) -> Run:
+    """The run of a method that has an encoder (one of `ENCODERS`), trained if need be; UserError for others."""
+    if name == "vicreg":
+        return trained(cfg, images)
+    if name == "no_variance":
+        return trained(cfg.replace(mu=0.0), images, "no_variance")
+    if name == "neighbours":
+        from vicreg_nb.ablations import neighbour_run
+
+        return neighbour_run(cfg, images)
+    raise UserError(f"{name!r} is not a method with an encoder: choose one of {', '.join(ENCODERS)}.")
+
+
+def features(cfg: Config, images: Images, name: str) -> Features:
+    """A method's `Features`: those of its encoder, or the vectors of Laplacian Eigenmaps."""
+    if name == "laplacian":
+        from vicreg_nb.laplacian_eigenmaps import laplacian_features
+
+        return laplacian_features(cfg, images)
+    return features_of(cfg, images, run_of(cfg, images, name))

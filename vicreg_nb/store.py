@@ -1,0 +1,121 @@
+# Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
+
+"""80 · Store."""
+
+import contextlib
+import hashlib
+import os
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+
+class UserError(ValueError):
+    """A mistake in the input, told in one sentence that names the value and the remedy."""
+
+
+def project_root() -> Path:
+    """The nearest folder upwards with a settings.ini, else the current folder."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "settings.ini").is_file()), here)
+
+
+def digest(*things) -> str:
+    """16 hex digits that identify arrays, tensors, numbers, strings, dicts and lists of these."""
+    state = hashlib.sha256()
+    for thing in things:
+        _feed(state, thing)
+    return state.hexdigest()[:16]
+
+
+def _feed(state, thing):
+    if isinstance(thing, torch.Tensor):
+        thing = thing.detach().cpu().numpy()
+    if isinstance(thing, np.ndarray):
+        state.update(f"{thing.dtype}{thing.shape}".encode())
+        state.update(np.ascontiguousarray(thing).data)
+    elif isinstance(thing, dict):
+        for name in sorted(thing):
+            _feed(state, [name, thing[name]])
+    elif isinstance(thing, (list, tuple)):
+        state.update(f"[{len(thing)}".encode())
+        for item in thing:
+            _feed(state, item)
+    else:
+        state.update(f"{type(thing).__name__}:{thing};".encode())
+
+
+def new_generator(seed: int, *names) -> torch.Generator:
+    """A CPU random generator of its own for each combination of seed and names."""
+    return torch.Generator().manual_seed(_number(seed, names))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *names):
+    """Within it, PyTorch's global CPU generator is that of seed and names; after it, where it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_number(seed, names))
+        yield
+
+
+def _number(seed, names):
+    return int(digest(seed, *names), 16) % 2**63
+
+
+def atomic(path: Path, write) -> Path:
+    """Call `write(temporary_path)` and rename: `path` is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged npz
+
+
+def read_arrays(path: Path) -> dict:
+    """The arrays of an npz file by name; one of `DAMAGED` if it is cut short or not an npz."""
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:  # numpy leaves a damaged file open
+        return {field: file[field] for field in file.files}
+
+
+def cached(folder: Path, name: str, key, compute) -> dict:
+    """The arrays of `compute()` (a dict of arrays), kept in `folder` under the digest of `key`."""
+    path = folder / f"{name}-{digest(name, key)}.npz"
+    if path.is_file():
+        try:
+            return read_arrays(path)
+        except DAMAGED:
+            log(f"{path} cannot be read: computed again")
+    arrays = {field: np.asarray(value) for field, value in compute().items()}
+    atomic(path, lambda temporary: np.savez(temporary, **arrays))
+    return arrays
+
+
+def log(message: str):
+    """One line of progress that does not tear a progress bar."""
+    tqdm.write(message, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def progress(iterable, desc: str, total: int = None):
+    """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
+    return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 8 s, 3 min 20 s, 1 h 05 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    return f"{minutes} min {seconds % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
