@@ -63,6 +63,8 @@ class Images:
     note: str = ""  # what a reader of its results should know
 
 
+# %%
+#| export
 @dataclass(frozen=True)
 class Outliers:
     """Images of something else. images: uint8 [M, 32, 32, 3]; labels: int64 [M]."""
@@ -108,6 +110,8 @@ EXPECTED = {  # file: shape of images, images of each class (None: at least one)
 REMEDY = "delete it and run again to have it fetched afresh"
 
 
+# %%
+#| export
 def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8, labels int64) of a cache file; UserError with one sentence if it is damaged."""
     try:
@@ -120,7 +124,7 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path} holds images of type {images.dtype} instead of uint8: {REMEDY}.")
     if images.shape != shape or labels.shape != shape[:1]:
         raise UserError(
-            f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}."
+            f"{path} holds images {images.shape} and labels {labels.shape}, not {shape} and {shape[:1]}: {REMEDY}."
         )
     _check_classes(path, labels, per_class)
     return images, labels.astype(np.int64)
@@ -165,6 +169,8 @@ def fetch(file_name: str) -> Path:
     return atomic(folder / file_name, lambda path: _decode(data, path))
 
 
+# %%
+#| export
 def _decode(data, path):
     np.savez_compressed(path, images=np.asarray(data.data, np.uint8), labels=np.asarray(data.targets, np.uint8))
 
@@ -175,8 +181,8 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 # %% [markdown]
-# A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others (torchvision's download has none).
-# Nothing is computed differently, but the results say so.
+# A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others
+# (torchvision's download has none). Nothing is computed differently, but the results say so.
 
 
 # %%
@@ -184,11 +190,8 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
 def _lossy_note() -> str:
     """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
     marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
-    return (
-        f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
-        if marks.any()
-        else ""
-    )
+    told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
+    return told if marks.any() else ""
 
 
 def _lossy(path):
@@ -198,9 +201,9 @@ def _lossy(path):
 
 # %% [markdown]
 # ## The embedded data set: shapes
-# Ten outlines, drawn at a random place, size and turn, in two random colours over a gradient with noise.
-# Colour says nothing about the class. In each formula, `u` and `v` are the coordinates of a pixel as the shape sees them,
-# and the value is negative inside.
+# Ten outlines, drawn at a random place, size and turn, in two random colours over a gradient with noise. Colour says
+# nothing about the class. In each formula, `u` and `v` are the coordinates of a pixel as the shape sees them, and the
+# value is negative inside.
 
 
 # %%
@@ -215,15 +218,20 @@ def _star(u, v):
     return np.hypot(u, v) - 0.62 - 0.36 * np.cos(5 * np.arctan2(v, u))
 
 
+def _cross(u, v):
+    u, v = np.abs(u), np.abs(v)
+    return np.minimum(np.maximum(u - 0.26, v - 0.95), np.maximum(v - 0.26, u - 0.95))
+
+
+# %%
+#| export
 SHAPES = {
     "disc": lambda u, v: np.hypot(u, v) - 0.85,
     "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.7) - 0.2,
     "triangle": lambda u, v: _polygon(u, v, 3) + 0.25,
     "square": lambda u, v: _polygon(u, v, 4),
     "star": _star,
-    "cross": lambda u, v: np.minimum(
-        np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)
-    ),
+    "cross": _cross,
     "bar": lambda u, v: np.maximum(np.abs(u) - 0.24, np.abs(v) - 1.0),
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.9, 0.72 - np.hypot(u - 0.45, v)),
     "two discs": lambda u, v: np.minimum(np.hypot(u - 0.52, v), np.hypot(u + 0.52, v)) - 0.42,
@@ -248,6 +256,8 @@ def draw_shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return (255 * np.clip(picture, 0, 1)).astype(np.uint8), labels
 
 
+# %%
+#| export
 def _shape_coordinates(random, count):
     def each(low, high):
         return random.uniform(low, high, (count, 1, 1))
@@ -291,6 +301,8 @@ def open_dataset(cfg: Config) -> Images:
     return images
 
 
+# %%
+#| export
 @lru_cache(maxsize=1)
 def _open(name, train_size, test_size, folders):
     if name in ("auto", "cifar10"):
@@ -301,14 +313,15 @@ def _open(name, train_size, test_size, folders):
             if name == "cifar10":
                 raise
             log(
-                f"{'!' * 78}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. {WARNING}\n{'!' * 78}"
+                f"{LINE}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. "
+                f"Its numbers are NOT results on CIFAR-10.\n{LINE}"
             )
     return _images(
         "shapes", draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1), tuple(SHAPES), (train_size, test_size)
     )
 
 
-WARNING = "Its numbers are NOT results on CIFAR-10."
+LINE = "!" * 78
 
 
 # %%
@@ -339,9 +352,10 @@ assert open_dataset(cfg) is images
 
 # %% [markdown]
 # ## The anomalies
-# MNIST's digits are grey, 28 x 28. They get a border of two black pixels (32 x 32, no resampling, so that the strokes stay as they
-# are) and the same value in all three channels; from there on they are treated exactly like CIFAR-10's images, normalisation
-# included. Scikit-learn's bundled digits, 8 x 8, enlarged, stand in their place on a machine with nothing.
+# MNIST's digits are grey, 28 x 28. They get a border of two black pixels (32 x 32, no resampling, so that the strokes
+# stay as they are) and the same value in all three channels; from there on they are treated exactly like CIFAR-10's
+# images, normalisation included. Scikit-learn's bundled digits, 8 x 8, enlarged, stand in their place on a machine with
+# nothing.
 
 
 # %%
@@ -405,8 +419,8 @@ examples = class_examples(images, 10)
 image_grid([list(row) for row in examples], labels=images.classes, width=5.2).save(cfg.figures / "data")
 
 # %% [markdown]
-# Each class must be there as often as any other in the whole data set, and the training pixels of CIFAR-10 must have the
-# mean that the exercise's normalisation assumes.
+# Each class must be there as often as any other in the whole data set, and the training pixels of CIFAR-10 must have
+# the mean that the exercise's normalisation assumes.
 
 # %%
 counts = np.bincount(images.train_labels, minlength=10)

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 0b · Views
-# What is a view? A random crop of an image, perhaps mirrored, with its colours disturbed, perhaps grey, perhaps blurred: what changes is
-# what the representation must learn to ignore. This is the exercise's augmentation T, operation for operation that of
-# `torchvision`, but for a whole batch at once: each image draws its own parameters, and the arithmetic runs where the images are.
+# What is a view? A random crop of an image, perhaps mirrored, with its colours disturbed, perhaps grey, perhaps
+# blurred: what changes is what the representation must learn to ignore. This is the exercise's augmentation T,
+# operation for operation that of `torchvision`, but for a whole batch at once: each image draws its own parameters, and
+# the arithmetic runs where the images are.
 
 # %%
 #| default_exp views
@@ -17,9 +18,9 @@ from functools import cache
 
 import numpy as np
 import torch
-from vicreg_nb.config import Config
-from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
+from vicreg_nb.plots import QUIET, Drawing, image_grid
+from vicreg_nb.store import UserError, new_generator
 
 # %% tags=["parameters"]
 # Parameters
@@ -33,10 +34,11 @@ view_size: int = None  # side of a view in pixels; None: the profile's value
 # %%
 import time
 
-import matplotlib.pyplot as plt
+from matplotlib.patches import Rectangle
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import choose_device, notebook_config
+from vicreg_nb.plots import CLASS_COLOURS, new_figure
 
 cfg = notebook_config(globals())
 images = open_dataset(cfg)
@@ -56,8 +58,8 @@ print(cfg)
 # | grey | one time in five |
 # | Gaussian blur, 3 x 3 | one time in two, standard deviation 0.1 to 2 pixels |
 #
-# The four operations on colour come in an order drawn anew for each view. Every number is drawn on the CPU, from a generator that is
-# given: the same seed gives the same views on any device.
+# The four operations on colour come in an order drawn anew for each view. Every number is drawn on the CPU, from a
+# generator that is given: the same seed gives the same views on any device.
 
 # %%
 #| export
@@ -69,12 +71,17 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as torchvision's ColorJitter
 FLIP_SHARE, GREY_SHARE, BLUR_SHARE = 0.5, 0.2, 0.5
 SIGMA = (0.1, 2.0)  # of the blur, in pixels
 
+# %% [markdown]
+# What was drawn for a batch is kept together: an array for each parameter, an entry for each view.
 
+
+# %%
+#| export
 @dataclass(frozen=True)
 class ViewParameters:
     """How each of n views is made from its image. Tensors [n] on one device."""
 
-    top: torch.Tensor  # int64, the crop in pixels of the image
+    top: torch.Tensor  # int64, as left, height and width: the crop in pixels of the image
     left: torch.Tensor
     height: torch.Tensor
     width: torch.Tensor
@@ -94,19 +101,17 @@ class ViewParameters:
 
     def __getitem__(self, rows) -> "ViewParameters":
         """The parameters of some of the views (a slice, a mask or indices)."""
-        return self._each(lambda values: values[rows])
-
-    def to(self, device) -> "ViewParameters":
-        return self._each(lambda values: values.to(device, non_blocking=True))
-
-    def _each(self, change):
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return ViewParameters(*(change(value) if isinstance(value, torch.Tensor) else value for value in values))
+        return ViewParameters(*(value[rows] if isinstance(value, torch.Tensor) else value for value in values))
 
+
+# %%
+none = ViewParameters(*[torch.zeros(3)] * 12)
+assert len(none[:2]) == 2 and none[:2].sigma.shape == (2,) and none[:2].side == 32
 
 # %% [markdown]
-# A crop that does not fit into the image is drawn again, ten times at most; then the whole image is taken. All ten are drawn at once
-# here, and the first that fits is kept.
+# A crop that does not fit into the image is drawn again, ten times at most; then the whole image is taken. All ten are
+# drawn at once here, and the first that fits is kept.
 
 
 # %%
@@ -132,6 +137,8 @@ def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: in
     return ViewParameters(*crop, flip, order, *factors, grey, sigma, side, size)
 
 
+# %%
+#| export
 def _draw_box(draw, side):
     """Heights and widths [n] of crops; the whole image where no attempt fits."""
     area = side**2 * draw(*SCALE, ATTEMPTS)
@@ -169,30 +176,30 @@ ratios = (drawn.width / drawn.height).numpy(), theirs[:, 1] / theirs[:, 0]
 fig, axes = new_figure(1, 2, height=2.2)
 for ax, values, label in zip(axes, (shares, ratios), ("share of the image's area", "width / height"), strict=True):
     bins = np.linspace(values[1].min(), values[1].max(), 25)
-    ax.hist(values[0], bins, color="#3f90da", alpha=0.45, label="drawn here, in a batch")
-    ax.hist(values[1], bins, histtype="step", color="#bd1f01", linewidth=1.3, label="torchvision, one by one")
+    ax.hist(values[0], bins, color=CLASS_COLOURS[0], alpha=0.45, label="drawn here, in a batch")
+    ax.hist(values[1], bins, histtype="step", color=CLASS_COLOURS[2], linewidth=1.3, label="torchvision, one by one")
     ax.set(xlabel=label, ylabel="crops")
 axes[0].legend(loc="lower center")
-plt.close(fig)
-fig
+Drawing(fig)
 
 # %% [markdown]
 # ## Crop and mirror: two small matrices
-# Bilinear resizing is linear in the pixels and separable: the view is $R\,I\,C^\top$, with a matrix $R$ for the rows and a matrix $C$ for the
-# columns. Output pixel $i$ has its centre at $x_i$ in the image, and takes from input pixel $j$ a share that falls off linearly
+# Bilinear resizing is linear in the pixels and separable: the view is $R\,I\,C^\top$, with a matrix $R$ for the rows
+# and a matrix $C$ for the columns. Output pixel $i$ has its centre at $x_i$ in the image, and takes from input pixel
+# $j$ a share that falls off linearly
 #
 # $$R_{ij} \propto \max\left(0,\; 1 - \frac{|j - x_i|}{\max(s, 1)}\right)$$
 #
 # $$x_i = \mathrm{top} + s\,(i + \tfrac12) - \tfrac12, \qquad s = \mathrm{height} / \mathrm{size}$$
 #
-# for $j$ inside the crop, in rows that sum to 1. Where the crop is shrunk ($s > 1$) the triangle is as wide as the shrinking demands:
-# that is the antialiasing. A mirrored view counts its columns from the right.
+# for $j$ inside the crop, in rows that sum to 1. Where the crop is shrunk ($s > 1$) the triangle is as wide as the
+# shrinking demands: that is the antialiasing. A mirrored view counts its columns from the right.
 
 
 # %%
 #| export
 def interpolation(first, length, side: int, size: int, reverse=None) -> torch.Tensor:
-    """Matrices [n, size, side] that resample `length` pixels from `first` on ([n] each) to `size`, antialiased bilinear.
+    """Matrices [n, size, side] that resample `length` pixels from `first` ([n] each) to `size`, antialiased bilinear.
 
     `reverse` [n], bool: count the output from its other end. The weights are those of torchvision's `resize`.
     """
@@ -212,7 +219,7 @@ def interpolation(first, length, side: int, size: int, reverse=None) -> torch.Te
 
 
 def crop_and_flip(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """R I C^T for each channel of each image: [n, 3, side, side], with matrices [n, size, side], to [n, 3, size, size]."""
+    """R I C^T for each channel: [n, 3, side, side], with matrices [n, size, side], to [n, 3, size, size]."""
     x = x.flatten(1, 2) @ columns.mT
     return rows[:, None] @ x.unflatten(1, (3, rows.shape[2]))
 
@@ -236,19 +243,19 @@ crops = crop_and_flip(batch, rows, columns)
 expected = torch.stack([their_crop(batch[i], drawn, i) for i in range(len(batch))])
 torch.testing.assert_close(crops, expected, atol=1e-5, rtol=0)
 
+# %%
 one = int(drawn.flip.int().argmax())
 fig, axes = new_figure(1, 4, height=1.9)
 axes[0].imshow(batch[one].permute(1, 2, 0).numpy())
 box = [drawn.left[one] - 0.5, drawn.top[one] - 0.5, drawn.width[one], drawn.height[one]]
-axes[0].add_patch(plt.Rectangle(box[:2], *box[2:], fill=False, color="#ffa90e", linewidth=2))
+axes[0].add_patch(Rectangle(box[:2], *box[2:], fill=False, color=CLASS_COLOURS[1], linewidth=2))
 axes[1].imshow(rows[one].numpy(), cmap="Greys")
 axes[2].imshow(columns[one].numpy(), cmap="Greys")
 axes[3].imshow(crops[one].permute(1, 2, 0).clamp(0, 1).numpy())
 for ax, title in zip(axes, ("image and crop", "R: rows", "C: columns, mirrored", "view"), strict=True):
     ax.set(xticks=[], yticks=[], title=title)
     ax.grid(False)
-plt.close(fig)
-fig
+Drawing(fig)
 
 # %% [markdown]
 # ## Brightness, contrast, saturation and grey: one blend
@@ -258,8 +265,9 @@ fig
 #
 # $$g = 0.2989\,x_R + 0.587\,x_G + 0.114\,x_B$$
 #
-# with $\bar g$ the mean of $g$ over the image. A factor $f$ of brightness is $(a, b, c) = (f, 0, 0)$, of contrast $(f, 0, 1 - f)$, of saturation
-# $(f, 1 - f, 0)$; to make an image grey is $(0, 1, 0)$, and to leave it alone $(1, 0, 0)$. So images with different operations go through together.
+# with $\bar g$ the mean of $g$ over the image. A factor $f$ of brightness is $(a, b, c) = (f, 0, 0)$, of contrast $(f,
+# 0, 1 - f)$, of saturation $(f, 1 - f, 0)$; to make an image grey is $(0, 1, 0)$, and to leave it alone $(1, 0, 0)$. So
+# images with different operations go through together.
 
 # %%
 #| export
@@ -275,8 +283,17 @@ def blend_(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return torch.addcmul(grey[:, None], x, a[:, None], out=x).clamp_(0, 1)
 
 
+# %%
+torch.testing.assert_close(blend_(batch[:1].clone(), torch.tensor([[0.0, 1, 0]])), TF.rgb_to_grayscale(batch[:1], 3))
+
+# %% [markdown]
+# The weights of a batch follow from what was drawn for it, for each round of colours in its order:
+
+
+# %%
+#| export
 def blend_weights(p: ViewParameters) -> torch.Tensor:
-    """[n, 4, 3]: the weights of each view's four rounds of colour jitter, in its order; the hue's round leaves the image alone."""
+    """[n, 4, 3]: the weights of each view's four rounds of colour jitter, in its order; the hue's leaves the image."""
     factors = torch.stack([p.brightness, p.contrast, p.saturation, torch.ones_like(p.hue)], dim=1).gather(1, p.order)
     rest = 1 - factors
     return torch.stack([factors, rest * (p.order == SATURATION), rest * (p.order == CONTRAST)], dim=2)
@@ -300,9 +317,9 @@ for turn in range(4):
 
 # %% [markdown]
 # ## Hue, without the detour
-# The usual way turns red, green and blue into hue, saturation and value, adds to the hue, and turns back, with a case for each sixth of
-# the circle. In a batch, cases are slow. Take the largest channel $M$, the smallest $m$ and the chroma $C = M - m$. The hue's distance from
-# red, in sixths of the circle, needs no case, nor does the way back:
+# The usual way turns red, green and blue into hue, saturation and value, adds to the hue, and turns back, with a case
+# for each sixth of the circle. In a batch, cases are slow. Take the largest channel $M$, the smallest $m$ and the
+# chroma $C = M - m$. The hue's distance from red, in sixths of the circle, needs no case, nor does the way back:
 #
 # $$|h| = \frac{M - 2m + x_G + x_B - x_R}{C}$$
 #
@@ -310,9 +327,10 @@ for turn in range(4):
 #
 # $$x_k \leftarrow m + C\,\mathrm{clamp}_0^1\left(2 - d(h + 6\,\delta,\; h_k)\right)$$
 #
-# with $h_R = 0$, $h_G = 2$, $h_B = -2$, $\delta$ the turn that is asked for and $d \le 3$ the distance on the circle of circumference 6. To see the first: with $m = 0$ and $C = 1$ one channel is
-# 1 and one is 0. Near red ($|h| \le 1$) the middle channel is $|h|$, and $1 - x_R$ is nothing; in the next sixth red falls from 1 to 0, so
-# $1 + (1 - x_R)$; in the last, red is 0, and the middle channel adds what is missing.
+# with $h_R = 0$, $h_G = 2$, $h_B = -2$, $\delta$ the turn that is asked for and $d \le 3$ the distance on the circle of
+# circumference 6. To see the first: with $m = 0$ and $C = 1$ one channel is 1 and one is 0. Near red ($|h| \le 1$) the
+# middle channel is $|h|$, and $1 - x_R$ is nothing; in the next sixth red falls from 1 to 0, so $1 + (1 - x_R)$; in the
+# last, red is 0, and the middle channel adds what is missing.
 
 
 # %%
@@ -339,7 +357,8 @@ def _channel_constant(device, *values):
 
 
 # %% [markdown]
-# Against `torchvision`, all around the circle, with black, white and grey pixels among the colours. (T's own turns are those in bold.)
+# Against `torchvision`, all around the circle, with black, white and grey pixels among the colours. (T's own turns are
+# those in bold.)
 
 # %%
 turns = torch.linspace(-0.5, 0.5, len(batch))
@@ -350,24 +369,21 @@ hard[:, :, 6], hard[:, :, 7] = pure, 1 - pure  # red, green, blue; cyan, magenta
 expected = torch.stack([TF.adjust_hue(x, t.item()) for x, t in zip(hard, turns, strict=True)])
 torch.testing.assert_close(shift_hue_(hard.clone(), turns), expected, atol=1e-5, rtol=0)
 
-fig, axes = new_figure(1, 11, height=0.85)
-for ax, tenths in zip(axes, range(-5, 6), strict=True):
-    ax.imshow(shift_hue_(crops[one : one + 1].clone(), torch.tensor([tenths / 10]))[0].permute(1, 2, 0).numpy())
-    ax.set_title(f"{tenths / 10:+.1f}", fontsize=8, fontweight="bold" if abs(tenths) <= 1 else "normal")
-    ax.axis("off")
-plt.close(fig)
-fig
+tenths = torch.arange(-5, 6)
+turned = shift_hue_(crops[one].repeat(len(tenths), 1, 1, 1), tenths / 10).permute(0, 2, 3, 1)
+image_grid([list(turned.numpy())], captions=[[f"{tenth / 10:+.1f}" for tenth in tenths]])
 
 # %% [markdown]
 # ## Blur
-# A Gaussian on three pixels has one free weight, the neighbours' share $k = e^{-1/2\sigma^2} / (1 + 2 e^{-1/2\sigma^2})$. Rows first, then columns; at the
-# border the pixel inside stands in for the one outside (reflection). With $\sigma = 0$ the image stays as it is.
+# A Gaussian on three pixels has one free weight, the neighbours' share $k = e^{-1/2\sigma^2} / (1 + 2
+# e^{-1/2\sigma^2})$. Rows first, then columns; at the border the pixel inside stands in for the one outside
+# (reflection). With $\sigma = 0$ the image stays as it is.
 
 
 # %%
 #| export
 def blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Each image blurred with a 3 x 3 Gaussian of its own standard deviation; x: [n, 3, H, W], sigma: [n], in pixels, 0: unchanged."""
+    """Each image blurred with a 3 x 3 Gaussian of its own; x: [n, 3, H, W]; sigma: [n], in pixels, 0: unchanged."""
     tail = torch.exp(-0.5 / sigma**2).view(-1, 1, 1, 1)  # sigma = 0: exp(-inf) = 0
     side = tail / (1 + 2 * tail)
     for axis in (2, 3):
@@ -389,12 +405,13 @@ assert torch.equal(blur(batch, torch.zeros(len(batch))), batch)
 
 # %% [markdown]
 # ## The order of the colours
-# The three blends go through together, whichever they are; the hue, the dearest operation, must come in its turn. Two ways:
+# The three blends go through together, whichever they are; the hue, the most costly operation, must come in its turn.
+# Two ways:
 #
-# - On a CPU those whose hue comes at the same turn go together, in pieces that fit into its cache, those that get no blur in front.
-#   Nothing is computed in vain.
-# - On a GPU, which would have to be asked for it and waited for, all images go together through three rounds of blends, the hue, and
-#   three rounds more, and sit out the rounds that are not theirs, with weights (1, 0, 0).
+# - On a CPU those whose hue comes at the same turn go together, in chunks that fit into its cache, those that get no
+#   blur in front. Nothing is computed in vain.
+# - On a GPU, which would have to be asked for it and waited for, all images go together through three rounds of
+#   blends, the hue, and three rounds more, and sit out the rounds that are not theirs, with weights (1, 0, 0).
 
 # %%
 #| export
@@ -406,8 +423,14 @@ def hue_turn(p: ViewParameters) -> torch.Tensor:
     return (p.order == HUE).int().argmax(dim=1)
 
 
+# %%
+assert (drawn.order.gather(1, hue_turn(drawn)[:, None]) == HUE).all()
+
+
+# %%
+#| export
 def blend_rounds(p: ViewParameters, turn: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the blends before the hue, [rounds, n, 3], and after it. turn None: the views' hues come in different rounds."""
+    """Weights of the blends before the hue, [rounds, n, 3], and after it. turn None: the hues' rounds differ."""
     weights = blend_weights(p).transpose(0, 1)
     if turn is not None:
         return weights[:turn], weights[turn + 1 :]
@@ -417,6 +440,16 @@ def blend_rounds(p: ViewParameters, turn: int | None = None) -> tuple[torch.Tens
     return torch.where(round_ < own, weights, idle)[:3], torch.where(round_ > own, weights, idle)[1:]
 
 
+# %%
+before, after = blend_rounds(drawn)
+assert torch.equal(
+    (before - before.new_tensor([1, 0, 0])).abs().sum(dim=2) > 0, torch.arange(3)[:, None] < hue_turn(drawn)
+)
+print(f"on a GPU: {len(before)} rounds of blends, the hue, {len(after)} rounds")
+
+
+# %%
+#| export
 def _groups(p):
     """(indices of views whose hues come at the same turn, those without blur first; that turn), a chunk at a time."""
     turns = hue_turn(p)
@@ -426,10 +459,15 @@ def _groups(p):
             yield rows, turn
 
 
+# %%
+groups = list(_groups(drawn))
+assert torch.cat([rows for rows, _ in groups]).sort().values.tolist() == list(range(len(batch)))
+assert all((hue_turn(drawn)[rows] == turn).all() for rows, turn in groups)
+
 # %% [markdown]
 # ## T
-# What depends on the parameters alone is computed on the CPU, and sent to a GPU in one piece from pinned memory: a copy that does
-# not wait for the work that is queued there.
+# What depends on the parameters alone is computed on the CPU, and sent to a GPU in one piece from pinned memory: a copy
+# that does not wait for the work that is queued there.
 
 
 # %%
@@ -458,6 +496,8 @@ def _transform(x, p, turn=None):
     return x
 
 
+# %%
+#| export
 def _send(tensors, device):
     """The tensors as float32 on another device, in one copy; as they are where they are there."""
     if tensors[0].device == device:
@@ -473,7 +513,7 @@ def _send(tensors, device):
 #| export
 @torch.no_grad()
 def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised float32 [B, 3, size, size], where the images are.
+    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size], where the images are.
 
     No gradients. UserError if type or shape of the images do not fit the parameters.
     """
@@ -485,11 +525,13 @@ def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tenso
     return _apply(images, parameters, together=images.device.type != "cpu")
 
 
+# %%
+#| export
 @torch.no_grad()
 def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) -> torch.Tensor:
     """One view T(I) of each image, with parameters drawn from `generator` (a CPU generator, wherever the images are).
 
-    uint8 [B, side, side, 3] to normalised float32 [B, 3, size, size]. No gradients. UserError for any other type or shape.
+    uint8 [B, side, side, 3] to normalised float32 [B, 3, size, size]. UserError for any other type or shape.
     """
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
@@ -511,7 +553,6 @@ def _apply(images, p, together):
     with torch.autocast(device.type, enabled=False):  # pixels keep their precision
         if together:
             return _transform(_to_unit(images), p).sub_(mean).div_(std)
-        p = p.to(device)
         views = torch.empty(len(p), 3, p.size, p.size, device=device)
         with _one_thread():
             for rows, turn in _groups(p):
@@ -520,9 +561,11 @@ def _apply(images, p, together):
         return views
 
 
+# %%
+#| export
 @contextmanager
 def _one_thread():
-    """An operation on a chunk takes 10 to 30 microseconds: threads gain little by sharing it, and lose much by waiting for a busy core."""
+    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -576,19 +619,12 @@ print(f"{ours:,.0f} views a second here, {theirs:,.0f} one by one")
 
 # %% [markdown]
 # ## A look at it
-# One operation at a time, as strong as it gets; and then what the network gets to see: views, in each of which all of them act.
+# One operation at a time, as strong as it gets; and then what the network gets to see: views, in each of which all of
+# them act.
 
 
 # %%
 #| export
-def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
-    """Parameters that leave n images as they are (resized, where size is not side)."""
-    zero, one, whole = torch.zeros(n), torch.ones(n), torch.full((n,), side)
-    order = torch.arange(4).expand(n, 4)
-    crop = (zero.long(), zero.long(), whole, whole)
-    return ViewParameters(*crop, zero.bool(), order, one, one, one, zero, zero.bool(), zero, side, size)
-
-
 STRONGEST = {  # one operation each
     "crop": {"top": 3, "left": 6, "height": 17, "width": 20},
     "mirror": {"flip": True},
@@ -601,6 +637,16 @@ STRONGEST = {  # one operation each
 }
 
 
+def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
+    """Parameters that leave n images as they are (resized, where size is not side)."""
+    zero, one, whole = torch.zeros(n), torch.ones(n), torch.full((n,), side)
+    order = torch.arange(4).expand(n, 4)
+    crop = (zero.long(), zero.long(), whole, whole)
+    return ViewParameters(*crop, zero.bool(), order, one, one, one, zero, zero.bool(), zero, side, size)
+
+
+# %%
+#| export
 def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
     """The operations of STRONGEST, each alone: bytes [32, 32, 3] to views [8, 3, size, size]."""
     views = []
@@ -611,54 +657,34 @@ def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
     return torch.cat(views)
 
 
-def as_pictures(views: torch.Tensor) -> np.ndarray:
-    """Normalised views [n, 3, H, W] as colours for the eye: float32 [n, H, W, 3] in 0..1."""
+def as_pictures(views: torch.Tensor) -> list[np.ndarray]:
+    """Normalised views [n, 3, H, W] as colours for the eye: float32 [H, W, 3] in 0..1 each."""
     x = views.cpu() * STD.view(3, 1, 1) + MEAN.view(3, 1, 1)
-    return x.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return list(x.clamp(0, 1).permute(0, 2, 3, 1).numpy())
+
+
+# %%
+unchanged = apply_views(batch, plain_parameters(len(batch)))
+np.testing.assert_allclose(as_pictures(unchanged), batch.permute(0, 2, 3, 1), atol=1e-5)
+assert all((view - unchanged[0]).abs().max() > 0.1 for view in one_at_a_time(torch.from_numpy(images.train_images[0])))
 
 
 # %%
 #| export
-SHOWN_CLASSES = (7, 8, 2)  # CIFAR-10's horse, ship, bird
-COLUMNS = 9
-
-
-def _show(ax, picture, title="", framed=False):
-    ax.imshow(picture)
-    ax.grid(False)
-    ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=7, fontweight="normal", color="#333333", pad=2)
-    for side in ax.spines.values():
-        side.set(visible=framed, color="#bd1f01", linewidth=1.4)
-
-
-def figure_views(images: Images, seed: int = 0, size: int = 32):
-    """One image under each operation alone, then views of it and of two others; the originals are framed."""
-    shown = [
-        torch.from_numpy(images.train_images[np.flatnonzero(images.train_labels == label)[0]])
-        for label in SHOWN_CLASSES
-    ]
-    fig, axes = new_figure(5, COLUMNS, height=4.45)
-    for ax, picture, name in zip(axes[0, 1:], as_pictures(one_at_a_time(shown[0], size)), STRONGEST, strict=True):
-        _show(ax, picture, name)
-    _show(axes[0, 0], shown[0].numpy(), images.classes[SHOWN_CLASSES[0]], framed=True)
+def figure_views(images: Images, seed: int = 0, size: int = 32) -> Drawing:
+    """An image under each operation alone; then views of it and of two others. The originals come first, framed."""
+    labels = (7, 8, 2)  # CIFAR-10's horse, ship, bird
+    first = [images.train_images[np.flatnonzero(images.train_labels == label)[0]] for label in labels]
     generator = new_generator(seed, "figure of views")
-    places = axes[1:3].ravel(), axes[3], axes[4]
-    for image, label, row in zip(shown, SHOWN_CLASSES, places, strict=True):
-        views = make_view(image.expand(len(row) - 1, -1, -1, -1), generator, size)
-        _show(row[0], image.numpy(), images.classes[label], framed=True)
-        for ax, picture in zip(row[1:], as_pictures(views), strict=True):
-            _show(ax, picture)
-    return fig
+    rows = [[first[0], *as_pictures(one_at_a_time(torch.from_numpy(first[0]), size))]]
+    for picture, count in zip(first, (17, 8, 8), strict=True):
+        shown = [picture, *as_pictures(make_view(torch.from_numpy(picture).expand(count, -1, -1, -1), generator, size))]
+        rows += [shown[:9], shown[9:]] if count > 8 else [shown]
+    names = [images.classes[label] for label in labels]
+    captions = [[names[0], *STRONGEST], [names[0], *[""] * 8], [""] * 9, [names[1], *[""] * 8], [names[2], *[""] * 8]]
+    frames = [[QUIET if caption in names else None for caption in line] for line in captions]
+    return image_grid(rows, captions, frames)
 
 
 # %%
-save_figure(cfg, "views", figure_views(images, cfg.seed, cfg.view_size))
-
-
-# %%
-#| export
-def run(cfg: Config):
-    """The picture of this notebook, without the notebook."""
-    images = open_dataset(cfg)
-    save_figure(cfg, "views", figure_views(images, cfg.seed, cfg.view_size))
+figure_views(images, cfg.seed, cfg.view_size).save(cfg.figures / "views")

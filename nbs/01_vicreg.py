@@ -28,40 +28,22 @@ nu: float = None  # weight of the covariance term
 
 # %%
 from vicreg_nb.config import notebook_config
-from vicreg_nb.plots import new_figure
+from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.store import new_generator
 
 cfg = notebook_config(globals())
 
 # %% [markdown]
 # ## The encoder f
-# A ResNet18 for small images: its first convolution has kernel 3 instead of 7 and keeps the resolution, and there is no max-pooling.
-# Four stages of two residual blocks follow, each stage with twice the channels of the one before; then the mean over the
-# image, and a small head down to the representation $y$.
-# `width` is the number of channels of the first stage (64 in ResNet18) and `stem_stride` the stride of the first convolution
-# (the exercise's is 1): the two knobs that make a CPU-sized encoder of it.
+# A ResNet18 for small images: its first convolution has kernel 3 instead of 7 and stride 1 (32 pixels become 30, since
+# nothing is padded), and there is no max-pooling. Four stages of two residual blocks follow, each stage with twice the channels of the one before; then the
+# mean over the image, and a small head down to the representation $y$. `width` is the number of channels of the first
+# stage (64 in ResNet18) and `stem_stride` the stride of the first convolution (the exercise's is 1): the two knobs that
+# make a CPU-sized encoder of it.
 
 
 # %%
 #| export
-class Encoder(nn.Module):
-    """f of Eq. 1: images [B, 3, H, W] to representations y [B, dim]. ResNet18 (He et al., 2016) for small images."""
-
-    def __init__(self, width: int = 64, stem_stride: int = 1, dim: int = 128, hidden: int = 512):
-        super().__init__()
-        stem = nn.Conv2d(3, width, kernel_size=3, stride=stem_stride)
-        self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        stages = [_stage(width * max(1, 2**i // 2), width * 2**i, stride=1 if i == 0 else 2) for i in range(4)]
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
-            nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
-        )
-        self.apply(_initialise_convolution)
-
-    def forward(self, x):
-        return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
-
-
 def _stage(channels_in, channels_out, stride):
     """Two residual blocks; where the shape changes, the shortcut is a 1 x 1 convolution."""
     shortcut = None
@@ -79,6 +61,31 @@ def _initialise_convolution(module):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
+# %%
+stage = _stage(8, 16, stride=2)
+print(stage(torch.zeros(1, 8, 30, 30)).shape)
+assert stage[0].downsample is not None and stage[1].downsample is None
+
+
+# %%
+#| export
+class Encoder(nn.Module):
+    """f of Eq. 1: images [B, 3, H, W] to representations y [B, dim]. ResNet18 (He et al., 2016) for small images."""
+
+    def __init__(self, width: int = 64, stem_stride: int = 1, dim: int = 128, hidden: int = 512):
+        super().__init__()
+        stem = nn.Conv2d(3, width, kernel_size=3, stride=stem_stride)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        stages = [_stage(width * max(1, 2**i // 2), width * 2**i, stride=1 if i == 0 else 2) for i in range(4)]
+        self.stages = nn.Sequential(*stages)
+        hidden_layer = nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
+        self.head = nn.Sequential(*hidden_layer, nn.Linear(hidden, dim))
+        self.apply(_initialise_convolution)
+
+    def forward(self, x):
+        return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
+
+
 # %% [markdown]
 # At width 64 and stride 1 this is torchvision's `resnet18` with the exercise's changes, parameter for parameter:
 
@@ -89,14 +96,14 @@ reference = resnet18(weights=None)
 reference.conv1 = nn.Conv2d(3, 64, 3, stride=1)
 reference.maxpool = nn.Identity()
 reference.fc = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128))
-ours = Encoder()
+ours, here = Encoder(), Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
 ours.load_state_dict(dict(zip(ours.state_dict(), reference.state_dict().values(), strict=True)))
 batch = torch.randn(2, 3, 32, 32, generator=new_generator(0, "encoder"))
 with torch.no_grad():
     torch.testing.assert_close(ours.eval()(batch), reference.eval()(batch))
 print(
     f"{sum(p.numel() for p in ours.parameters()):,} parameters at width 64, "
-    f"{sum(p.numel() for p in Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).parameters()):,} in profile {cfg.profile}"
+    f"{sum(p.numel() for p in here.parameters()):,} in profile {cfg.profile}"
 )
 
 # %% [markdown]
@@ -147,7 +154,8 @@ assert abs(invariance(z, z2).item() - slow_invariance(z.tolist(), z2.tolist())) 
 # ## Variance, Eq. 3
 # Each dimension should keep a standard deviation of at least $\gamma$ over the batch:
 #
-# $$\mathcal{L}_{var}(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - \sigma_j), \qquad \sigma_j = \sqrt{Var(z_1^j, \dots, z_{|B|}^j) + \epsilon}$$
+# $$\mathcal{L}_{var}(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - \sigma_j), \qquad
+# \sigma_j = \sqrt{Var(z_1^j, \dots, z_{|B|}^j) + \epsilon}$$
 #
 # The variance is the unbiased one, as in Eq. 4.
 
@@ -185,13 +193,14 @@ assert abs(variance(0.3 * z).item() - slow_variance((0.3 * z).tolist())) < 1e-12
 # ## Covariance, Eq. 4 and 5
 # Different dimensions should not say the same:
 #
-# $$C(Z) = \frac{1}{|B| - 1} \sum_{i=1}^{|B|} (z_i - \overline{z})(z_i - \overline{z})^T, \qquad \mathcal{L}_{cov}(Z) = \frac{1}{d} \sum_{i \neq j} [C(Z)]_{i,j}^{2}$$
+# $$C(Z) = \frac{1}{|B| - 1} \sum_{i=1}^{|B|} (z_i - \overline{z})(z_i - \overline{z})^T, \qquad
+# \mathcal{L}_{cov}(Z) = \frac{1}{d} \sum_{i \neq j} [C(Z)]_{i,j}^{2}$$
 
 
 # %%
 #| export
 def covariance(z: torch.Tensor) -> torch.Tensor:
-    """Eq. 5, with C(Z) of Eq. 4. z: [B, d] of one branch; returns a scalar (0 for d = 1). UserError for a batch of one."""
+    """Eq. 5, with C(Z) of Eq. 4. z: [B, d] of one branch; a scalar (0 for d = 1). UserError for a batch of one."""
     _needs_two(z)
     centred = z - z.mean(dim=0)
     c = centred.T @ centred / (len(z) - 1)
@@ -214,10 +223,11 @@ assert abs(covariance(z).item() - slow_covariance(z.tolist())) < 1e-12
 
 # %% [markdown]
 # ## Together, Eq. 6
-# Both branches' variance and covariance terms are added, not averaged. (The paper's own code halves the sum of the two variance
-# terms, so its `mu` of 25 is 12.5 here; solo-learn's does not.)
+# Both branches' variance and covariance terms are added, not averaged. (The paper's own code halves the sum of the two
+# variance terms, so its `mu` of 25 is 12.5 here; solo-learn's does not.)
 #
-# $$\mathcal{L} = \lambda \mathcal{L}_{inv}(Z, Z') + \mu [\mathcal{L}_{var}(Z) + \mathcal{L}_{var}(Z')] + \nu [\mathcal{L}_{cov}(Z) + \mathcal{L}_{cov}(Z')]$$
+# $$\mathcal{L} = \lambda \mathcal{L}_{inv}(Z, Z') + \mu [\mathcal{L}_{var}(Z) + \mathcal{L}_{var}(Z')] +
+# \nu [\mathcal{L}_{cov}(Z) + \mathcal{L}_{cov}(Z')]$$
 
 
 # %%
@@ -231,7 +241,7 @@ class Terms(NamedTuple):
 
 
 def vicreg_terms(z: torch.Tensor, z2: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Terms:
-    """The terms of Eq. 6 before they are weighed. z, z2: [B, d]; computed in fp32 at least."""
+    """The terms of Eq. 6 before they are weighted. z, z2: [B, d]; computed in fp32 at least."""
     z, z2 = (z, z2) if z.dtype == torch.float64 else (z.float(), z2.float())
     var = variance(z, gamma, eps) + variance(z2, gamma, eps)
     return Terms(invariance(z, z2), var, covariance(z) + covariance(z2))
@@ -243,8 +253,9 @@ def vicreg_loss(terms: Terms, lam: float = 25.0, mu: float = 25.0, nu: float = 1
 
 
 # %% [markdown]
-# What the loss says about three kinds of projections: healthy ones (independent dimensions of unit variance), collapsed ones
-# (a constant), and ones that repeat a single dimension. Only the first is cheap, and each of the others is caught by its own term.
+# What the loss says about three kinds of projections: healthy ones (independent dimensions of unit variance), collapsed
+# ones (a constant), and ones that repeat a single dimension. Only the first is cheap, and each of the others is caught
+# by its own term.
 
 # %%
 n, d = 512, 64
@@ -254,12 +265,12 @@ terms = {name: vicreg_terms(z, z) for name, z in cases.items()}
 fig, ax = new_figure(width=5.2, height=2.2)
 bottom = [0.0] * len(cases)
 weights = {"inv": cfg.lam, "var": cfg.mu, "cov": cfg.nu}
-for (term, weight), colour in zip(weights.items(), ("#3f90da", "#e76300", "#832db6"), strict=True):
+for (term, weight), colour in zip(weights.items(), METHOD_COLOURS, strict=False):
     heights = [weight * getattr(terms[name], term).item() for name in cases]
     ax.barh(list(cases), heights, left=bottom, color=colour, label=term)
     bottom = [b + h for b, h in zip(bottom, heights, strict=True)]
-ax.set(xlabel="weighed loss of identical views")
+ax.set(xlabel="weighted loss of identical views")
 ax.legend(ncols=3, loc="lower right")
 assert terms["collapsed"].var > 1.9 and terms["collapsed"].cov == 0
 assert terms["repeating"].cov > 50 * terms["healthy"].cov
-fig
+Drawing(fig)

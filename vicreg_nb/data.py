@@ -79,7 +79,7 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path} holds images of type {images.dtype} instead of uint8: {REMEDY}.")
     if images.shape != shape or labels.shape != shape[:1]:
         raise UserError(
-            f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}."
+            f"{path} holds images {images.shape} and labels {labels.shape}, not {shape} and {shape[:1]}: {REMEDY}."
         )
     _check_classes(path, labels, per_class)
     return images, labels.astype(np.int64)
@@ -129,11 +129,8 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
 def _lossy_note() -> str:
     """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
     marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
-    return (
-        f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
-        if marks.any()
-        else ""
-    )
+    told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
+    return told if marks.any() else ""
 
 
 def _lossy(path):
@@ -151,15 +148,18 @@ def _star(u, v):
     return np.hypot(u, v) - 0.62 - 0.36 * np.cos(5 * np.arctan2(v, u))
 
 
+def _cross(u, v):
+    u, v = np.abs(u), np.abs(v)
+    return np.minimum(np.maximum(u - 0.26, v - 0.95), np.maximum(v - 0.26, u - 0.95))
+
+
 SHAPES = {
     "disc": lambda u, v: np.hypot(u, v) - 0.85,
     "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.7) - 0.2,
     "triangle": lambda u, v: _polygon(u, v, 3) + 0.25,
     "square": lambda u, v: _polygon(u, v, 4),
     "star": _star,
-    "cross": lambda u, v: np.minimum(
-        np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)
-    ),
+    "cross": _cross,
     "bar": lambda u, v: np.maximum(np.abs(u) - 0.24, np.abs(v) - 1.0),
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.9, 0.72 - np.hypot(u - 0.45, v)),
     "two discs": lambda u, v: np.minimum(np.hypot(u - 0.52, v), np.hypot(u + 0.52, v)) - 0.42,
@@ -219,14 +219,15 @@ def _open(name, train_size, test_size, folders):
             if name == "cifar10":
                 raise
             log(
-                f"{'!' * 78}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. {WARNING}\n{'!' * 78}"
+                f"{LINE}\nNo CIFAR-10 here: {error}\nGoing on with the embedded data set `shapes`. "
+                f"Its numbers are NOT results on CIFAR-10.\n{LINE}"
             )
     return _images(
         "shapes", draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1), tuple(SHAPES), (train_size, test_size)
     )
 
 
-WARNING = "Its numbers are NOT results on CIFAR-10."
+LINE = "!" * 78
 
 
 def _images(name, parts, classes, sizes, note=""):

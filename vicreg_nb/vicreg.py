@@ -10,24 +10,6 @@ from torchvision.models.resnet import BasicBlock
 from vicreg_nb.store import UserError
 
 
-class Encoder(nn.Module):
-    """f of Eq. 1: images [B, 3, H, W] to representations y [B, dim]. ResNet18 (He et al., 2016) for small images."""
-
-    def __init__(self, width: int = 64, stem_stride: int = 1, dim: int = 128, hidden: int = 512):
-        super().__init__()
-        stem = nn.Conv2d(3, width, kernel_size=3, stride=stem_stride)
-        self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        stages = [_stage(width * max(1, 2**i // 2), width * 2**i, stride=1 if i == 0 else 2) for i in range(4)]
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
-            nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
-        )
-        self.apply(_initialise_convolution)
-
-    def forward(self, x):
-        return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
-
-
 def _stage(channels_in, channels_out, stride):
     """Two residual blocks; where the shape changes, the shortcut is a 1 x 1 convolution."""
     shortcut = None
@@ -43,6 +25,23 @@ def _stage(channels_in, channels_out, stride):
 def _initialise_convolution(module):
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Encoder(nn.Module):
+    """f of Eq. 1: images [B, 3, H, W] to representations y [B, dim]. ResNet18 (He et al., 2016) for small images."""
+
+    def __init__(self, width: int = 64, stem_stride: int = 1, dim: int = 128, hidden: int = 512):
+        super().__init__()
+        stem = nn.Conv2d(3, width, kernel_size=3, stride=stem_stride)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        stages = [_stage(width * max(1, 2**i // 2), width * 2**i, stride=1 if i == 0 else 2) for i in range(4)]
+        self.stages = nn.Sequential(*stages)
+        hidden_layer = nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
+        self.head = nn.Sequential(*hidden_layer, nn.Linear(hidden, dim))
+        self.apply(_initialise_convolution)
+
+    def forward(self, x):
+        return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
 
 
 class Projector(nn.Sequential):
@@ -77,7 +76,7 @@ def _needs_two(z):
 
 
 def covariance(z: torch.Tensor) -> torch.Tensor:
-    """Eq. 5, with C(Z) of Eq. 4. z: [B, d] of one branch; returns a scalar (0 for d = 1). UserError for a batch of one."""
+    """Eq. 5, with C(Z) of Eq. 4. z: [B, d] of one branch; a scalar (0 for d = 1). UserError for a batch of one."""
     _needs_two(z)
     centred = z - z.mean(dim=0)
     c = centred.T @ centred / (len(z) - 1)
@@ -93,7 +92,7 @@ class Terms(NamedTuple):
 
 
 def vicreg_terms(z: torch.Tensor, z2: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Terms:
-    """The terms of Eq. 6 before they are weighed. z, z2: [B, d]; computed in fp32 at least."""
+    """The terms of Eq. 6 before they are weighted. z, z2: [B, d]; computed in fp32 at least."""
     z, z2 = (z, z2) if z.dtype == torch.float64 else (z.float(), z2.float())
     var = variance(z, gamma, eps) + variance(z2, gamma, eps)
     return Terms(invariance(z, z2), var, covariance(z) + covariance(z2))

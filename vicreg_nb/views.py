@@ -10,9 +10,9 @@ from functools import cache
 
 import numpy as np
 import torch
-from vicreg_nb.config import Config
-from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
+from vicreg_nb.plots import QUIET, Drawing, image_grid
+from vicreg_nb.store import UserError, new_generator
 
 
 SCALE = (0.2, 1.0)  # a crop's share of the image's area
@@ -28,7 +28,7 @@ SIGMA = (0.1, 2.0)  # of the blur, in pixels
 class ViewParameters:
     """How each of n views is made from its image. Tensors [n] on one device."""
 
-    top: torch.Tensor  # int64, the crop in pixels of the image
+    top: torch.Tensor  # int64, as left, height and width: the crop in pixels of the image
     left: torch.Tensor
     height: torch.Tensor
     width: torch.Tensor
@@ -48,14 +48,8 @@ class ViewParameters:
 
     def __getitem__(self, rows) -> "ViewParameters":
         """The parameters of some of the views (a slice, a mask or indices)."""
-        return self._each(lambda values: values[rows])
-
-    def to(self, device) -> "ViewParameters":
-        return self._each(lambda values: values.to(device, non_blocking=True))
-
-    def _each(self, change):
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return ViewParameters(*(change(value) if isinstance(value, torch.Tensor) else value for value in values))
+        return ViewParameters(*(value[rows] if isinstance(value, torch.Tensor) else value for value in values))
 
 
 def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: int = 32) -> ViewParameters:
@@ -104,7 +98,7 @@ def _check_draw(n, generator, size, side):
 
 
 def interpolation(first, length, side: int, size: int, reverse=None) -> torch.Tensor:
-    """Matrices [n, size, side] that resample `length` pixels from `first` on ([n] each) to `size`, antialiased bilinear.
+    """Matrices [n, size, side] that resample `length` pixels from `first` ([n] each) to `size`, antialiased bilinear.
 
     `reverse` [n], bool: count the output from its other end. The weights are those of torchvision's `resize`.
     """
@@ -124,7 +118,7 @@ def interpolation(first, length, side: int, size: int, reverse=None) -> torch.Te
 
 
 def crop_and_flip(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """R I C^T for each channel of each image: [n, 3, side, side], with matrices [n, size, side], to [n, 3, size, size]."""
+    """R I C^T for each channel: [n, 3, side, side], with matrices [n, size, side], to [n, 3, size, size]."""
     x = x.flatten(1, 2) @ columns.mT
     return rows[:, None] @ x.unflatten(1, (3, rows.shape[2]))
 
@@ -142,7 +136,7 @@ def blend_(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def blend_weights(p: ViewParameters) -> torch.Tensor:
-    """[n, 4, 3]: the weights of each view's four rounds of colour jitter, in its order; the hue's round leaves the image alone."""
+    """[n, 4, 3]: the weights of each view's four rounds of colour jitter, in its order; the hue's leaves the image."""
     factors = torch.stack([p.brightness, p.contrast, p.saturation, torch.ones_like(p.hue)], dim=1).gather(1, p.order)
     rest = 1 - factors
     return torch.stack([factors, rest * (p.order == SATURATION), rest * (p.order == CONTRAST)], dim=2)
@@ -176,7 +170,7 @@ def _channel_constant(device, *values):
 
 
 def blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Each image blurred with a 3 x 3 Gaussian of its own standard deviation; x: [n, 3, H, W], sigma: [n], in pixels, 0: unchanged."""
+    """Each image blurred with a 3 x 3 Gaussian of its own; x: [n, 3, H, W]; sigma: [n], in pixels, 0: unchanged."""
     tail = torch.exp(-0.5 / sigma**2).view(-1, 1, 1, 1)  # sigma = 0: exp(-inf) = 0
     side = tail / (1 + 2 * tail)
     for axis in (2, 3):
@@ -199,7 +193,7 @@ def hue_turn(p: ViewParameters) -> torch.Tensor:
 
 
 def blend_rounds(p: ViewParameters, turn: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the blends before the hue, [rounds, n, 3], and after it. turn None: the views' hues come in different rounds."""
+    """Weights of the blends before the hue, [rounds, n, 3], and after it. turn None: the hues' rounds differ."""
     weights = blend_weights(p).transpose(0, 1)
     if turn is not None:
         return weights[:turn], weights[turn + 1 :]
@@ -255,7 +249,7 @@ def _send(tensors, device):
 
 @torch.no_grad()
 def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised float32 [B, 3, size, size], where the images are.
+    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size], where the images are.
 
     No gradients. UserError if type or shape of the images do not fit the parameters.
     """
@@ -271,7 +265,7 @@ def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tenso
 def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) -> torch.Tensor:
     """One view T(I) of each image, with parameters drawn from `generator` (a CPU generator, wherever the images are).
 
-    uint8 [B, side, side, 3] to normalised float32 [B, 3, size, size]. No gradients. UserError for any other type or shape.
+    uint8 [B, side, side, 3] to normalised float32 [B, 3, size, size]. UserError for any other type or shape.
     """
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
@@ -291,7 +285,6 @@ def _apply(images, p, together):
     with torch.autocast(device.type, enabled=False):  # pixels keep their precision
         if together:
             return _transform(_to_unit(images), p).sub_(mean).div_(std)
-        p = p.to(device)
         views = torch.empty(len(p), 3, p.size, p.size, device=device)
         with _one_thread():
             for rows, turn in _groups(p):
@@ -302,7 +295,7 @@ def _apply(images, p, together):
 
 @contextmanager
 def _one_thread():
-    """An operation on a chunk takes 10 to 30 microseconds: threads gain little by sharing it, and lose much by waiting for a busy core."""
+    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -318,14 +311,6 @@ def _to_unit(images):
     return images.contiguous()
 
 
-def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
-    """Parameters that leave n images as they are (resized, where size is not side)."""
-    zero, one, whole = torch.zeros(n), torch.ones(n), torch.full((n,), side)
-    order = torch.arange(4).expand(n, 4)
-    crop = (zero.long(), zero.long(), whole, whole)
-    return ViewParameters(*crop, zero.bool(), order, one, one, one, zero, zero.bool(), zero, side, size)
-
-
 STRONGEST = {  # one operation each
     "crop": {"top": 3, "left": 6, "height": 17, "width": 20},
     "mirror": {"flip": True},
@@ -338,6 +323,14 @@ STRONGEST = {  # one operation each
 }
 
 
+def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
+    """Parameters that leave n images as they are (resized, where size is not side)."""
+    zero, one, whole = torch.zeros(n), torch.ones(n), torch.full((n,), side)
+    order = torch.arange(4).expand(n, 4)
+    crop = (zero.long(), zero.long(), whole, whole)
+    return ViewParameters(*crop, zero.bool(), order, one, one, one, zero, zero.bool(), zero, side, size)
+
+
 def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
     """The operations of STRONGEST, each alone: bytes [32, 32, 3] to views [8, 3, size, size]."""
     views = []
@@ -348,46 +341,22 @@ def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
     return torch.cat(views)
 
 
-def as_pictures(views: torch.Tensor) -> np.ndarray:
-    """Normalised views [n, 3, H, W] as colours for the eye: float32 [n, H, W, 3] in 0..1."""
+def as_pictures(views: torch.Tensor) -> list[np.ndarray]:
+    """Normalised views [n, 3, H, W] as colours for the eye: float32 [H, W, 3] in 0..1 each."""
     x = views.cpu() * STD.view(3, 1, 1) + MEAN.view(3, 1, 1)
-    return x.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return list(x.clamp(0, 1).permute(0, 2, 3, 1).numpy())
 
 
-SHOWN_CLASSES = (7, 8, 2)  # CIFAR-10's horse, ship, bird
-COLUMNS = 9
-
-
-def _show(ax, picture, title="", framed=False):
-    ax.imshow(picture)
-    ax.grid(False)
-    ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=7, fontweight="normal", color="#333333", pad=2)
-    for side in ax.spines.values():
-        side.set(visible=framed, color="#bd1f01", linewidth=1.4)
-
-
-def figure_views(images: Images, seed: int = 0, size: int = 32):
-    """One image under each operation alone, then views of it and of two others; the originals are framed."""
-    shown = [
-        torch.from_numpy(images.train_images[np.flatnonzero(images.train_labels == label)[0]])
-        for label in SHOWN_CLASSES
-    ]
-    fig, axes = new_figure(5, COLUMNS, height=4.45)
-    for ax, picture, name in zip(axes[0, 1:], as_pictures(one_at_a_time(shown[0], size)), STRONGEST, strict=True):
-        _show(ax, picture, name)
-    _show(axes[0, 0], shown[0].numpy(), images.classes[SHOWN_CLASSES[0]], framed=True)
+def figure_views(images: Images, seed: int = 0, size: int = 32) -> Drawing:
+    """An image under each operation alone; then views of it and of two others. The originals come first, framed."""
+    labels = (7, 8, 2)  # CIFAR-10's horse, ship, bird
+    first = [images.train_images[np.flatnonzero(images.train_labels == label)[0]] for label in labels]
     generator = new_generator(seed, "figure of views")
-    places = axes[1:3].ravel(), axes[3], axes[4]
-    for image, label, row in zip(shown, SHOWN_CLASSES, places, strict=True):
-        views = make_view(image.expand(len(row) - 1, -1, -1, -1), generator, size)
-        _show(row[0], image.numpy(), images.classes[label], framed=True)
-        for ax, picture in zip(row[1:], as_pictures(views), strict=True):
-            _show(ax, picture)
-    return fig
-
-
-def run(cfg: Config):
-    """The picture of this notebook, without the notebook."""
-    images = open_dataset(cfg)
-    save_figure(cfg, "views", figure_views(images, cfg.seed, cfg.view_size))
+    rows = [[first[0], *as_pictures(one_at_a_time(torch.from_numpy(first[0]), size))]]
+    for picture, count in zip(first, (17, 8, 8), strict=True):
+        shown = [picture, *as_pictures(make_view(torch.from_numpy(picture).expand(count, -1, -1, -1), generator, size))]
+        rows += [shown[:9], shown[9:]] if count > 8 else [shown]
+    names = [images.classes[label] for label in labels]
+    captions = [[names[0], *STRONGEST], [names[0], *[""] * 8], [""] * 9, [names[1], *[""] * 8], [names[2], *[""] * 8]]
+    frames = [[QUIET if caption in names else None for caption in line] for line in captions]
+    return image_grid(rows, captions, frames)
