@@ -686,15 +686,16 @@ q1_covariance(run)
 # ## Is a rising invariance term a bad sign?
 # A term in absolute units says little about the views: if all projections become twice as large, the distances double
 # and nothing is less invariant. So the distance of two views is compared with that of two unrelated images. Per
-# dimension, the mean squared distance of independent projections is $2\sigma^2$, and the variance term knows $\sigma$.
-# By Eq. 3, over both branches, $\mathcal{L}_{var} \geq 2\,(\gamma - \overline{\sigma})$, hence
+# dimension, the mean squared distance of independent projections is $2\sigma^2$ (the small $\epsilon$ in $\sigma$ does
+# not count here), and the variance term knows $\sigma$. By Eq. 3, over both branches,
+# $\mathcal{L}_{var} \geq 2\,(\gamma - \overline{\sigma})$, hence
 #
 # $$\overline{\sigma} \geq \gamma - \tfrac{1}{2}\mathcal{L}_{var}, \qquad
 #   \frac{\mathcal{L}_{inv}}{2\,\overline{\sigma^2}} \leq
 #   \frac{\mathcal{L}_{inv}}{2\,(\gamma - \frac{1}{2}\mathcal{L}_{var})^2} .$$
 #
 # Views that have nothing to do with each other have a ratio of one, perfectly invariant ones a ratio of zero. If
-# VICReg did not learn invariance, then this bound would not come down.
+# VICReg did not learn invariance, then this bound could not come below one.
 
 
 # %%
@@ -766,7 +767,7 @@ q1.says(
     last epoch. Of the squared distance of two unrelated images, two views of one image have at most
     {relative.first_epoch:.0%} in the first epoch and at most {relative.last_epoch:.0%} in the last.""",
     when=lambda n: (
-        n.invariance.last_epoch > n.invariance.first_epoch and n.relative.last_epoch < n.relative.first_epoch
+        n.invariance.last_epoch > n.invariance.first_epoch and n.relative.last_epoch < min(1, n.relative.first_epoch)
     ),
 )
 q1.says("""On the test set the loss ends at {loss.last_test:.1f}, {test_gap:+.1%} from the training batches of the last

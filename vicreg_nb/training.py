@@ -373,7 +373,7 @@ q1.says(
     last epoch. Of the squared distance of two unrelated images, two views of one image have at most
     {relative.first_epoch:.0%} in the first epoch and at most {relative.last_epoch:.0%} in the last.""",
     when=lambda n: (
-        n.invariance.last_epoch > n.invariance.first_epoch and n.relative.last_epoch < n.relative.first_epoch
+        n.invariance.last_epoch > n.invariance.first_epoch and n.relative.last_epoch < min(1, n.relative.first_epoch)
     ),
 )
 q1.says("""On the test set the loss ends at {loss.last_test:.1f}, {test_gap:+.1%} from the training batches of the last
