@@ -1,8 +1,11 @@
 # %% [markdown]
 # # 1a · Training (Q1)
 # How do the three objectives move while VICReg trains, on the training batches and, once an epoch, on the test set?
-# One loop, Algorithm 1, serves all experiments of this book: they differ in the pairs of views that it is given
-# and in the weights of the loss, and in nothing else.
+# In short, for the run that this project shows: the loss goes down because all projections spread out, and the distance
+# between two views of an image becomes a smaller and smaller part of the distance between any two images.
+#
+# On the way there this page builds the training: one loop, the exercise's Algorithm 1, for all experiments of this
+# book. They differ in the pairs of views that the loop is given and in the weights of the loss, and in nothing else.
 
 # %%
 #| default_exp training
@@ -17,22 +20,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
+import pandas as pd
 import torch
 from torch import nn
+from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
-from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import (
-    UserError,
-    atomic,
-    digest,
-    duration,
-    log,
-    new_generator,
-    progress,
-    read_arrays,
-    seeded,
-)
+from vicreg_nb.data import Images
+from vicreg_nb.plots import METHOD_COLOURS, lines
+from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
 from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -56,18 +51,34 @@ stem_stride: int = None  # stride of the first convolution; the exercise's is 1
 precision: str = None  # auto, fp32 or bf16
 tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 
+# %% [markdown]
+# What is built on this page is tried out at once, on a network so small and so few images (`tiny`, `few`) that it
+# takes no time. The real training comes at the end, with the settings printed here.
+
 # %%
-from IPython.display import Markdown, display
+import contextlib
+import tempfile
+from dataclasses import replace
+
 from vicreg_nb.config import notebook_config
+from vicreg_nb.data import MEAN, STD, open_dataset
+from vicreg_nb.plots import image_grid
 
 cfg = notebook_config(globals())
 images = open_dataset(cfg)
 print(cfg)
+scratch = tempfile.TemporaryDirectory()
+tiny = dict(width=4, stem_stride=2, encoder_dim=8, projection_dim=16, epochs=3, batch_size=32, precision="fp32")
+tiny = cfg.replace(out=scratch.name, schedule="constant", lr=1e-3, **tiny)
+few = replace(images, train_images=images.train_images[:96], test_images=images.test_images[:64], identity="few")
 
 # %% [markdown]
 # ## Pairs of views
-# A source of pairs gives, for the indices of a batch, the two inputs of the two branches. Q1's source draws two views of each image.
-# (Q5 will give an image and a neighbour of it instead.) The images live on the device, as bytes.
+# Everything that VICReg learns, it learns from pairs: two pictures that shall have the same projection. Q1 draws both
+# from one image, $x = T(I)$ and $x' = T(I)$ of Eq. 1. Q5 will pair an image with a neighbour of it instead. So the
+# loop gets its pairs from an object that turns the numbers of a batch's images into the inputs of the two branches.
+# The images lie on the device as bytes, and the views are made there: a GPU then never waits for the CPU. Below the
+# class: eight images and their two views, as the two branches see them.
 
 
 # %%
@@ -95,63 +106,30 @@ class GeneratedPairs:
         return make_view(batch, generator, self.size), make_view(batch, generator, self.size)
 
 
-# %% [markdown]
-# ## What makes the weights
-# A run is found again by what makes its weights: data, hyper-parameters, seed, precision. Its folder is named after their hash.
-
 # %%
-#| export
-WEIGHT_SETTINGS = (
-    "seed", "precision", "width", "stem_stride", "view_size", "encoder_dim", "projection_dim",
-    "lam", "mu", "nu", "gamma", "eps", "epochs", "batch_size", "lr", "weight_decay", "schedule",
-)  # fmt: skip
-
-
-def run_settings(cfg: Config, images: Images, pairs: str = "generated") -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs` is the identity of the source of pairs."""
-    settings = {name: getattr(cfg, name) for name in WEIGHT_SETTINGS}
-    settings["precision"] = choose_precision(cfg)
-    return settings | {"data": images.identity, "pairs": pairs}
-
-
-def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
-    """Where the run with these settings is, or will be."""
-    return cfg.runs / f"{tag}-{digest(settings)[:10]}"
-
-
-def is_finished(folder: Path) -> bool:
-    return (folder / "encoder.pt").is_file() and (folder / "history.npz").is_file()
-
+pairs = GeneratedPairs(tiny, few)
+x, x2 = pairs.train(torch.arange(8), new_generator(cfg.seed, "shown"))
+views = [
+    (view.cpu() * STD.view(3, 1, 1) + MEAN.view(3, 1, 1)).clamp(0, 1).permute(0, 2, 3, 1).numpy() for view in (x, x2)
+]
+assert (x - x2).abs().mean() > 0.1
+image_grid([list(few.train_images[:8]), *map(list, views)], labels=["image", "x", "x'"], width=6)
 
 # %% [markdown]
 # ## Which precision is faster here
-# Half-precision convolutions are several times faster on some hardware and ten times slower on other: measured once for each machine,
-# on one convolution, forward and backward.
+# Half-precision convolutions are several times faster on some hardware and ten times slower on other. So one
+# convolution is measured, forward and backward, in both precisions by turns. The shortest times are compared, since
+# other work on the machine only lengthens them.
 
 
 # %%
 #| export
-def choose_precision(cfg: Config) -> str:
-    """fp32 or bf16: as asked, or whichever a small convolution finds faster on this device (kept for next time)."""
-    if cfg.precision != "auto":
-        return cfg.precision
-    device = choose_device(cfg)
-    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
-    if not note.is_file():
-        speedup = bf16_speedup(device)
-        chosen = "bf16" if speedup > 1.25 else "fp32"
-        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
-        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
-        atomic(note, lambda path: path.write_text(found))
-    return json.loads(note.read_text())["precision"]
-
-
-def bf16_speedup(device: torch.device, repeats: int = 12) -> float:
-    """Shortest time of a convolution's forward and backward pass in fp32 over that in bf16, alternating: a busy machine only lengthens them."""
+def _bf16_speedup(device: torch.device, repeats: int = 12) -> float:
+    """How many times faster a convolution is in bf16 than in fp32 on `device`."""
     conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
     x = torch.randn(64, 64, 8, 8, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
-    for _ in range(repeats + 1):
+    for _ in range(repeats + 1):  # the first round warms up
         for half in seconds:
             start = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -163,10 +141,75 @@ def bf16_speedup(device: torch.device, repeats: int = 12) -> float:
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 
+# %%
+print(f"bf16 is {_bf16_speedup(choose_device(cfg)):.2f} times as fast as fp32 here")
+
+# %% [markdown]
+# The precision changes the weights, if only in their last digits. So a machine decides once and keeps to it: with
+# another choice the next day, it would no longer find its own trainings.
+
+
+# %%
+#| export
+def choose_precision(cfg: Config) -> str:
+    """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
+    if cfg.precision != "auto":
+        return cfg.precision
+    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
+    if not note.is_file():
+        speedup = _bf16_speedup(choose_device(cfg))
+        chosen = "bf16" if speedup > 1.25 else "fp32"
+        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
+        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
+        atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
+    return json.loads(note.read_text(encoding="utf-8"))["precision"]
+
+
+# %%
+assert choose_precision(tiny) == "fp32"
+auto = tiny.replace(precision="auto")
+assert choose_precision(auto) == choose_precision(auto) in ("fp32", "bf16")
+
+# %% [markdown]
+# ## What makes the weights
+# A training is found again by what makes its weights: the data, the pairs, the hyper-parameters, the seed, the
+# precision. Its folder is named after a digest of these. Whoever comes back with the same settings gets the finished
+# run at once; whoever changes one of them gets a new run, and the old one stays.
+
+# %%
+#| export
+_WEIGHT_SETTINGS = (
+    "seed", "precision", "width", "stem_stride", "view_size", "encoder_dim", "projection_dim",
+    "lam", "mu", "nu", "gamma", "eps", "epochs", "batch_size", "lr", "weight_decay", "schedule",
+)  # fmt: skip
+
+
+def run_settings(cfg: Config, images: Images, pairs: str = "generated") -> dict:
+    """Everything that changes the weights of a run, and nothing else; `pairs`: the identity of the pairs."""
+    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS}
+    return settings | {"precision": choose_precision(cfg), "data": images.identity, "pairs": pairs}
+
+
+def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
+    """Where the run with these settings is, or will be."""
+    return cfg.runs / f"{tag}-{digest(settings)[:10]}"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's folder holds a finished training."""
+    return (folder / "encoder.pt").is_file() and (folder / "history.npz").is_file()
+
+
+# %%
+folder = run_folder(tiny, run_settings(tiny, few))
+assert folder == run_folder(tiny, run_settings(tiny.replace(probe_lr=0.5), few))
+assert folder != run_folder(tiny, run_settings(tiny.replace(lr=0.5), few))
+print(folder.name)
+
 # %% [markdown]
 # ## The learning rate
-# Constant, as the exercise asks; or one cycle (Smith, 2018): up in a straight line for the first fifth, then down along a cosine to zero,
-# which gets further in few epochs.
+# Constant, as the exercise asks. Or one cycle (Smith, 2018): up in a straight line for the first fifth of the
+# training, then down along a cosine to zero (cosine decay), which gets further in few epochs.
 
 
 # %%
@@ -182,132 +225,174 @@ def learning_rate(cfg: Config, step: int, steps: int) -> float:
 
 
 # %%
-fig, ax = new_figure(width=3.4, height=1.7)
-for schedule_name in ("constant", "onecycle"):
-    ax.plot([learning_rate(cfg.replace(schedule=schedule_name), step, 100) for step in range(100)], label=schedule_name)
-ax.set(xlabel="% of training", ylabel="learning rate", ylim=(0, None))
-ax.legend()
-fig
+cycles = {
+    name: [learning_rate(cfg.replace(schedule=name), t, 100) for t in range(100)] for name in ("constant", "onecycle")
+}
+curves = {name: (np.arange(100), rates) for name, rates in cycles.items()}
+lines({"": curves}, "% of training", "learning rate", dict(zip(curves, METHOD_COLOURS)), width=3.4, height=1.9)
 
 # %% [markdown]
-# ## The state of a training
-# Encoder, projector, optimiser, and the history of the three terms: all that is needed to go on after an interruption.
+# ## The networks at the start
+# Encoder and projector draw their initial weights from a generator of their own. So the network that training starts
+# from is the same whatever else was drawn before, and Q3 can ask it what it knew before the training.
 
 
 # %%
 #| export
+def initial_networks(cfg: Config) -> tuple[Encoder, Projector]:
+    """f and h with the weights that training starts from."""
+    with seeded(cfg.seed, "weights"):
+        encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
+        return encoder, Projector(cfg.encoder_dim, cfg.projection_dim)
+
+
+# %%
+once, twice, other = (initial_networks(tiny.replace(seed=number))[0].stem[0].weight for number in (1, 1, 2))
+assert torch.equal(once, twice) and not torch.equal(once, other)
+
+# %% [markdown]
+# ## What a step changes
+# The networks, Adam's averages, and the record of the three terms. Nothing else has a memory. If all of it is saved
+# after an epoch, then a training that was cut off goes on as if nothing had happened.
+
+# %%
+#| export
+_PROGRESS = ("epoch", "seconds", "history", "tests")
+
+
 class Trainer:
-    """Everything that a step changes. `history`: [steps done, 3] terms of each batch; `tests`: [epochs done, 3]."""
+    """Everything that a step changes. history: [steps done, 3], terms of each batch; tests: [epochs done, 3]."""
 
     def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int):
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
         self.half = settings["precision"] == "bf16"
-        with seeded(cfg.seed, "weights"):
-            self.encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
-            self.projector = Projector(cfg.encoder_dim, cfg.projection_dim)
+        self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay, fused=True
-        )
-        self.epoch, self.seconds, self.views = 0, 0.0, 0
+        adam = {"lr": cfg.lr, "betas": (0.9, 0.999), "weight_decay": cfg.weight_decay, "fused": True}
+        self.optimizer = torch.optim.Adam(self.model.parameters(), **adam)
+        self.epoch, self.seconds = 0, 0.0
         self.history, self.tests = torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
-        numbers = {name: getattr(self, name) for name in ("epoch", "seconds", "views", "history", "tests")}
+        numbers = {name: getattr(self, name) for name in _PROGRESS}
         return numbers | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load(self, state: dict):
-        for name in ("epoch", "seconds", "views", "history", "tests"):
-            setattr(self, name, state[name])
+        vars(self).update({name: state[name] for name in _PROGRESS})
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+# %%
+trial, again = (Trainer(tiny, run_settings(tiny, few), steps_per_epoch=3) for _ in range(2))
+trial.epoch = 2
+again.load(trial.state())
+assert again.epoch == 2 and again.state().keys() == trial.state().keys()
+trial.epoch = 0
+
 # %% [markdown]
 # ## Algorithm 1, a step
 # The body of the exercise's Algorithm 1, line by line. The loss is computed in fp32 whatever the network runs in.
-# The terms stay on the device: asking for their values here would make a GPU wait at every step.
+# Its terms are returned as they lie on the device: asking for their values here would make a GPU wait at every step.
+# Eight steps on one and the same batch must lower the loss.
 
 
 # %%
 #| export
-def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> Terms:
-    """One update from two views [B, 3, S, S]; returns the three terms, detached, on the device."""
+def _compare(trainer, x, x2) -> Terms:
+    """Z = h(f(x)), Z' = h(f(x')), and their three terms."""
+    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
+        z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
+        z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
+    return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
+
+
+def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
+    """One update from two views [B, 3, S, S] of each image; returns the three terms [3], on the device."""
     cfg = trainer.cfg
-    terms = project_and_compare(trainer, x, x2)
+    terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
     loss.backward()
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
-    return Terms(*(term.detach() for term in terms))
+    return torch.stack(terms).detach()
 
-
-def project_and_compare(trainer, x, x2):
-    """z = h(f(x)), z' = h(f(x')) and the three terms."""
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
-        z = trainer.forward(x.contiguous(memory_format=torch.channels_last))
-        z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))
-    return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
-
-
-# %% [markdown]
-# A few steps on one batch must lower the loss:
 
 # %%
-pairs = GeneratedPairs(cfg, images)
-trial = Trainer(cfg.replace(lr=1e-3, schedule="constant"), run_settings(cfg, images), steps_per_epoch=8)
-x, x2 = pairs.train(torch.arange(min(64, len(images.train_images))), new_generator(seed, "trial"))
-losses = [vicreg_loss(train_step(trial, x, x2), cfg.lam, cfg.mu, cfg.nu).item() for _ in range(8)]
-first, last = losses[0], losses[-1]
-print(f"loss {first:.1f} -> {last:.1f} after 8 steps")
-assert last < first
+x, x2 = pairs.train(torch.arange(64), new_generator(seed, "trial"))
+losses = [vicreg_loss(Terms(*train_step(trial, x, x2)), cfg.lam, cfg.mu, cfg.nu).item() for _ in range(8)]
+print(f"loss {losses[0]:.1f} -> {losses[-1]:.1f} after 8 steps")
+assert losses[-1] < losses[0]
 
 # %% [markdown]
-# ## An epoch
-# The order of the images and all their views come from one random stream of the epoch's own: an epoch that is begun again after
-# an interruption is the same epoch.
+# ## A loss that breaks
+# With too high a learning rate the loss may overflow. Everything after that is lost time, so the training stops at
+# once and says where, with which terms, and what is left.
+
+# %%
+#| export
+OBJECTIVES = ("invariance", "variance", "covariance")
+
+
+def _stop_if_broken(trainer, terms, first):
+    """UserError that names epoch, step and terms if one of the `terms` from step `first` on is NaN or infinite."""
+    values = torch.stack(terms).cpu()
+    broken = (~values.isfinite()).any(dim=1).nonzero()
+    if len(broken):
+        step = broken[0].item()
+        shown = ", ".join(f"{name} {value:g}" for name, value in zip(OBJECTIVES, values[step].tolist()))
+        kept = f"the state after epoch {trainer.epoch} is kept" if trainer.epoch else "no epoch was finished"
+        raise UserError(
+            f"the loss is no longer finite in epoch {trainer.epoch + 1}, step {first + step + 1} of {trainer.steps} "
+            f"({shown}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
+        )
+
+
+# %%
+try:
+    _stop_if_broken(trial, [torch.ones(3), torch.tensor([1.0, float("inf"), 0.5])], first=0)
+except UserError as error:
+    print(error)
+else:
+    raise AssertionError("an infinite term went unnoticed")
+
+# %% [markdown]
+# ## Algorithm 1, an epoch
+# The order of the images and all their views come from one generator, which belongs to this epoch alone: an epoch that
+# is begun again after an interruption is the same epoch. The last batch is left out where it is not full. On a CPU
+# every step is checked; a GPU is asked at the end of the epoch only, since to ask is to wait.
 
 
 # %%
 #| export
 def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
-    """Algorithm 1's inner loop over `count` images; returns the terms of each step [steps, 3]. An incomplete batch is left out."""
+    """Algorithm 1's inner loop over `count` images; returns the terms of each step, [steps, 3], on the CPU."""
     cfg = trainer.cfg
     trainer.model.train()
     generator = new_generator(cfg.seed, "epoch", trainer.epoch)
-    order = torch.randperm(count, generator=generator)
+    batches = torch.randperm(count, generator=generator).split(cfg.batch_size)[: trainer.steps]
     terms = []
-    for step in progress(range(trainer.steps), f"epoch {trainer.epoch + 1}/{cfg.epochs}"):
+    for step, batch in enumerate(progress(batches, f"epoch {trainer.epoch + 1}/{cfg.epochs}")):
         done = trainer.epoch * trainer.steps + step
         for group in trainer.optimizer.param_groups:
             group["lr"] = learning_rate(cfg, done, cfg.epochs * trainer.steps)
-        indices = order[step * cfg.batch_size : (step + 1) * cfg.batch_size].to(trainer.device, non_blocking=True)
-        terms.append(torch.stack(train_step(trainer, *pairs.train(indices, generator))))
+        x, x2 = pairs.train(batch.to(trainer.device, non_blocking=True), generator)  # T(B) and T(B)
+        terms.append(train_step(trainer, x, x2))
         if trainer.device.type == "cpu":
-            stop_if_not_finite(trainer, terms[-1:], step)
-    stop_if_not_finite(trainer, terms, 0)
+            _stop_if_broken(trainer, terms[-1:], step)
+    _stop_if_broken(trainer, terms, 0)
     return torch.stack(terms).cpu()
 
 
-def stop_if_not_finite(trainer: Trainer, terms: list, first: int):
-    """UserError with the step, the terms and the last good checkpoint if a term is NaN or infinite."""
-    values = torch.stack(terms).cpu()
-    broken = (~values.isfinite()).any(dim=1).nonzero()
-    if len(broken):
-        step = broken[0].item()
-        inv, var, cov = values[step].tolist()
-        kept = f"the state after epoch {trainer.epoch} is kept" if trainer.epoch else "no epoch was finished"
-        raise UserError(
-            f"the loss is no longer finite in epoch {trainer.epoch + 1}, step {first + step + 1} of {trainer.steps} "
-            f"(invariance {inv:g}, variance {var:g}, covariance {cov:g}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
-        )
-
+# %%
+first, second = (train_epoch(Trainer(tiny, run_settings(tiny, few), 3), pairs, 96) for _ in range(2))
+assert first.shape == (3, 3) and torch.equal(first, second)
 
 # %% [markdown]
 # ## The test terms
-# In evaluation mode (the batch normalisation uses its running statistics), without gradients, and with the same views at each epoch, so that
-# the curve shows the encoder's progress and not the luck of the draw.
+# In evaluation mode (the batch normalisation uses its running statistics), without gradients, and with the same views
+# after each epoch, so that the curve shows the encoder's progress and not the luck of the draw.
 
 
 # %%
@@ -319,33 +404,37 @@ def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     generator = new_generator(trainer.cfg.seed, "test views")
     size = min(trainer.cfg.batch_size, count)
     batches = torch.arange(count - count % size, device=trainer.device).split(size)
-    terms = [torch.stack(project_and_compare(trainer, *pairs.test(batch, generator))) for batch in batches]
+    terms = [torch.stack(_compare(trainer, *pairs.test(batch, generator))) for batch in batches]
     return torch.stack(terms).mean(dim=0).cpu()
 
 
+# %%
+before = trial.model[0].stem[1].running_mean.clone()
+tested = evaluate_terms(trial, pairs, 64)
+assert torch.equal(tested, evaluate_terms(trial, pairs, 64))
+assert torch.equal(before, trial.model[0].stem[1].running_mean)
+
 # %% [markdown]
-# ## A run
-# A finished run is loaded; one that was broken off goes on from its last epoch. Files are written whole or not at all.
+# ## A finished run
+# What is left of a training is the encoder, since the projector only serves the training, and the record of the terms.
+# `Run` is what all other chapters get. The digest of its weights identifies what is computed from them.
 
 
 # %%
 #| export
 @dataclass(frozen=True)
 class Run:
-    """A finished training. history: float32 [steps, 3]; tests: float32 [epochs, 3]; columns invariance, variance, covariance."""
+    """A finished training. history: float32 [steps, 3], tests: float32 [epochs, 3]; columns as `OBJECTIVES`."""
 
     cfg: Config
     folder: Path
     history: np.ndarray
     tests: np.ndarray
     seconds: float
-    views: int
     precision: str
-    fresh: bool  # trained just now, not loaded
 
     @cached_property
     def identity(self) -> str:
-        """Digest of the encoder's weights."""
         return digest(self._weights())
 
     def encoder(self, device="cpu") -> Encoder:
@@ -359,118 +448,331 @@ class Run:
 
 
 # %%
-#| export
-def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
-    """Algorithm 1 with `pairs` (Q1's generated views by default): train, or resume, or load what is there.
+torch.save(trial.encoder.state_dict(), Path(scratch.name) / "encoder.pt")
+kept = Run(tiny, Path(scratch.name), first.numpy(), tested.numpy()[None], 1.0, "fp32")
+x = pairs.test(torch.arange(4), new_generator(seed, "kept"))[0]
+torch.testing.assert_close(kept.encoder(trial.device)(x), trial.encoder.eval()(x))
 
-    Writes runs/<hash>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
-    Raises UserError if the loss turns NaN or infinite, or the batch is larger than the data.
-    """
-    pairs = pairs or GeneratedPairs(cfg, images)
-    steps = len(images.train_images) // cfg.batch_size
-    if not steps:
-        raise UserError(
-            f"batch_size is {cfg.batch_size}, more than the {len(images.train_images)} training images: lower it."
-        )
-    settings = run_settings(cfg, images, pairs.identity)
-    folder = run_folder(cfg, settings, tag)
-    if is_finished(folder):
-        return _load(cfg, folder, settings, fresh=False)
-    atomic(folder / "config.json", lambda path: path.write_text(json.dumps(settings, indent=1)))
-    trainer = Trainer(cfg, settings, steps)
-    _resume(trainer, folder)
-    log(
-        f"training {tag}: {cfg.epochs} epochs of {steps} steps on {device_name(cfg)} in {settings['precision']}, {folder}"
-    )
-    _train_epochs(trainer, pairs, images, folder)
-    _finish(trainer, folder)
-    return _load(cfg, folder, settings, fresh=True)
+# %% [markdown]
+# ## Files
+# A run's folder holds `config.json` (what made it), `last.pt` (all of the state, after each epoch), and at the end
+# `history.npz` and `encoder.pt`. Each is written whole or not at all, so a run counts as finished only when it is.
 
 
 # %%
 #| export
-def _train_epochs(trainer, pairs, images, folder):
-    writer = _tensorboard(trainer.cfg, folder)
-    while trainer.epoch < trainer.cfg.epochs:
-        start = time.perf_counter()
-        terms = train_epoch(trainer, pairs, len(images.train_images))
-        trained = time.perf_counter() - start
-        tested = evaluate_terms(trainer, pairs, len(images.test_images))
-        trainer.history = torch.cat([trainer.history, terms])
-        trainer.tests = torch.cat([trainer.tests, tested[None]])
-        trainer.epoch += 1
-        trainer.views += 2 * trainer.cfg.batch_size * trainer.steps
-        trainer.seconds += time.perf_counter() - start
-        atomic(folder / "last.pt", lambda path: torch.save(trainer.state(), path))
-        log(_epoch_line(trainer, terms, tested, trained))
-        if writer:
-            _write_events(writer, trainer, terms, tested)
-
-
-def _epoch_line(trainer, terms, tested, seconds):
-    left = trainer.seconds / trainer.epoch * (trainer.cfg.epochs - trainer.epoch)
-    (inv, var, cov), (inv_t, var_t, cov_t) = terms.mean(dim=0).tolist(), tested.tolist()
-    speed = 2 * trainer.cfg.batch_size * trainer.steps / seconds
-    return (
-        f"epoch {trainer.epoch:3}/{trainer.cfg.epochs}  inv {inv:.4f}  var {var:.4f}  cov {cov:.4f}  "
-        f"test inv {inv_t:.4f}  var {var_t:.4f}  cov {cov_t:.4f}  {speed:,.0f} views/s  {duration(left)} left"
-    )
-
-
-# %%
-#| export
-def _resume(trainer, folder):
-    """Go on from last.pt where there is one; a damaged one is told and not used."""
-    path = folder / "last.pt"
-    if not path.is_file():
-        return
-    try:
-        trainer.load(torch.load(path, map_location=trainer.device, weights_only=True))
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
-    trainer.history, trainer.tests = trainer.history.cpu(), trainer.tests.cpu()
-    log(f"resuming {folder.name} after epoch {trainer.epoch}")
-
-
-def _finish(trainer, folder):
-    arrays = {"history": trainer.history.numpy(), "tests": trainer.tests.numpy()}
-    arrays |= {"seconds": trainer.seconds, "views": trainer.views}
+def _write_run(trainer, folder):
+    """history.npz and encoder.pt."""
+    arrays = {name: getattr(trainer, name) for name in ("history", "tests", "seconds")}
     atomic(folder / "history.npz", lambda path: np.savez(path, **arrays))
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.encoder.state_dict().items()}
     atomic(folder / "encoder.pt", lambda path: torch.save(weights, path))
 
 
-def _load(cfg, folder, settings, fresh):
-    arrays = read_arrays(folder / "history.npz")
-    seconds, views = float(arrays["seconds"]), int(arrays["views"])
-    return Run(cfg, folder, arrays["history"], arrays["tests"], seconds, views, settings["precision"], fresh)
+# %%
+_write_run(trial, kept.folder / "written")
+assert is_finished(kept.folder / "written")
+assert replace(kept, folder=kept.folder / "written").identity == digest(trial.encoder.state_dict())
+
+# %% [markdown]
+# A checkpoint that cannot be read is named and not used. To train from the start without a word would cost hours and
+# overwrite what might still be saved.
 
 
 # %%
 #| export
-def _tensorboard(cfg, folder):
-    if not cfg.tensorboard:
-        return None
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, seldom wanted
+def _resume(trainer, folder):
+    """Go on from last.pt where there is one; UserError for a damaged one."""
+    path = folder / "last.pt"
+    if not path.is_file():
+        return
+    try:
+        trainer.load(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
+    log(f"resuming {folder.name} after epoch {trainer.epoch}")
 
-    return SummaryWriter(folder / "tensorboard")
-
-
-def _write_events(writer, trainer, terms, tested):
-    begin = (trainer.epoch - 1) * trainer.steps
-    for column, name in enumerate(OBJECTIVES):
-        for step, value in enumerate(terms[:, column].tolist()):
-            writer.add_scalar(f"train/{name}", value, begin + step)
-        writer.add_scalar(f"test/{name}", tested[column].item(), trainer.epoch * trainer.steps)
-    writer.flush()
-
-
-OBJECTIVES = ("invariance", "variance", "covariance")
-
-# %% [markdown]
-# ## Train
-# One line an epoch: the three terms over the training batches, the same on the test set, views per second, and the time left.
 
 # %%
-run_q1 = train(cfg, images)
-print(f"{'trained' if run_q1.fresh else 'found'} in {run_q1.folder}")
+(Path(scratch.name) / "last.pt").write_bytes(b"cut")
+try:
+    _resume(trial, Path(scratch.name))
+except UserError as error:
+    print(str(error).replace(scratch.name, "..."))
+else:
+    raise AssertionError("a damaged checkpoint was used")
+
+# %% [markdown]
+# ## Algorithm 1, the outer loop
+# After each epoch: the test terms, the checkpoint, and a line that tells how it goes and how long it will take. It is
+# the line that one looks at during a long training, so it has the three terms twice, on training and on test images.
+
+
+# %%
+#| export
+def _one_epoch(trainer, pairs, images, folder):
+    cfg, start = trainer.cfg, time.perf_counter()
+    terms = train_epoch(trainer, pairs, len(images.train_images))
+    tested = evaluate_terms(trainer, pairs, len(images.test_images))
+    trainer.history = torch.cat([trainer.history, terms])
+    trainer.tests = torch.cat([trainer.tests, tested[None]])
+    trainer.epoch += 1
+    trainer.seconds += time.perf_counter() - start
+    atomic(folder / "last.pt", lambda path: torch.save(trainer.state(), path))
+    shown = zip(OBJECTIVES, terms.mean(dim=0), tested)
+    told = ", ".join(f"{name} {mean:.3f} (test {test:.3f})" for name, mean, test in shown)
+    left = trainer.seconds / trainer.epoch * (cfg.epochs - trainer.epoch)
+    log(f"epoch {trainer.epoch:3}/{cfg.epochs}: {told}, {duration(left)} left")
+    if cfg.tensorboard:
+        _write_events(trainer, folder)
+
+
+# %%
+_one_epoch(trial, pairs, few, Path(scratch.name))
+assert trial.epoch == 1 and trial.history.shape == (3, 3) and trial.tests.shape == (1, 3)
+
+# %% [markdown]
+# Who likes to follow a training in TensorBoard gets the same numbers as events, one file an epoch. The library is
+# imported only then: it is slow to import and seldom wanted.
+
+
+# %%
+#| export
+def _write_events(trainer, folder):
+    """The terms of the last epoch as TensorBoard events."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    done = len(trainer.history)
+    with SummaryWriter(folder / "tensorboard") as writer:
+        for column, name in enumerate(OBJECTIVES):
+            for step in range(done - trainer.steps, done):
+                writer.add_scalar(f"train/{name}", trainer.history[step, column].item(), step)
+            writer.add_scalar(f"test/{name}", trainer.tests[-1, column].item(), done)
+
+
+# %% [markdown]
+# All of it together is what the other chapters call: train, or resume, or load what is there. The cell below it holds
+# this page's promise to the last bit: a training that is stopped in the middle of its second epoch and then started
+# again ends with the weights of one that was never stopped.
+
+
+# %%
+#| export
+def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
+    """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
+
+    Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
+    Raises UserError if the loss turns NaN or infinite, or if last.pt is damaged.
+    """
+    pairs = pairs or GeneratedPairs(cfg, images)
+    settings = run_settings(cfg, images, pairs.identity)
+    folder = run_folder(cfg, settings, tag)
+    if not is_finished(folder):
+        text = json.dumps(settings, indent=1)
+        atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+        trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
+        _resume(trainer, folder)
+        log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
+        while trainer.epoch < cfg.epochs:
+            _one_epoch(trainer, pairs, images, folder)
+        _write_run(trainer, folder)
+    record = read_arrays(folder / "history.npz")
+    return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
+
+
+# %%
+class Stopped(GeneratedPairs):
+    left = 4  # batches until somebody presses control-C
+
+    def train(self, indices, generator):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().train(indices, generator)
+
+
+with contextlib.suppress(KeyboardInterrupt):
+    train(tiny, few, Stopped(tiny, few))
+resumed = train(tiny, few)
+whole = train(tiny.replace(out=f"{scratch.name}/whole"), few)
+assert resumed.identity == whole.identity and (resumed.history == whole.history).all()
+scratch.cleanup()
+
+# %% [markdown]
+# ## Q1: training
+# And now the real one. One line an epoch: the three terms over the training batches, the same on the test set, and
+# the time left.
+
+# %%
+#| export
+q1 = Question("Q1", "Training", "Section 3.2, Question 1", compute=train)
+
+# %%
+run = q1.compute(cfg, images)
+print(f"{run.folder.name}: trained in {duration(run.seconds)}")
+
+# %% [markdown]
+# Each objective has its own figure. A single batch tells little, since the terms jump from one to the next. So the
+# batches are a faint line, their running median lies over it, and a point marks the test set after each epoch.
+
+
+# %%
+#| export
+def _objective(run, name):
+    """The curves of one objective: each batch, the running median, the test set after each epoch."""
+    column = OBJECTIVES.index(name)
+    values, tests = run.history[:, column], run.tests[:, column]
+    batches, ends = np.arange(1, len(values) + 1), len(values) // len(tests) * np.arange(1, len(tests) + 1)
+    smooth = pd.Series(values).rolling(max(1, len(values) // 50), center=True, min_periods=1).median().to_numpy()
+    curves = {"each batch": (batches, values), "running median": (batches, smooth), "test set": (ends, tests)}
+    colours = dict(zip(curves, ("#a9c3de", METHOD_COLOURS[0], "#111111")))
+    top = 1.15 * max(np.quantile(values, 0.995), tests.max())  # the first batches may lie far above
+    look = {"thin": ["each batch"], "points": ["test set"], "width": 2.3, "height": 2.3, "ylim": (0, top)}
+    return lines({"": curves}, "training batch", f"{name} term", colours, **look)
+
+
+# %%
+each, smooth, test = _objective(run, "invariance").picture.axes[0].lines
+assert np.array_equal(each.get_ydata(), run.history[:, 0]) and np.array_equal(test.get_ydata(), run.tests[:, 0])
+
+# %% [markdown]
+# The exercise asks for separate figures, so there are three. Invariance first (Eq. 2): how far apart the two views of
+# an image are.
+
+
+# %%
+#| export
+@q1.figure("The invariance term (Eq. 2) over the training batches, and on the test set after each epoch.")
+def q1_invariance(run):
+    return _objective(run, "invariance")
+
+
+# %%
+q1_invariance(run)
+
+# %% [markdown]
+# The variance term (Eq. 3), summed over both branches: how much of the wanted standard deviation is still missing.
+# Its start says that the untrained network gives all images nearly the same projection.
+
+
+# %%
+#| export
+@q1.figure("The variance term (Eq. 3, both branches) over the training batches, and on the test set after each epoch.")
+def q1_variance(run):
+    return _objective(run, "variance")
+
+
+# %%
+q1_variance(run)
+
+# %% [markdown]
+# The covariance term (Eq. 5), summed over both branches: how much the dimensions repeat each other. It is of fourth
+# order in the projections, so it grows with their spread.
+
+
+# %%
+#| export
+@q1.figure(
+    "The covariance term (Eq. 5, both branches) over the training batches, and on the test set after each epoch."
+)
+def q1_covariance(run):
+    return _objective(run, "covariance")
+
+
+# %%
+q1_covariance(run)
+
+# %% [markdown]
+# ## Is a rising invariance term a bad sign?
+# A term in absolute units says little about the views: if all projections become twice as large, the distances double
+# and nothing is less invariant. So the distance of two views is compared with that of two unrelated images. Per
+# dimension, the mean squared distance of independent projections is $2\sigma^2$ (the small $\epsilon$ in $\sigma$ does
+# not count here), and the variance term knows $\sigma$. By Eq. 3, over both branches,
+# $\mathcal{L}_{var} \geq 2\,(\gamma - \overline{\sigma})$, hence
+#
+# $$\overline{\sigma} \geq \gamma - \tfrac{1}{2}\mathcal{L}_{var}, \qquad
+#   \frac{\mathcal{L}_{inv}}{2\,\overline{\sigma^2}} \leq
+#   \frac{\mathcal{L}_{inv}}{2\,(\gamma - \frac{1}{2}\mathcal{L}_{var})^2} .$$
+#
+# Views that have nothing to do with each other have a ratio of one, perfectly invariant ones a ratio of zero. If
+# VICReg did not learn invariance, then this bound could not come below one.
+
+
+# %%
+#| export
+def _relative(numbers, gamma):
+    """Lower bounds of the mean standard deviation, and upper bounds of the views' relative squared distance."""
+    spread = {when: max(gamma - var / 2, 1e-6) for when, var in numbers["variance"].items()}
+    return {
+        "spread": spread,
+        "relative": {when: numbers["invariance"][when] / (2 * s**2) for when, s in spread.items()},
+    }
+
+
+# %%
+z = 0.4 * torch.randn(4_000, 16, generator=new_generator(seed, "spread"))
+near, unrelated = z + 0.1 * z.flip(1), z.roll(1, 0)
+for other in (near, unrelated):
+    inv, var, _ = vicreg_terms(z, other)
+    bound = _relative({"variance": {"now": var.item()}, "invariance": {"now": inv.item()}}, gamma=1.0)
+    print({name: round(value["now"], 3) for name, value in bound.items()})
+    assert abs(bound["relative"]["now"] - inv.item() / (z - unrelated).square().mean().item()) < 0.05
+
+# %% [markdown]
+# ## The curves in numbers
+# For each term: its first batch, its mean over the first and over the last epoch, and its value on the test set after
+# these two epochs. With the weights of Eq. 6 the three terms become the loss, the one number that training lowers. Its
+# course on the test set says whether what was learned holds for images that were never seen.
+
+
+# %%
+#| export
+@q1.summary
+def _numbers(run):
+    cfg, steps = run.cfg, len(run.history) // len(run.tests)
+    numbers = {"epochs": len(run.tests), "batches": len(run.history), "batch_size": cfg.batch_size}
+    numbers |= {"seconds": run.seconds, "time": duration(run.seconds), "precision": run.precision}
+    numbers["views"] = 2 * cfg.batch_size * len(run.history)
+    numbers["views_per_second"] = numbers["views"] / run.seconds
+    weights = np.array([cfg.lam, cfg.mu, cfg.nu])
+    columns = [*zip(OBJECTIVES, run.history.T, run.tests.T), ("loss", run.history @ weights, run.tests @ weights)]
+    for name, batches, tests in columns:
+        epochs = {"first_epoch": batches[:steps].mean(), "last_epoch": batches[-steps:].mean()}
+        numbers[name] = {"first_batch": batches[0], **epochs, "first_test": tests[0], "last_test": tests[-1]}
+    best, gap = int(tests.argmin()) + 1, tests[-1] / epochs["last_epoch"] - 1  # of the loss
+    return numbers | {"best_epoch": best, "test_gap": gap} | _relative(numbers, cfg.gamma)
+
+
+# %%
+numbers = _numbers(run)
+print({name: round(float(value), 3) for name, value in numbers["loss"].items()})
+assert np.isclose(numbers["loss"]["first_test"], run.tests[0] @ [run.cfg.lam, run.cfg.mu, run.cfg.nu])
+
+# %% [markdown]
+# ## The answer
+# Each sentence below stands under the condition that its numbers must meet; a sentence that does not hold for this run
+# is left out. First what happened to the loss and to the three terms, then why the invariance term may rise although
+# invariance is what it asks for, and last whether what was learned holds for new images.
+
+# %%
+#| export
+q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes from
+    {loss.first_epoch:.1f}, the mean of the first epoch, to {loss.last_epoch:.1f} in the last.** From the first epoch to
+    the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the variance
+    term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
+    {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}.""")
+q1.says(
+    """**That the invariance term rises does not mean that views of one image move apart: all projections do.** Their
+    mean standard deviation is at least {spread.first_batch:.2f} in the first batch and {spread.last_epoch:.2f} in the
+    last epoch. Of the squared distance of two unrelated images, two views of one image have at most
+    {relative.first_epoch:.0%} in the first epoch and at most {relative.last_epoch:.0%} in the last.""",
+    when=lambda n: (
+        n.invariance.last_epoch > n.invariance.first_epoch and n.relative.last_epoch < min(1, n.relative.first_epoch)
+    ),
+)
+q1.says("""On the test set the loss ends at {loss.last_test:.1f}, {test_gap:+.1%} from the training batches of the last
+    epoch, and is lowest after epoch {best_epoch} of {epochs}: what is learned holds for views of new images.""",
+    when=lambda n: abs(n.test_gap) < 0.1 and n.best_epoch > 0.7 * n.epochs)  # fmt: skip
+
+# %%
+q1.run(cfg, run)

@@ -66,17 +66,30 @@ def new_figure(rows: int = 1, cols: int = 1, width: float = 6.9, height: float =
     return fig, fig.subplots(rows, cols, **subplots)
 
 
-def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), width=6.9, height=2.4, **axes) -> Drawing:
-    """Curves {panel title: {label: (x, y)}}; colours: {label: colour}; axes: of every panel, as in `Axes.set`."""
+def _legend(fig, axes):
+    """One legend below all panels, each label once."""
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if len(found) > 1:
+        columns = 1 + int(fig.get_figwidth() * 14 / (6 + max(map(len, found))))
+        fig.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), columns))
+
+
+def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin=(), points=(), width=6.9, height=2.4,
+          **axes) -> Drawing:  # fmt: skip
+    """Curves {panel title: {label: (x, y)}}; colours: {label: colour}; axes: of every panel, as in `Axes.set`.
+
+    dashed, thin, points: the labels drawn as dashed lines, as thin ones, and as points without a line.
+    """
     fig, places = new_figure(1, len(panels), width=width, height=height, squeeze=False)
     page = make_subplots(1, len(panels), subplot_titles=list(panels))
     for column, (ax, (title, curves)) in enumerate(zip(places[0], panels.items(), strict=True), 1):
         for label, (x, y) in curves.items():
-            style = "--" if label in dashed else "-"
-            ax.plot(x, y, style, color=colours[label], linewidth=1.6, label=label)
-            line = {"color": colours[label], "dash": "dash" if label in dashed else "solid"}
+            style, size = "o" if label in points else "--" if label in dashed else "-", 0.5 if label in thin else 1.6
+            ax.plot(x, y, style, color=colours[label], linewidth=size, markersize=3.5, label=label)
+            line = {"color": colours[label], "dash": "dash" if label in dashed else "solid", "width": 1.3 * size}
+            look = {"mode": "markers" if label in points else "lines", "line": line}
             once = {"legendgroup": label, "showlegend": column == 1}
-            page.add_trace(go.Scatter(x=x, y=y, name=label, line=line, **once), row=1, col=column)
+            page.add_trace(go.Scatter(x=x, y=y, name=label, **look, **once), row=1, col=column)
         ax.set(title=title, xlabel=xlabel, **axes)
     places[0, 0].set_ylabel(ylabel)
     _legend(fig, places[0])
@@ -85,14 +98,6 @@ def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), widt
     page.update_yaxes(**scales.get("yaxes", {}))
     page.update_yaxes(title=ylabel, col=1)
     return Drawing(fig, page)
-
-
-def _legend(fig, axes):
-    """One legend below all panels, each label once."""
-    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    if len(found) > 1:
-        columns = 1 + int(fig.get_figwidth() * 14 / (6 + max(map(len, found))))
-        fig.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), columns))
 
 
 def dots(

@@ -10,22 +10,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
+import pandas as pd
 import torch
 from torch import nn
+from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
-from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import (
-    UserError,
-    atomic,
-    digest,
-    duration,
-    log,
-    new_generator,
-    progress,
-    read_arrays,
-    seeded,
-)
+from vicreg_nb.data import Images
+from vicreg_nb.plots import METHOD_COLOURS, lines
+from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
 from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -53,49 +45,12 @@ class GeneratedPairs:
         return make_view(batch, generator, self.size), make_view(batch, generator, self.size)
 
 
-WEIGHT_SETTINGS = (
-    "seed", "precision", "width", "stem_stride", "view_size", "encoder_dim", "projection_dim",
-    "lam", "mu", "nu", "gamma", "eps", "epochs", "batch_size", "lr", "weight_decay", "schedule",
-)  # fmt: skip
-
-
-def run_settings(cfg: Config, images: Images, pairs: str = "generated") -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs` is the identity of the source of pairs."""
-    settings = {name: getattr(cfg, name) for name in WEIGHT_SETTINGS}
-    settings["precision"] = choose_precision(cfg)
-    return settings | {"data": images.identity, "pairs": pairs}
-
-
-def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
-    """Where the run with these settings is, or will be."""
-    return cfg.runs / f"{tag}-{digest(settings)[:10]}"
-
-
-def is_finished(folder: Path) -> bool:
-    return (folder / "encoder.pt").is_file() and (folder / "history.npz").is_file()
-
-
-def choose_precision(cfg: Config) -> str:
-    """fp32 or bf16: as asked, or whichever a small convolution finds faster on this device (kept for next time)."""
-    if cfg.precision != "auto":
-        return cfg.precision
-    device = choose_device(cfg)
-    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
-    if not note.is_file():
-        speedup = bf16_speedup(device)
-        chosen = "bf16" if speedup > 1.25 else "fp32"
-        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
-        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
-        atomic(note, lambda path: path.write_text(found))
-    return json.loads(note.read_text())["precision"]
-
-
-def bf16_speedup(device: torch.device, repeats: int = 12) -> float:
-    """Shortest time of a convolution's forward and backward pass in fp32 over that in bf16, alternating: a busy machine only lengthens them."""
+def _bf16_speedup(device: torch.device, repeats: int = 12) -> float:
+    """How many times faster a convolution is in bf16 than in fp32 on `device`."""
     conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
     x = torch.randn(64, 64, 8, 8, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
-    for _ in range(repeats + 1):
+    for _ in range(repeats + 1):  # the first round warms up
         for half in seconds:
             start = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -105,6 +60,42 @@ def bf16_speedup(device: torch.device, repeats: int = 12) -> float:
                 torch.cuda.synchronize(device)
             seconds[half].append(time.perf_counter() - start)
     return min(seconds[False][1:]) / min(seconds[True][1:])
+
+
+def choose_precision(cfg: Config) -> str:
+    """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
+    if cfg.precision != "auto":
+        return cfg.precision
+    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
+    if not note.is_file():
+        speedup = _bf16_speedup(choose_device(cfg))
+        chosen = "bf16" if speedup > 1.25 else "fp32"
+        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
+        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
+        atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
+    return json.loads(note.read_text(encoding="utf-8"))["precision"]
+
+
+_WEIGHT_SETTINGS = (
+    "seed", "precision", "width", "stem_stride", "view_size", "encoder_dim", "projection_dim",
+    "lam", "mu", "nu", "gamma", "eps", "epochs", "batch_size", "lr", "weight_decay", "schedule",
+)  # fmt: skip
+
+
+def run_settings(cfg: Config, images: Images, pairs: str = "generated") -> dict:
+    """Everything that changes the weights of a run, and nothing else; `pairs`: the identity of the pairs."""
+    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS}
+    return settings | {"precision": choose_precision(cfg), "data": images.identity, "pairs": pairs}
+
+
+def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
+    """Where the run with these settings is, or will be."""
+    return cfg.runs / f"{tag}-{digest(settings)[:10]}"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's folder holds a finished training."""
+    return (folder / "encoder.pt").is_file() and (folder / "history.npz").is_file()
 
 
 def learning_rate(cfg: Config, step: int, steps: int) -> float:
@@ -117,84 +108,93 @@ def learning_rate(cfg: Config, step: int, steps: int) -> float:
     return cfg.lr * 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
 
 
+def initial_networks(cfg: Config) -> tuple[Encoder, Projector]:
+    """f and h with the weights that training starts from."""
+    with seeded(cfg.seed, "weights"):
+        encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
+        return encoder, Projector(cfg.encoder_dim, cfg.projection_dim)
+
+
+_PROGRESS = ("epoch", "seconds", "history", "tests")
+
+
 class Trainer:
-    """Everything that a step changes. `history`: [steps done, 3] terms of each batch; `tests`: [epochs done, 3]."""
+    """Everything that a step changes. history: [steps done, 3], terms of each batch; tests: [epochs done, 3]."""
 
     def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int):
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
         self.half = settings["precision"] == "bf16"
-        with seeded(cfg.seed, "weights"):
-            self.encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
-            self.projector = Projector(cfg.encoder_dim, cfg.projection_dim)
+        self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay, fused=True
-        )
-        self.epoch, self.seconds, self.views = 0, 0.0, 0
+        adam = {"lr": cfg.lr, "betas": (0.9, 0.999), "weight_decay": cfg.weight_decay, "fused": True}
+        self.optimizer = torch.optim.Adam(self.model.parameters(), **adam)
+        self.epoch, self.seconds = 0, 0.0
         self.history, self.tests = torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
-        numbers = {name: getattr(self, name) for name in ("epoch", "seconds", "views", "history", "tests")}
+        numbers = {name: getattr(self, name) for name in _PROGRESS}
         return numbers | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load(self, state: dict):
-        for name in ("epoch", "seconds", "views", "history", "tests"):
-            setattr(self, name, state[name])
+        vars(self).update({name: state[name] for name in _PROGRESS})
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> Terms:
-    """One update from two views [B, 3, S, S]; returns the three terms, detached, on the device."""
+def _compare(trainer, x, x2) -> Terms:
+    """Z = h(f(x)), Z' = h(f(x')), and their three terms."""
+    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
+        z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
+        z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
+    return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
+
+
+def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
+    """One update from two views [B, 3, S, S] of each image; returns the three terms [3], on the device."""
     cfg = trainer.cfg
-    terms = project_and_compare(trainer, x, x2)
+    terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
     loss.backward()
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
-    return Terms(*(term.detach() for term in terms))
+    return torch.stack(terms).detach()
 
 
-def project_and_compare(trainer, x, x2):
-    """z = h(f(x)), z' = h(f(x')) and the three terms."""
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
-        z = trainer.forward(x.contiguous(memory_format=torch.channels_last))
-        z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))
-    return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
+OBJECTIVES = ("invariance", "variance", "covariance")
 
 
-def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
-    """Algorithm 1's inner loop over `count` images; returns the terms of each step [steps, 3]. An incomplete batch is left out."""
-    cfg = trainer.cfg
-    trainer.model.train()
-    generator = new_generator(cfg.seed, "epoch", trainer.epoch)
-    order = torch.randperm(count, generator=generator)
-    terms = []
-    for step in progress(range(trainer.steps), f"epoch {trainer.epoch + 1}/{cfg.epochs}"):
-        done = trainer.epoch * trainer.steps + step
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = learning_rate(cfg, done, cfg.epochs * trainer.steps)
-        indices = order[step * cfg.batch_size : (step + 1) * cfg.batch_size].to(trainer.device, non_blocking=True)
-        terms.append(torch.stack(train_step(trainer, *pairs.train(indices, generator))))
-        if trainer.device.type == "cpu":
-            stop_if_not_finite(trainer, terms[-1:], step)
-    stop_if_not_finite(trainer, terms, 0)
-    return torch.stack(terms).cpu()
-
-
-def stop_if_not_finite(trainer: Trainer, terms: list, first: int):
-    """UserError with the step, the terms and the last good checkpoint if a term is NaN or infinite."""
+def _stop_if_broken(trainer, terms, first):
+    """UserError that names epoch, step and terms if one of the `terms` from step `first` on is NaN or infinite."""
     values = torch.stack(terms).cpu()
     broken = (~values.isfinite()).any(dim=1).nonzero()
     if len(broken):
         step = broken[0].item()
-        inv, var, cov = values[step].tolist()
+        shown = ", ".join(f"{name} {value:g}" for name, value in zip(OBJECTIVES, values[step].tolist()))
         kept = f"the state after epoch {trainer.epoch} is kept" if trainer.epoch else "no epoch was finished"
         raise UserError(
             f"the loss is no longer finite in epoch {trainer.epoch + 1}, step {first + step + 1} of {trainer.steps} "
-            f"(invariance {inv:g}, variance {var:g}, covariance {cov:g}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
+            f"({shown}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
         )
+
+
+def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
+    """Algorithm 1's inner loop over `count` images; returns the terms of each step, [steps, 3], on the CPU."""
+    cfg = trainer.cfg
+    trainer.model.train()
+    generator = new_generator(cfg.seed, "epoch", trainer.epoch)
+    batches = torch.randperm(count, generator=generator).split(cfg.batch_size)[: trainer.steps]
+    terms = []
+    for step, batch in enumerate(progress(batches, f"epoch {trainer.epoch + 1}/{cfg.epochs}")):
+        done = trainer.epoch * trainer.steps + step
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = learning_rate(cfg, done, cfg.epochs * trainer.steps)
+        x, x2 = pairs.train(batch.to(trainer.device, non_blocking=True), generator)  # T(B) and T(B)
+        terms.append(train_step(trainer, x, x2))
+        if trainer.device.type == "cpu":
+            _stop_if_broken(trainer, terms[-1:], step)
+    _stop_if_broken(trainer, terms, 0)
+    return torch.stack(terms).cpu()
 
 
 @torch.no_grad()
@@ -204,26 +204,23 @@ def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     generator = new_generator(trainer.cfg.seed, "test views")
     size = min(trainer.cfg.batch_size, count)
     batches = torch.arange(count - count % size, device=trainer.device).split(size)
-    terms = [torch.stack(project_and_compare(trainer, *pairs.test(batch, generator))) for batch in batches]
+    terms = [torch.stack(_compare(trainer, *pairs.test(batch, generator))) for batch in batches]
     return torch.stack(terms).mean(dim=0).cpu()
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training. history: float32 [steps, 3]; tests: float32 [epochs, 3]; columns invariance, variance, covariance."""
+    """A finished training. history: float32 [steps, 3], tests: float32 [epochs, 3]; columns as `OBJECTIVES`."""
 
     cfg: Config
     folder: Path
     history: np.ndarray
     tests: np.ndarray
     seconds: float
-    views: int
     precision: str
-    fresh: bool  # trained just now, not loaded
 
     @cached_property
     def identity(self) -> str:
-        """Digest of the encoder's weights."""
         return digest(self._weights())
 
     def encoder(self, device="cpu") -> Encoder:
@@ -236,103 +233,149 @@ class Run:
         return torch.load(self.folder / "encoder.pt", map_location="cpu", weights_only=True)
 
 
-def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
-    """Algorithm 1 with `pairs` (Q1's generated views by default): train, or resume, or load what is there.
-
-    Writes runs/<hash>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
-    Raises UserError if the loss turns NaN or infinite, or the batch is larger than the data.
-    """
-    pairs = pairs or GeneratedPairs(cfg, images)
-    steps = len(images.train_images) // cfg.batch_size
-    if not steps:
-        raise UserError(
-            f"batch_size is {cfg.batch_size}, more than the {len(images.train_images)} training images: lower it."
-        )
-    settings = run_settings(cfg, images, pairs.identity)
-    folder = run_folder(cfg, settings, tag)
-    if is_finished(folder):
-        return _load(cfg, folder, settings, fresh=False)
-    atomic(folder / "config.json", lambda path: path.write_text(json.dumps(settings, indent=1)))
-    trainer = Trainer(cfg, settings, steps)
-    _resume(trainer, folder)
-    log(
-        f"training {tag}: {cfg.epochs} epochs of {steps} steps on {device_name(cfg)} in {settings['precision']}, {folder}"
-    )
-    _train_epochs(trainer, pairs, images, folder)
-    _finish(trainer, folder)
-    return _load(cfg, folder, settings, fresh=True)
-
-
-def _train_epochs(trainer, pairs, images, folder):
-    writer = _tensorboard(trainer.cfg, folder)
-    while trainer.epoch < trainer.cfg.epochs:
-        start = time.perf_counter()
-        terms = train_epoch(trainer, pairs, len(images.train_images))
-        trained = time.perf_counter() - start
-        tested = evaluate_terms(trainer, pairs, len(images.test_images))
-        trainer.history = torch.cat([trainer.history, terms])
-        trainer.tests = torch.cat([trainer.tests, tested[None]])
-        trainer.epoch += 1
-        trainer.views += 2 * trainer.cfg.batch_size * trainer.steps
-        trainer.seconds += time.perf_counter() - start
-        atomic(folder / "last.pt", lambda path: torch.save(trainer.state(), path))
-        log(_epoch_line(trainer, terms, tested, trained))
-        if writer:
-            _write_events(writer, trainer, terms, tested)
-
-
-def _epoch_line(trainer, terms, tested, seconds):
-    left = trainer.seconds / trainer.epoch * (trainer.cfg.epochs - trainer.epoch)
-    (inv, var, cov), (inv_t, var_t, cov_t) = terms.mean(dim=0).tolist(), tested.tolist()
-    speed = 2 * trainer.cfg.batch_size * trainer.steps / seconds
-    return (
-        f"epoch {trainer.epoch:3}/{trainer.cfg.epochs}  inv {inv:.4f}  var {var:.4f}  cov {cov:.4f}  "
-        f"test inv {inv_t:.4f}  var {var_t:.4f}  cov {cov_t:.4f}  {speed:,.0f} views/s  {duration(left)} left"
-    )
-
-
-def _resume(trainer, folder):
-    """Go on from last.pt where there is one; a damaged one is told and not used."""
-    path = folder / "last.pt"
-    if not path.is_file():
-        return
-    try:
-        trainer.load(torch.load(path, map_location=trainer.device, weights_only=True))
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
-    trainer.history, trainer.tests = trainer.history.cpu(), trainer.tests.cpu()
-    log(f"resuming {folder.name} after epoch {trainer.epoch}")
-
-
-def _finish(trainer, folder):
-    arrays = {"history": trainer.history.numpy(), "tests": trainer.tests.numpy()}
-    arrays |= {"seconds": trainer.seconds, "views": trainer.views}
+def _write_run(trainer, folder):
+    """history.npz and encoder.pt."""
+    arrays = {name: getattr(trainer, name) for name in ("history", "tests", "seconds")}
     atomic(folder / "history.npz", lambda path: np.savez(path, **arrays))
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.encoder.state_dict().items()}
     atomic(folder / "encoder.pt", lambda path: torch.save(weights, path))
 
 
-def _load(cfg, folder, settings, fresh):
-    arrays = read_arrays(folder / "history.npz")
-    seconds, views = float(arrays["seconds"]), int(arrays["views"])
-    return Run(cfg, folder, arrays["history"], arrays["tests"], seconds, views, settings["precision"], fresh)
+def _resume(trainer, folder):
+    """Go on from last.pt where there is one; UserError for a damaged one."""
+    path = folder / "last.pt"
+    if not path.is_file():
+        return
+    try:
+        trainer.load(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
+    log(f"resuming {folder.name} after epoch {trainer.epoch}")
 
 
-def _tensorboard(cfg, folder):
-    if not cfg.tensorboard:
-        return None
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, seldom wanted
+def _one_epoch(trainer, pairs, images, folder):
+    cfg, start = trainer.cfg, time.perf_counter()
+    terms = train_epoch(trainer, pairs, len(images.train_images))
+    tested = evaluate_terms(trainer, pairs, len(images.test_images))
+    trainer.history = torch.cat([trainer.history, terms])
+    trainer.tests = torch.cat([trainer.tests, tested[None]])
+    trainer.epoch += 1
+    trainer.seconds += time.perf_counter() - start
+    atomic(folder / "last.pt", lambda path: torch.save(trainer.state(), path))
+    shown = zip(OBJECTIVES, terms.mean(dim=0), tested)
+    told = ", ".join(f"{name} {mean:.3f} (test {test:.3f})" for name, mean, test in shown)
+    left = trainer.seconds / trainer.epoch * (cfg.epochs - trainer.epoch)
+    log(f"epoch {trainer.epoch:3}/{cfg.epochs}: {told}, {duration(left)} left")
+    if cfg.tensorboard:
+        _write_events(trainer, folder)
 
-    return SummaryWriter(folder / "tensorboard")
+
+def _write_events(trainer, folder):
+    """The terms of the last epoch as TensorBoard events."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    done = len(trainer.history)
+    with SummaryWriter(folder / "tensorboard") as writer:
+        for column, name in enumerate(OBJECTIVES):
+            for step in range(done - trainer.steps, done):
+                writer.add_scalar(f"train/{name}", trainer.history[step, column].item(), step)
+            writer.add_scalar(f"test/{name}", trainer.tests[-1, column].item(), done)
 
 
-def _write_events(writer, trainer, terms, tested):
-    begin = (trainer.epoch - 1) * trainer.steps
-    for column, name in enumerate(OBJECTIVES):
-        for step, value in enumerate(terms[:, column].tolist()):
-            writer.add_scalar(f"train/{name}", value, begin + step)
-        writer.add_scalar(f"test/{name}", tested[column].item(), trainer.epoch * trainer.steps)
-    writer.flush()
+def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
+    """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
+
+    Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
+    Raises UserError if the loss turns NaN or infinite, or if last.pt is damaged.
+    """
+    pairs = pairs or GeneratedPairs(cfg, images)
+    settings = run_settings(cfg, images, pairs.identity)
+    folder = run_folder(cfg, settings, tag)
+    if not is_finished(folder):
+        text = json.dumps(settings, indent=1)
+        atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+        trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
+        _resume(trainer, folder)
+        log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
+        while trainer.epoch < cfg.epochs:
+            _one_epoch(trainer, pairs, images, folder)
+        _write_run(trainer, folder)
+    record = read_arrays(folder / "history.npz")
+    return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
 
 
-OBJECTIVES = ("invariance", "variance", "covariance")
+q1 = Question("Q1", "Training", "Section 3.2, Question 1", compute=train)
+
+
+def _objective(run, name):
+    """The curves of one objective: each batch, the running median, the test set after each epoch."""
+    column = OBJECTIVES.index(name)
+    values, tests = run.history[:, column], run.tests[:, column]
+    batches, ends = np.arange(1, len(values) + 1), len(values) // len(tests) * np.arange(1, len(tests) + 1)
+    smooth = pd.Series(values).rolling(max(1, len(values) // 50), center=True, min_periods=1).median().to_numpy()
+    curves = {"each batch": (batches, values), "running median": (batches, smooth), "test set": (ends, tests)}
+    colours = dict(zip(curves, ("#a9c3de", METHOD_COLOURS[0], "#111111")))
+    top = 1.15 * max(np.quantile(values, 0.995), tests.max())  # the first batches may lie far above
+    look = {"thin": ["each batch"], "points": ["test set"], "width": 2.3, "height": 2.3, "ylim": (0, top)}
+    return lines({"": curves}, "training batch", f"{name} term", colours, **look)
+
+
+@q1.figure("The invariance term (Eq. 2) over the training batches, and on the test set after each epoch.")
+def q1_invariance(run):
+    return _objective(run, "invariance")
+
+
+@q1.figure("The variance term (Eq. 3, both branches) over the training batches, and on the test set after each epoch.")
+def q1_variance(run):
+    return _objective(run, "variance")
+
+
+@q1.figure(
+    "The covariance term (Eq. 5, both branches) over the training batches, and on the test set after each epoch."
+)
+def q1_covariance(run):
+    return _objective(run, "covariance")
+
+
+def _relative(numbers, gamma):
+    """Lower bounds of the mean standard deviation, and upper bounds of the views' relative squared distance."""
+    spread = {when: max(gamma - var / 2, 1e-6) for when, var in numbers["variance"].items()}
+    return {
+        "spread": spread,
+        "relative": {when: numbers["invariance"][when] / (2 * s**2) for when, s in spread.items()},
+    }
+
+
+@q1.summary
+def _numbers(run):
+    cfg, steps = run.cfg, len(run.history) // len(run.tests)
+    numbers = {"epochs": len(run.tests), "batches": len(run.history), "batch_size": cfg.batch_size}
+    numbers |= {"seconds": run.seconds, "time": duration(run.seconds), "precision": run.precision}
+    numbers["views"] = 2 * cfg.batch_size * len(run.history)
+    numbers["views_per_second"] = numbers["views"] / run.seconds
+    weights = np.array([cfg.lam, cfg.mu, cfg.nu])
+    columns = [*zip(OBJECTIVES, run.history.T, run.tests.T), ("loss", run.history @ weights, run.tests @ weights)]
+    for name, batches, tests in columns:
+        epochs = {"first_epoch": batches[:steps].mean(), "last_epoch": batches[-steps:].mean()}
+        numbers[name] = {"first_batch": batches[0], **epochs, "first_test": tests[0], "last_test": tests[-1]}
+    best, gap = int(tests.argmin()) + 1, tests[-1] / epochs["last_epoch"] - 1  # of the loss
+    return numbers | {"best_epoch": best, "test_gap": gap} | _relative(numbers, cfg.gamma)
+
+
+q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes from
+    {loss.first_epoch:.1f}, the mean of the first epoch, to {loss.last_epoch:.1f} in the last.** From the first epoch to
+    the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the variance
+    term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
+    {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}.""")
+q1.says(
+    """**That the invariance term rises does not mean that views of one image move apart: all projections do.** Their
+    mean standard deviation is at least {spread.first_batch:.2f} in the first batch and {spread.last_epoch:.2f} in the
+    last epoch. Of the squared distance of two unrelated images, two views of one image have at most
+    {relative.first_epoch:.0%} in the first epoch and at most {relative.last_epoch:.0%} in the last.""",
+    when=lambda n: (
+        n.invariance.last_epoch > n.invariance.first_epoch and n.relative.last_epoch < min(1, n.relative.first_epoch)
+    ),
+)
+q1.says("""On the test set the loss ends at {loss.last_test:.1f}, {test_gap:+.1%} from the training batches of the last
+    epoch, and is lowest after epoch {best_epoch} of {epochs}: what is learned holds for views of new images.""",
+    when=lambda n: abs(n.test_gap) < 0.1 and n.best_epoch > 0.7 * n.epochs)  # fmt: skip
