@@ -1,98 +1,52 @@
-"""Q4 and Q5: neighbours by brute force, collapse by construction, and texts that follow the numbers."""
+"""Q4 and Q5: pairs of neighbours by brute force, ablated weights and the profile's own, numbers from their definitions."""
 
 import numpy as np
 import pytest
 import torch
-from vicreg_nb.ablations import (
-    NeighbourPairs,
-    answer_q4,
-    answer_q5,
-    baseline,
-    effective_rank,
-    method_encoder,
-    method_features,
-    method_run,
-    nearest,
-    neighbour_tables,
-    singular_values,
-)
-from vicreg_nb.config import UserError, make_config, stream
+from matplotlib.colors import to_hex
+from scipy.stats import pearsonr
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+from vicreg_nb import ablations
+from vicreg_nb.ablations import NeighbourPairs, ablate, compare, neighbour_run, neighbour_tables, q4, q5, whitened
+from vicreg_nb.book import Numbers, _plain
+from vicreg_nb.config import make_config
 from vicreg_nb.data import normalise, open_dataset, to_float
-from vicreg_nb.representations import encode
+from vicreg_nb.methods import baseline, features, run_of
+from vicreg_nb.plots import RIGHT, WRONG
+from vicreg_nb.representations import Features, encode
+from vicreg_nb.store import UserError, new_generator
 
 
-def brute_force(x, queries, exclude):
-    distances = np.sqrt(((queries[:, None].astype(np.float64) - x[None].astype(np.float64)) ** 2).sum(axis=2))
-    if exclude:
-        np.fill_diagonal(distances, np.inf)
-    return distances
-
-
-def test_nearest_excludes_itself_and_gives_distances_not_squares():
-    x = np.random.default_rng(0).normal(size=(200, 7)).astype(np.float32)
-    distances, found = nearest(x, 5)
-    exact = brute_force(x, x, True)
-    np.testing.assert_array_equal(found, np.argsort(exact, axis=1)[:, :5])
-    np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :5], rtol=1e-4)
-
-
-def test_nearest_to_queries_drops_nobody():
-    random = np.random.default_rng(0)
-    x, queries = random.normal(size=(100, 4)).astype(np.float32), random.normal(size=(30, 4)).astype(np.float32)
-    queries[0] = x[17]
-    _, found = nearest(x, 3, queries)
-    assert found[0, 0] == 17
-    np.testing.assert_array_equal(found, np.argsort(brute_force(x, queries, False), axis=1)[:, :3])
-
-
-def test_nearest_with_many_duplicates_never_returns_itself():
-    x = np.zeros((12, 3), np.float32)
-    distances, found = nearest(x, 4)
-    assert found.shape == (12, 4) and not (found == np.arange(12)[:, None]).any() and (distances == 0).all()
-
-
-@pytest.mark.parametrize("k", [0, -1, 10, 99])
-def test_nearest_refuses_an_impossible_k(k):
-    with pytest.raises(UserError, match=f"k is {k}: choose from 1 to 9"):
-        nearest(np.zeros((10, 2), np.float32), k)
-
-
-def test_nearest_refuses_nan():
-    with pytest.raises(UserError, match="NaN"):
-        nearest(np.full((10, 2), np.nan, np.float32), 2)
-
-
-def test_singular_values_are_standard_deviations():
-    x = np.random.default_rng(0).normal(size=(500, 6)) * [9, 5, 3, 2, 1, 0.1] + 7
-    eigenvalues = np.linalg.eigvalsh(np.cov(x.T))[::-1]
-    np.testing.assert_allclose(singular_values(x) ** 2, eigenvalues, rtol=1e-9)
-
-
-def test_effective_rank_of_known_spectra():
-    orthogonal = np.linalg.qr(np.random.default_rng(0).normal(size=(400, 9)) - 0)[0]
-    orthogonal -= orthogonal.mean(axis=0)
-    orthogonal = np.linalg.qr(orthogonal)[0]
-    assert effective_rank(orthogonal) == pytest.approx(9, rel=1e-6)
-    two = orthogonal[:, :2] * [3, 1]
-    p = np.array([0.75, 0.25])
-    assert effective_rank(two) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-6)
-    assert effective_rank(np.full((50, 4), 3.0)) == 0
+def brute_force(x, queries):
+    return np.linalg.norm(queries[:, None].astype(np.float64) - x.astype(np.float64), axis=2)
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    return open_dataset(make_config("smoke", out=str(tmp_path_factory.mktemp("ablations")), epochs=1))
+    cfg = make_config("smoke", out=str(tmp_path_factory.mktemp("ablations")), device="cpu", epochs=1)
+    return cfg, open_dataset(cfg)
+
+
+@pytest.fixture(scope="module")
+def ablated(smoke):
+    cfg, images = smoke
+    return ablate(cfg.replace(mu=0.0), images)
+
+
+@pytest.fixture(scope="module")
+def compared(smoke):
+    return compare(*smoke)
 
 
 def test_neighbour_pairs_are_looked_up_in_the_data_set_and_not_augmented(smoke):
     cfg, images = smoke
-    features = method_features(cfg, images, "vicreg")
-    pairs = NeighbourPairs(cfg, images, features)
+    found = features(cfg, images, "vicreg")
     indices = torch.tensor([300, 5, 17, 200])
-    x, x2 = pairs.train(indices, stream(0, "pairs"))
+    x, x2 = NeighbourPairs(cfg, images, found).train(indices, new_generator(0, "pairs"))
     everything = normalise(to_float(images.train_images))
     torch.testing.assert_close(x, everything[indices])
-    exact = np.argsort(brute_force(features.train, features.train[indices.numpy()], False), axis=1)
+    exact = np.argsort(brute_force(found.train, found.train[indices.numpy()]), axis=1)
     for row, image in enumerate(indices.tolist()):
         allowed = [other for other in exact[row] if other != image][:3]
         assert any(torch.equal(x2[row], everything[other]) for other in allowed)
@@ -100,80 +54,170 @@ def test_neighbour_pairs_are_looked_up_in_the_data_set_and_not_augmented(smoke):
 
 def test_all_three_neighbours_are_drawn_equally(smoke):
     cfg, images = smoke
-    features = method_features(cfg, images, "vicreg")
-    pairs, generator = NeighbourPairs(cfg, images, features), stream(0, "draws")
-    table, _ = neighbour_tables(cfg, features)
+    found = features(cfg, images, "vicreg")
+    pairs, table = NeighbourPairs(cfg, images, found), neighbour_tables(cfg, found)[0]
     everything = normalise(to_float(images.train_images))
-    _, x2 = pairs.train(torch.zeros(3_000, dtype=torch.long), generator)
+    _, x2 = pairs.train(torch.zeros(3_000, dtype=torch.long), new_generator(0, "draws"))
     shares = [(x2 == everything[other]).flatten(1).all(dim=1).float().mean().item() for other in table[0]]
     assert sum(shares) == pytest.approx(1) and shares == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
 def test_test_pairs_take_neighbours_from_the_training_images(smoke):
     cfg, images = smoke
-    features = method_features(cfg, images, "vicreg")
-    x, x2 = NeighbourPairs(cfg, images, features).test(torch.arange(6), stream(0, "pairs"))
+    found = features(cfg, images, "vicreg")
+    x, x2 = NeighbourPairs(cfg, images, found).test(torch.arange(6), new_generator(0, "pairs"))
     torch.testing.assert_close(x, normalise(to_float(images.test_images[:6])))
-    exact = np.argsort(brute_force(features.train, features.test[:6], False), axis=1)[:, :3]
+    exact = np.argsort(brute_force(found.train, found.test[:6]), axis=1)[:, :3]
     everything = normalise(to_float(images.train_images))
     assert all(any(torch.equal(x2[row], everything[other]) for other in exact[row]) for row in range(6))
 
 
-def test_each_method_has_its_own_encoder(smoke, capsys):
+def test_pairs_of_other_neighbours_are_another_training(smoke):
     cfg, images = smoke
-    features = {}
-    for name in ("vicreg", "no_variance", "neighbours"):
-        features[name] = method_features(cfg, images, name)
-        again = encode(method_encoder(cfg, images, name), images.test_images)
-        np.testing.assert_allclose(features[name].test, again, atol=1e-5)
-    assert len({feature.identity for feature in features.values()}) == 3
-    assert method_run(cfg, images, "no_variance").cfg.mu == 0
-    assert len(method_run(cfg.replace(epochs=1), images, "neighbours").tests) == cfg.neighbour_epochs
+    found = features(cfg, images, "vicreg")
+    others = [cfg.replace(neighbour_count=2), cfg, cfg]
+    sources = [found, Features(found.train, found.test, "another encoder"), found]
+    names = {NeighbourPairs(*each).identity for each in zip(others, [images] * 3, sources, strict=True)}
+    assert len(names) == 3
 
 
-def test_a_missing_q1_is_trained_first_and_said_so(tmp_path, capsys):
-    cfg, images = open_dataset(make_config("smoke", out=str(tmp_path), epochs=1))
-    method_run(cfg, images, "neighbours")
-    assert "vicreg with mu = 25 has not been trained with these settings yet: training it first" in capsys.readouterr().out
-
-
-def test_unknown_method(smoke):
-    with pytest.raises(UserError, match="choose vicreg, no_variance or neighbours"):
-        method_run(*smoke, "simclr")
+def test_q5_trains_as_long_as_it_is_told_on_q1s_neighbours(smoke, compared):
+    cfg, images = smoke
+    sides = compared["sides"]
+    assert len(sides["neighbours"].run.tests) == len(sides["control"].run.tests) == cfg.neighbour_epochs
+    table = neighbour_tables(cfg, features(cfg, images, "vicreg"))[0]
+    np.testing.assert_array_equal(compared["table"], table)
+    assert (
+        neighbour_run(cfg, images).folder == sides["neighbours"].run.folder == run_of(cfg, images, "neighbours").folder
+    )
 
 
 def test_more_neighbours_than_images(smoke):
     cfg, images = smoke
-    with pytest.raises(UserError, match="k is 400: choose from 1 to 383"):
-        neighbour_tables(cfg.replace(neighbour_count=400), method_features(cfg, images, "vicreg"))
+    with pytest.raises(UserError, match="k is 400"):
+        neighbour_tables(cfg.replace(neighbour_count=400), features(cfg, images, "vicreg"))
+
+
+def test_only_q4_is_ablated(smoke, ablated):
+    cfg, images = smoke
+    asked = cfg.replace(mu=1.0, nu=2.0)
+    sides = ablate(asked, images)["sides"]
+    assert (sides["ablated"].run.cfg, sides["vicreg"].run.cfg) == (asked, cfg) == (asked, baseline(asked))
+    assert sides["ablated"].run.folder.name.startswith("ablation-")
+    assert ablated["sides"]["ablated"].run.folder == run_of(cfg, images, "no_variance").folder
+    assert {side.run.cfg.mu for side in compare(asked, images)["sides"].values()} == {cfg.mu}
+
+
+@pytest.mark.parametrize("name", ["lam", "mu", "nu"])
+def test_any_weight_can_be_ablated_and_the_figure_says_which(smoke, name):
+    cfg, images = smoke
+    result = ablate(cfg.replace(**{name: 3.0}), images)
+    titles = [ax.get_title() for ax in ablations.q4_pca(result).picture.axes]
+    assert f"{name} = 3" in titles and len(titles) == 2
+
+
+def test_nothing_ablated_is_refused_before_any_work(tmp_path):
+    cfg = make_config("smoke", out=str(tmp_path))
+    with pytest.raises(UserError, match="mu is 25"):
+        ablate(cfg, open_dataset(cfg))
+    with pytest.raises(UserError, match="mu is 25"):
+        q4.run(cfg)
+    assert not list(tmp_path.iterdir())
+
+
+def test_whitened_features_have_equal_spread_and_the_same_contents():
+    random = np.random.default_rng(0)
+    train, test = (
+        (random.normal(size=(n, 5)) * [9, 3, 1, 0.1, 0.01] + 7) @ random.normal(size=(5, 5)) for n in (900, 40)
+    )
+    found = whitened(Features(train, test, "made"))
+    np.testing.assert_allclose(np.cov(found.train.T), np.eye(5), atol=1e-8)
+    inverse = np.linalg.inv(np.cov(train.T))  # Euclidean distances of whitened points are Mahalanobis distances
+    step = test[:-1] - test[1:]
+    mahalanobis = np.sqrt(np.einsum("ij,jk,ik->i", step, inverse, step))
+    np.testing.assert_allclose(np.linalg.norm(found.test[:-1] - found.test[1:], axis=1), mahalanobis, rtol=1e-5)
+
+
+def test_q4s_numbers_from_their_definitions(smoke, ablated):
+    cfg, images = smoke
+    numbers, side = q4.numbers(ablated), ablated["sides"]["ablated"]
+    found, test = numbers["ablated"], side.features.test.astype(np.float64)
+    pca = PCA().fit(test)
+    assert found["first_singular_value"] == pytest.approx(np.sqrt(pca.explained_variance_[0]), rel=1e-5)
+    assert found["share_of_first"] == pytest.approx(pca.explained_variance_ratio_[0], rel=1e-5)
+    assert found["share_of_picture"] == pytest.approx(pca.explained_variance_ratio_[:2].sum(), rel=1e-5)
+    near = NearestNeighbors(n_neighbors=10).fit(test).kneighbors(return_distance=False)
+    assert found["agreement"] == pytest.approx((images.test_labels[near] == images.test_labels[:, None]).mean())
+    assert (found["mu"], numbers["vicreg"]["mu"], numbers["epochs"]) == (0, cfg.mu, cfg.epochs)
+    whole = ablated["sides"]["vicreg"].probe.accuracy
+    assert numbers["lost"]["points"] == pytest.approx(100 * (whole - side.probe.accuracy))
+    assert found["learned"]["points"] == pytest.approx(100 * (side.probe.accuracy - ablated["untrained"].accuracy))
+
+
+def test_the_interval_of_a_difference_is_that_of_two_independent_samples():
+    class Half:
+        accuracy, interval = 0.5, 1.96 * np.sqrt(0.25 / 400)
+
+    draws = np.random.default_rng(0).binomial(400, 0.5, (2, 200_000)) / 400
+    expected = 100 * np.quantile(np.abs(draws[0] - draws[1]), 0.95)
+    assert ablations._difference(Half, Half)["interval"] == pytest.approx(expected, rel=0.04)
+
+
+def test_q5s_numbers_from_their_definitions(smoke, compared):
+    _, images = smoke
+    numbers, labels = q5.numbers(compared), images.train_labels
+    right = labels[compared["table"]] == labels[:, None]
+    assert numbers["same_class"] == pytest.approx(right.mean()) == pytest.approx(1 - numbers["other_class"])
+    np.testing.assert_allclose(numbers["same_class_by_rank"], right.mean(axis=0))
+    probes = {name: side.probe for name, side in compared["sides"].items()}
+    by_class = [right[labels == kind].mean() for kind in range(10)]
+    lost = probes["vicreg"].per_class - probes["neighbours"].per_class
+    assert numbers["correlation"] == pytest.approx(pearsonr(by_class, lost).statistic)
+    ahead = probes["neighbours"].accuracy - probes["control"].accuracy
+    assert numbers["ahead_of_control"]["points"] == pytest.approx(100 * ahead)
+
+
+def test_frames_are_green_for_the_same_class_and_red_for_another(smoke, compared):
+    _, images = smoke
+    axes = ablations.q5_neighbours(compared).picture.axes
+    assert len(axes) == 10 * (1 + compared["table"].shape[1])
+    for place, ax in enumerate(axes[10:], 10):
+        image = np.flatnonzero(images.train_labels == place % 10)[0]
+        number = compared["table"][image, place // 10 - 1]
+        np.testing.assert_array_equal(ax.images[0].get_array(), images.train_images[number])
+        colour = RIGHT if images.train_labels[number] == place % 10 else WRONG
+        assert to_hex(ax.spines["top"].get_edgecolor()) == colour
+
+
+def test_each_method_has_its_own_encoder(smoke):
+    cfg, images = smoke
+    found = {}
+    for name in ("vicreg", "no_variance", "neighbours"):
+        found[name] = features(cfg, images, name)
+        again = encode(run_of(cfg, images, name).encoder(), images.test_images)
+        np.testing.assert_allclose(found[name].test, again, atol=1e-5)
+    assert len({each.identity for each in found.values()}) == 3
+
+
+def test_a_missing_q1_is_trained_first_and_said_so(tmp_path, capsys):
+    cfg = make_config("smoke", out=str(tmp_path), epochs=1)
+    run_of(cfg, open_dataset(cfg), "neighbours")
+    printed = capsys.readouterr().out
+    assert printed.index("mu = 25") < printed.index("training vicreg") < printed.index("training neighbours")
+
+
+def test_an_unknown_method_is_named(smoke):
+    with pytest.raises(UserError, match="simclr"):
+        run_of(*smoke, "simclr")
 
 
 def test_baseline_restores_the_profiles_weights():
-    cfg = make_config("smoke", mu=0.0, lam=3.0)
-    assert baseline(cfg) == make_config("smoke")
+    assert baseline(make_config("smoke", mu=0.0, lam=3.0)) == make_config("smoke")
 
 
-def side(accuracy, rank, share=0.2):
-    return {"accuracy": accuracy, "interval": 0.01, "effective_rank": rank, "share_of_first": share, "last_variance_term": 0.5, "mu": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("cut", "expected"),
-    [(side(0.2, 3.0), ["worse", "squeezed"]), (side(0.6, 60.0), ["not measurably different", "rather than losing"]), (side(0.7, 60.0), ["better"])],
-)
-def test_answer_to_q4_follows_the_numbers(cut, expected):
-    text = answer_q4({"vicreg": side(0.6, 64.0), "ablated": cut, "dimension": 128, "chance": 0.1})
-    assert all(word in text for word in expected)
-
-
-@pytest.mark.parametrize(
-    ("near", "control", "expected"),
-    [(0.5, 0.55, ["it is lower", "Also in the same time"]), (0.6, 0.5, ["not measurably", "In the same time"]), (0.7, 0.5, ["it is higher", "What compensates"])],
-)
-def test_answer_to_q5_follows_the_numbers(near, control, expected):
-    def one(accuracy):
-        return {"accuracy": accuracy, "epochs": 1, "seconds": 3.0, "effective_rank": 9.0}
-
-    numbers = {"vicreg": one(0.6), "control": one(control), "neighbours": one(near), "interval": 0.01, "neighbour_count": 3, "same_class": 0.4}
-    text = answer_q5(numbers)
-    assert all(word in text for word in expected)
+@pytest.mark.parametrize("lost", [5, 0, -5])
+@pytest.mark.parametrize("name", ["Q4", "Q5"])
+def test_there_is_one_verdict_whatever_comes_out(ablated, compared, name, lost):
+    question, result = {"Q4": (q4, ablated), "Q5": (q5, compared)}[name]
+    numbers = _plain(question.numbers(result)) | {"lost": Numbers(points=lost, interval=1.0)}
+    assert sum(paragraph.startswith("**") for paragraph in question.answer(numbers).split("\n\n")) == 1

@@ -127,18 +127,31 @@ def dots(
     return Drawing(fig, page)
 
 
-def scatter(panels: dict, classes, columns: int = 2, colours=CLASS_COLOURS, marks=None, width=6.9) -> Drawing:
-    """Points {title: (points [N, 2], labels [N])}; classes: their names; marks: {title: points to draw in black}."""
+def _name_classes(ax, points, labels, classes, colours, legend):
+    for kind, name in enumerate(classes):
+        colour, own = colours[kind % len(colours)], points[labels == kind]
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colour, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
+        style = {"fontsize": 7, "color": "#222222", "ha": "center", "va": "center", "bbox": box, "zorder": 5}
+        if legend:
+            ax.scatter([], [], color=colour, label=name)
+        elif len(own):
+            ax.text(*np.median(own, axis=0), name, **style)
+
+
+def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None, legend=False, width=6.9) -> Drawing:
+    """Points {title: (points [N, 2], labels [N])}; classes: their names; marks: {title: points to draw in black}.
+
+    legend: the names stand below the panels, for classes that lie on one another.
+    """
     rows = -(-len(panels) // columns)
-    fig, places = new_figure(rows, columns, width=width, height=width / columns * rows + 0.3, squeeze=False)
+    height = width / columns * rows + (0.7 if legend else 0.3)
+    fig, places = new_figure(rows, columns, width=width, height=height, squeeze=False)
     for ax, (title, (points, labels)) in zip(places.flat, panels.items(), strict=False):
         order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of the others
         size = float(np.clip(12_000 / len(points), 1.2, 14))
         shades = np.array([colours[kind % len(colours)] for kind in labels])
         ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
-        for kind, name in enumerate(classes):
-            if (labels == kind).any():
-                _name(ax, np.median(points[labels == kind], axis=0), name, colours[kind % len(colours)])
+        _name_classes(ax, points, labels, classes, colours, legend)
         if marks:
             ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
         ax.set(title=title, xticks=[], yticks=[])
@@ -146,12 +159,8 @@ def scatter(panels: dict, classes, columns: int = 2, colours=CLASS_COLOURS, mark
         ax.set_box_aspect(1)
     for ax in places.flat[len(panels) :]:
         ax.remove()
+    _legend(fig, places.flat[: len(panels)])
     return Drawing(fig)
-
-
-def _name(ax, place, name, colour):
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colour, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
-    ax.text(*place, name, fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
 
 
 def image_grid(rows: list, captions=None, frames=None, titles=None, labels=None, width: float = 6.9) -> Drawing:
