@@ -276,3 +276,35 @@ def class_examples(images: Images, count: int) -> np.ndarray:
     rows = [np.flatnonzero(images.train_labels == label)[:count] for label in range(len(images.classes))]
     count = min(map(len, rows))
     return np.stack([images.train_images[row[:count]] for row in rows])
+
+
+ATTRIBUTES = {
+    "colour": "mean colour without brightness",
+    "background": "mean colour of the upper and lower edge",
+    "brightness": "mean brightness",
+    "contrast": "standard deviation of the brightness",
+    "fine texture": "mean step between neighbouring pixels",
+    "layout": "where it is light and where dark, on a grid of 8 x 8",
+}
+
+
+def image_attributes(images: np.ndarray, block: int = 5_000) -> dict:
+    """{attribute: float32 [N, m]} of images uint8 [N, 32, 32, 3]."""
+    parts = [_attributes(images[start : start + block]) for start in range(0, len(images), block)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _attributes(images):
+    x = images.astype(np.float32) / 255
+    grey = x @ np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
+    brightness = grey.mean(axis=(1, 2))[:, None]
+    coarse = grey.reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4)).reshape(-1, 64) - brightness
+    steps = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
+    return {
+        "colour": x.mean(axis=(1, 2)) - brightness,
+        "background": np.concatenate((x[:, :4], x[:, -4:]), axis=1).mean(axis=(1, 2)),
+        "brightness": brightness,
+        "contrast": grey.std(axis=(1, 2))[:, None],
+        "fine texture": steps[:, None] / 2,
+        "layout": coarse / (np.linalg.norm(coarse, axis=1, keepdims=True) + 1e-6),
+    }
