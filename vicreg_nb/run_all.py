@@ -61,21 +61,25 @@ def _find_stage(book, name):
     raise UserError(f"{name!r} is not a stage: choose among {known}, or a question such as Q3.")
 
 
-def _imported(path: Path) -> set[Path]:
+def imported_names(node: ast.AST) -> list[str]:
+    """The full names in an import statement, `vicreg_nb.x.y` of `from .x import y`; none in any other node."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    above = ("vicreg_nb." if node.level else "") + (node.module or "")
+    return [f"{above.rstrip('.')}.{alias.name}" for alias in node.names]
+
+
+def _imported(path):
     """The package's modules that a notebook or module imports, wherever in it; all, where Python cannot read it."""
     try:  # in a notebook, % and ! begin a line that is not Python
         tree = ast.parse(re.sub(r"(?m)^(\s*)[%!]", r"\1pass #", path.read_text(encoding="utf-8")))
     except SyntaxError:
         return set(package_folder().glob("*.py"))
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = ("vicreg_nb." if node.level else "") + (node.module or "")
-            names |= {f"{above.rstrip('.')}.{alias.name}" for alias in node.names}
-    own = [name.split(".")[1] for name in names if name.startswith("vicreg_nb.")]
-    return {path for path in (package_folder() / f"{name}.py" for name in own) if path.is_file()}
+    names = [name.split(".") for node in ast.walk(tree) for name in imported_names(node)]
+    own = {package_folder() / f"{name[1]}.py" for name in names if name[0] == "vicreg_nb" and name[1:]}
+    return {path for path in own if path.is_file()}
 
 
 def modules_below(path: Path) -> list[Path]:
@@ -89,8 +93,9 @@ def modules_below(path: Path) -> list[Path]:
 
 
 def _code(path):
-    """A module's source without its comment lines: the first of them names a digest of the notebook's prose."""
-    return "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    """A module's source without its comments and blank lines."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 class Job(NamedTuple):
