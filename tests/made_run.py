@@ -1,6 +1,7 @@
 """Runs for the tests of report, page, README and submission: one made up, and the whole smoke book, run once."""
 
 import json
+import math
 import struct
 import subprocess
 import sys
@@ -128,3 +129,25 @@ def smoke_book(tmp_path_factory) -> Path:
         BOOK["done"] = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert BOOK["done"].returncode == 0, BOOK["done"].stdout + BOOK["done"].stderr
     return BOOK["folder"]
+
+
+def answers(folder: Path) -> dict:
+    """The questions in a run's results.json."""
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["questions"]
+
+
+def assert_same(one, other, place="", tolerance=1e-6):
+    """The same structure and words; the same numbers but for `tolerance`, and for times."""
+    if isinstance(one, dict):
+        assert set(one) == set(other), place
+        for name in one:
+            if "second" not in name:
+                assert_same(one[name], other[name], f"{place}.{name}", tolerance)
+    elif isinstance(one, list):
+        assert len(one) == len(other), place
+        for number, (item, another) in enumerate(zip(one, other, strict=True)):
+            assert_same(item, another, f"{place}[{number}]", tolerance)
+    elif isinstance(one, float):
+        assert math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-5), f"{place}: {one} {other}"
+    else:
+        assert one == other, place

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import json
-import math
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import vicreg_nb
-from made_run import smoke_book
+from made_run import answers, assert_same, smoke_book
 from vicreg_nb import book, run_all
 from vicreg_nb.book import QUESTIONS, code_digest
 from vicreg_nb.config import make_config
@@ -596,27 +595,6 @@ def two_ways(root, tmp_path_factory):
         return folder
 
     return call
-
-
-def answers(folder):
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["questions"]
-
-
-def assert_same(one, other, place=""):
-    """The same structure and words; the same numbers, but for rounding and for times."""
-    if isinstance(one, dict):
-        assert list(one) == list(other), place
-        for name in one:
-            if "second" not in name:
-                assert_same(one[name], other[name], f"{place}.{name}")
-    elif isinstance(one, list):
-        assert len(one) == len(other), place
-        for number, (item, another) in enumerate(zip(one, other, strict=True)):
-            assert_same(item, another, f"{place}[{number}]")
-    elif isinstance(one, float):
-        assert math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9), f"{place}: {one} {other}"
-    else:
-        assert one == other, place
 
 
 def test_each_question_is_answered_the_same_as_plain_python(two_ways, tmp_path_factory):
