@@ -12,7 +12,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-from vicreg_nb.book import all_questions, code_digest, package_folder, questions_of
+from vicreg_nb.book import all_questions, chapters, code_digest, package_folder, questions_of
 from vicreg_nb.run_all import imported_names
 from vicreg_nb.store import UserError, atomic, project_root
 from vicreg_nb.tools.report import build, load_results, warning
@@ -108,17 +108,18 @@ weights to `runs/`. A run that was broken off goes on where it stopped.
 """
 
 
-def readme_text(name: str, username: str, header: dict, modules: list[Path]) -> str:
-    """README.md of the submission."""
-    told = "\n".join(f"  - `{path.name}`: {_about(path)}" for path in modules if path.stem != "__init__")
+def readme_text(name: str, username: str, header: dict) -> str:
+    """README.md of the submission; the modules are in the book's order."""
+    told = "\n".join(f"  - `{module}.py`: {_about(module)}" for module in chapters().values())
     run = {field: header[field] for field in ("profile", "seed")}
     return README.format(name=name, username=username, modules=told, **run)
 
 
-def _about(path):
+def _about(module):
     """The questions that a module answers, or its title."""
-    questions = [all_questions()[name] for name in questions_of(path.stem)]
-    title = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split(" · ")[-1].rstrip(".")
+    questions = [all_questions()[name] for name in questions_of(module)]
+    source = (package_folder() / f"{module}.py").read_text(encoding="utf-8")
+    title = (ast.get_docstring(ast.parse(source)) or "").split(" · ")[-1].rstrip(".")
     return "; ".join(f"{question.title} ({question.place})" for question in questions) or title
 
 
@@ -136,7 +137,7 @@ def make_submission(folder: Path, name: str, username: str, statement_file: str)
     if forbidden:
         raise UserError(f"The exercise does not allow this import: {forbidden[0]}; keep to {', '.join(ALLOWED)}.")
     texts = {
-        "README.md": readme_text(name, username, results["header"], modules),
+        "README.md": readme_text(name, username, results["header"]),
         "requirements.txt": requirements_text(),
     }
     texts |= {f"vicreg_nb/{path.name}": marked(path.read_text(encoding="utf-8"), *words) for path in modules}
