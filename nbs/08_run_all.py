@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 8 · The whole book
-# How does everything run, from nothing to the report? One command, `python -m vicreg_nb.run_all`, goes through the notebooks in order,
-# shows how far it is, stops at the first failure with its name, and goes on from there when it is called again.
+# How does everything run, from nothing to the report? One command, `python -m vicreg_nb.run_all`, goes through the
+# chapters in order, shows how far it is, stops at the first failure with its name, and goes on from there when it is
+# called again.
 
 # %%
 #| default_exp run_all
@@ -10,35 +11,23 @@
 #| export
 import argparse
 import ast
-import dataclasses
-import importlib
 import importlib.util
 import json
 import re
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
-from vicreg_nb.config import (
-    PROFILES,
-    Config,
-    UserError,
-    code_digest,
-    device_name,
-    digest,
-    header,
-    make_config,
-    project_root,
-    read_results,
-    results_path,
-    say,
-    write_results,
-)
-from vicreg_nb.data import find_file, open_dataset
-from vicreg_nb.training import choose_precision, duration
+from vicreg_nb.book import (
+    QUESTIONS, chapters, code_digest, header, package_folder, questions_of, read_results, results_path, write_results,
+)  # fmt: skip
+from vicreg_nb.config import Config, changed_settings, device_name, make_config
+from vicreg_nb.data import Images, find_file, open_dataset
+from vicreg_nb.store import UserError, digest, duration, log, project_root
+from vicreg_nb.training import choose_precision
 
 # %% tags=["parameters"]
 # Parameters
@@ -51,144 +40,284 @@ out: str = ""  # where results go; empty: the project's folder
 # %%
 from vicreg_nb.config import notebook_config
 
-cfg, images = open_dataset(notebook_config(globals()))
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 
 # %% [markdown]
 # ## The stages
-# A stage is a notebook. Where there is no papermill or no `nbs/` (as in the exercise's submission), its module's `run(cfg)` computes the same.
+# A stage is a chapter: a notebook, the module that it exports, the questions that it answers. Nobody keeps a list: each
+# notebook that is exported is a stage, in the order of its number. A chapter of your own, `09_mine`, comes last.
 
 
 # %%
 #| export
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """A notebook, the module it exports, and the questions it answers."""
 
     notebook: str
     module: str
     questions: tuple = ()
 
-    @property
-    def title(self) -> str:
+    def __str__(self):
         return f"{self.notebook:26}" + (", ".join(self.questions) or "-")
 
 
-STAGES = (
-    Stage("00_config", "config"),
-    Stage("00a_data", "data"),
-    Stage("00b_views", "views"),
-    Stage("01_vicreg", "vicreg"),
-    Stage("01a_training", "training", ("Q1",)),
-    Stage("02_representations", "representations", ("Q2", "Q3")),
-    Stage("03_ablations", "ablations", ("Q4", "Q5")),
-    Stage("04_laplacian_eigenmaps", "laplacian_eigenmaps", ("Q6",)),
-    Stage("04a_ladder", "ladder", ("ladder",)),
-    Stage("05_retrieval", "retrieval", ("Q7",)),
-    Stage("06_anomaly", "anomaly", ("AD1", "AD2", "AD3")),
-    Stage("07_clustering", "clustering", ("CL1", "CL2", "CL3")),
-)
-
-
-def choose_stages(only: list[str], start: str = "") -> list[Stage]:
-    """The stages named (by notebook, its number, module or question), or all from `start` on; UserError for an unknown name."""
-    if start:
-        return list(STAGES[STAGES.index(_find_stage(start)) :])
-    return [stage for stage in STAGES if stage in [_find_stage(name) for name in only]] if only else list(STAGES)
-
-
-def _find_stage(name):
-    for stage in STAGES:
-        names = (stage.notebook, stage.notebook.split("_")[0], stage.module, *stage.questions)
-        if name.removesuffix(".ipynb").removesuffix(".py").lower() in [known.lower() for known in names]:
-            return stage
-    known = ", ".join(stage.notebook for stage in STAGES)
-    raise UserError(f"{name!r} is not a stage: choose among {known}, or a question such as Q3.")
+def stages() -> list[Stage]:
+    """The book in its order: all exported notebooks but this one and the appendix, 80 and after."""
+    return [
+        Stage(notebook, module, tuple(questions_of(module)))
+        for notebook, module in chapters().items()
+        if notebook < "80" and module != "run_all"
+    ]
 
 
 # %%
-for stage in STAGES:
-    print(stage.title)
-assert choose_stages(["Q3", "01a"]) == [STAGES[4], STAGES[5]] and choose_stages([], "07")[0].module == "clustering"
+print(*stages(), sep="\n")
+assert Stage("01_vicreg", "vicreg") in stages() and not {"run_all", "store"} & {stage.module for stage in stages()}
 
 # %% [markdown]
-# ## Where it stands
-# A stage is done if results.json says so for the same settings and the same source: the notebook's, and that of the modules which it imports.
-# What it computed is cached beside it, so that a stage which is run again is quick where nothing that matters to it has changed.
+# A reader names a stage as it comes to mind: `05_retrieval`, `05`, `retrieval` or `Q7`.
 
 
 # %%
 #| export
-def stage_key(cfg: Config, stage: Stage) -> str:
-    """Identifies a stage's result: the settings, the notebook's (or the module's) source and that of all modules it builds on."""
-    settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name not in ("out", "device")}
-    first = notebook_path(stage) or package_folder() / f"{stage.module}.py"
-    return digest(settings, first.read_text(encoding="utf-8"), *(source_of(path) for path in modules_below(first)))
+def choose_stages(only=(), start: str = "") -> list[Stage]:
+    """The stages named by notebook, number, module or question; or all from `start` on. UserError for others."""
+    book = stages()
+    named = [_find_stage(book, name) for name in only]
+    first = book.index(_find_stage(book, start)) if start else 0
+    return [stage for stage in book[first:] if not only or stage in named]
 
 
-def package_folder() -> Path:
-    return Path(importlib.import_module("vicreg_nb").__file__).parent
+def _find_stage(book, name):
+    wanted = re.sub(r"\.(ipynb|py)$", "", name).lower()
+    for stage in book:
+        names = (stage.notebook, stage.notebook.split("_")[0], stage.module, *stage.questions)
+        if wanted in [known.lower() for known in names]:
+            return stage
+    known = ", ".join(stage.notebook for stage in book)
+    raise UserError(f"{name!r} is not a stage: choose among {known}, or a question such as Q3.")
 
 
-def source_of(path: Path) -> str:
-    """A module's source without its comment lines: export's header changes with every word of the notebook's prose."""
-    return "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+# %%
+assert [stage.module for stage in choose_stages(["02", "01a_training.py"])] == ["training", "representations"]
+assert choose_stages(start="07")[0].module == "clustering"
+try:
+    choose_stages(["Q0"])
+except UserError as error:
+    print(error)
+
+# %% [markdown]
+# ## What a stage builds on
+# When a module changes, the stages that build on it are no longer done. Python's own parser finds what a source
+# imports, in each form that an import may have.
 
 
+# %%
+#| export
+def imported_names(node: ast.AST) -> list[str]:
+    """The full names in an import statement, `vicreg_nb.x.y` of `from .x import y`; none in any other node."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    above = ("vicreg_nb." if node.level else "") + (node.module or "")
+    return [f"{above.rstrip('.')}.{alias.name}" for alias in node.names]
+
+
+def _imported(path):
+    """The package's modules that a notebook or module imports, wherever in it; all, where Python cannot read it."""
+    try:  # in a notebook, % and ! begin a line that is not Python
+        tree = ast.parse(re.sub(r"(?m)^(\s*)[%!]", r"\1pass #", path.read_text(encoding="utf-8")))
+    except SyntaxError:
+        return set(package_folder().glob("*.py"))
+    names = [name.split(".") for node in ast.walk(tree) for name in imported_names(node)]
+    own = {package_folder() / f"{name[1]}.py" for name in names if name[0] == "vicreg_nb" and name[1:]}
+    return {path for path in own if path.is_file()}
+
+
+# %%
+import tempfile
+
+with tempfile.TemporaryDirectory() as folder:
+    source = Path(folder) / "source.py"
+    source.write_text(
+        "%pylab\nfrom . import book\nimport vicreg_nb.data as d, os\nfrom vicreg_nb import views, nothing\n"
+        "def late():\n    from vicreg_nb.store import log\n    from .config import Config\n"
+    )
+    assert {path.stem for path in _imported(source)} == {"book", "data", "views", "store", "config"}
+
+# %% [markdown]
+# What these import counts as well, and so on. Their comments do not count: nothing is computed again for a word of
+# prose. Nor do the tools, which no result rests on.
+
+
+# %%
+#| export
 def modules_below(path: Path) -> list[Path]:
-    """The package's modules that a notebook or module imports, directly or not; those of tools are no part of a result."""
+    """The package's modules that a notebook or module builds on, directly or not."""
     found, waiting = set(), [path]
     while waiting:
-        names = re.findall(r"^from (?:vicreg_nb)?\.(\w+) import", waiting.pop().read_text(encoding="utf-8"), flags=re.M)
-        new = {package_folder() / f"{name}.py" for name in names} - found
+        new = _imported(waiting.pop()) - found
         found |= new
         waiting += new
     return sorted(found)
 
 
-def notebook_path(stage: Stage) -> Path | None:
-    """The stage's notebook, where there are notebooks and what it takes to run them."""
-    path = project_root() / "nbs" / f"{stage.notebook}.py"
-    able = all(importlib.util.find_spec(name) for name in ("papermill", "jupytext", "ipykernel"))
-    return path if able and path.is_file() and importlib.util.find_spec("vicreg_nb.tools") else None
-
-
-def is_done(cfg: Config, stage: Stage) -> bool:
-    """Whether results.json holds this stage's result, and the folder its figures. Only reads, whatever run it finds there."""
-    try:
-        results = json.loads(results_path(cfg).read_text(encoding="utf-8"))
-        key, answered = (
-            results["stages"][stage.notebook]["key"],
-            [results["questions"][name] for name in stage.questions],
-        )
-        figures = [cfg.figures / f"{figure}.png" for entry in answered for figure, _ in entry["figures"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return key == stage_key(cfg, stage) and all(path.is_file() for path in figures)
+def _code(path):
+    """A module's source without its comments and blank lines."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 # %%
-for stage in STAGES:
-    print(f"{'done' if is_done(cfg, stage) else 'to do':6} {stage.title}")
+below = {path.stem for path in modules_below(package_folder() / "training.py")}
+print(*sorted(below), sep=", ")
+assert {"views", "vicreg", "store"} <= below and not {"training", "run_all"} & below
 
 # %% [markdown]
-# ## Running a stage
+# ## One way in, or the other
+# With papermill a stage is its notebook, without it (as in the exercise's submission) its module's questions. Both must
+# compute the same. A notebook may have values of its own: 03's `mu` is 0, since Q4 asks for it. So it must be told what
+# was set by hand, even where that is the profile's value: `--only Q4 --set mu=25` means 25.
 
 
 # %%
 #| export
-def run_stage(cfg: Config, stage: Stage, bar: tqdm):
-    """Execute the stage's notebook, or its module's `run`; UserError naming notebook, cell and error at a failure."""
-    start = time.perf_counter()
-    notebook = notebook_path(stage)
-    if notebook:
-        _run_notebook(cfg, stage, notebook, bar)
-    else:
-        _run_plainly(cfg, stage)
-    _mark_done(cfg, stage, time.perf_counter() - start)
+class Job(NamedTuple):
+    """What the stages are run with: settings, images, and the names of the settings that were given by hand."""
+
+    cfg: Config
+    images: Images
+    given: tuple = ()
 
 
-def _run_notebook(cfg, stage, notebook, bar):
-    from .tools.execute import NotebookError, execute_notebook  # only where papermill is
+def parameters(job: Job) -> dict:
+    """What a notebook is given: the settings that were set by hand or differ from the profile's."""
+    names = {"profile", "dataset", "seed", "device", *changed_settings(job.cfg), *job.given}
+    return {name: getattr(job.cfg, name) for name in sorted(names)} | {"out": str(job.cfg.folder)}
+
+
+def notebook_path(stage: Stage) -> Path | None:
+    """The stage's notebook, where there are notebooks and what it takes to run them."""
+    path = project_root() / "nbs" / f"{stage.notebook}.py"
+    needed = ("vicreg_nb.tools", "papermill", "jupytext", "ipykernel")
+    return path if path.is_file() and all(importlib.util.find_spec(name) for name in needed) else None
+
+
+# %%
+job = Job(cfg.replace(dataset=images.name), images)
+print(parameters(job))
+assert parameters(job._replace(cfg=job.cfg.replace(mu=3.0), given=("lr",))).items() >= {"mu": 3.0, "lr": cfg.lr}.items()
+
+# %% [markdown]
+# ## Where it stands
+# A stage is done if `results.json` says so for the same settings, images and source: its own, and that of all modules
+# it builds on. What it computed is cached besides, so that it is quick where nothing that matters to it has changed.
+
+
+# %%
+#| export
+def stage_key(job: Job, stage: Stage) -> str:
+    """Identifies a stage's result: settings, images, and the source of all that makes it."""
+    settings = {name: value for name, value in vars(job.cfg).items() if name not in ("out", "device")}
+    first = notebook_path(stage) or package_folder() / f"{stage.module}.py"
+    sources = [first.read_text(encoding="utf-8"), *map(_code, modules_below(first))]
+    return digest(settings, sorted(parameters(job)), job.images.identity, sources)
+
+
+def is_done(job: Job, stage: Stage) -> bool:
+    """Whether results.json holds this stage's result, and the folder its figures. Only reads, whatever it finds."""
+    try:
+        results = json.loads(results_path(job.cfg).read_text(encoding="utf-8"))
+        key = results["stages"][stage.notebook]["key"]
+        figures = [figure for name in stage.questions for figure, _ in results["questions"][name]["figures"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    there = all((job.cfg.figures / f"{figure}.png").is_file() for figure in figures)
+    return there and key == stage_key(job, stage)
+
+
+# %%
+for stage in stages():
+    print(f"{'done' if is_done(job, stage) else 'to do':6} {stage}")
+assert stage_key(job, stages()[0]) != stage_key(job._replace(given=("mu",)), stages()[0])
+
+# %% [markdown]
+# ## As plain Python
+# A question's own values hold unless a value was given. Questions that share what they compute have it computed once.
+
+
+# %%
+#| export
+def answer(job: Job, names):
+    """Run questions whose chapters are imported, as their notebooks' last cells do."""
+    results, given = {}, parameters(job)
+    for question in (QUESTIONS[name] for name in names):
+        own = {name: value for name, value in question.defaults.items() if name not in given}
+        asked = question.compute, job.cfg.replace(**own)
+        if asked not in results:
+            results[asked] = question.compute(asked[1], job.images)
+        question.run(asked[1], results[asked])
+
+
+# %%
+from vicreg_nb.book import Question
+
+calls = []
+for name, own in {"mine": {"mu": 0.0}, "yours": {}, "theirs": {"mu": 0.0}}.items():
+    made = Question(name, "What is mu?", "nowhere", defaults=own)
+    made.compute = lambda cfg, images: calls.append(1) or {"mu": cfg.mu}
+    made.compute, made.numbers = QUESTIONS["mine"].compute, dict
+with tempfile.TemporaryDirectory() as folder:
+    here = job._replace(cfg=job.cfg.replace(out=folder))
+    for given, expected in (((), [0, cfg.mu, 0]), (("mu",), [cfg.mu] * 3)):
+        answer(here._replace(given=given), ("mine", "yours", "theirs"))
+        kept = read_results(here.cfg, images)["questions"]
+        assert [kept[name]["numbers"]["mu"] for name in ("mine", "yours", "theirs")] == expected
+assert len(calls) == 2 + 1  # first two values of mu, then one
+
+# %% [markdown]
+# A failure is told in one sentence, with its place in the chapter.
+
+
+# %%
+#| export
+def _run_plainly(job, stage):
+    try:
+        if stage.questions:  # the others have nothing to answer
+            importlib.import_module(f"vicreg_nb.{stage.module}")
+            answer(job, stage.questions)
+    except UserError as error:
+        raise UserError(f"{stage.module}: {error}") from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)  # the last of the package's, where there is one
+        place = [*frames, *(frame for frame in frames if Path(frame.filename).parent == package_folder())][-1]
+        where = f"{stage.module}: {Path(place.filename).name}, line {place.lineno}"
+        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+# %%
+made.compute = lambda cfg, images: 1 / 0
+with tempfile.TemporaryDirectory() as folder:
+    try:
+        _run_plainly(job._replace(cfg=job.cfg.replace(out=folder)), Stage("02_mine", "representations", ("theirs",)))
+    except UserError as error:
+        print(error)
+        assert "representations" in str(error) and "ZeroDivisionError" in str(error)
+
+# %% [markdown]
+# ## With papermill
+# The executed notebooks stay beside the results. While one runs, the bar moves with its cells, and its lines about work
+# that takes long are shown.
+
+# %%
+#| export
+LONG_WORK = ("training ", "resuming ", "epoch ", "free vectors: ", "t-SNE of ")  # how such lines begin
+
+
+def _run_notebook(job, stage, notebook, bar):
+    from vicreg_nb.tools.execute import NotebookError, execute_notebook  # only where papermill is
 
     def on_cell(done, total):
         bar.n = int(bar.n) + min(done / total, 0.999)
@@ -196,250 +325,254 @@ def _run_notebook(cfg, stage, notebook, bar):
 
     def on_line(line):
         if line.startswith(LONG_WORK):
-            say(f"  {line}")
+            log(f"  {line}")
 
+    output = job.cfg.folder / "executed" / f"{stage.notebook}.ipynb"
     try:
-        execute_notebook(
-            notebook,
-            cfg.folder / "executed" / f"{stage.notebook}.ipynb",
-            parameters(cfg),
-            on_cell=on_cell,
-            on_line=on_line,
-        )
+        execute_notebook(notebook, output, parameters(job), on_cell=on_cell, on_line=on_line)
     except NotebookError as error:
         raise UserError(str(error)) from None
 
 
-LONG_WORK = (
-    "training ",
-    "resuming ",
-    "epoch ",
-    "free vectors: ",
-    "t-SNE of ",
-)  # lines of a notebook that are shown while it runs
-
-
-def _run_plainly(cfg, stage):
-    module = importlib.import_module(f"vicreg_nb.{stage.module}")
-    if not hasattr(module, "run"):
-        return
+# %%
+CELLS = [
+    '# %% tags=["parameters"]\nprofile = "none"',
+    '# %%\nprint("epoch 3 of", profile)\nprint("a line that is not shown")\n1 / 0',
+]
+with tempfile.TemporaryDirectory() as folder:
+    source = Path(folder) / "mine.py"
+    source.write_text("\n\n".join(CELLS))
     try:
-        module.run(cfg)
+        _run_notebook(job._replace(cfg=job.cfg.replace(out=folder)), Stage("mine", "mine"), source, tqdm(disable=True))
     except UserError as error:
-        raise UserError(f"{stage.module}: {error}") from None
-    except Exception as error:
-        place = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).parent == package_folder()
-        ][-1]
-        raise UserError(
-            f"{stage.module}: {Path(place.filename).name}, line {place.lineno}: {type(error).__name__}: {error}"
-        ) from error
-
-
-def parameters(cfg: Config) -> dict:
-    """What a notebook must be given to build the same `Config`: what differs from the profile."""
-    values = dataclasses.asdict(cfg)
-    always = ("profile", "dataset", "seed", "device")
-    changed = {
-        name: value
-        for name, value in values.items()
-        if name in PROFILES[cfg.profile] and value != PROFILES[cfg.profile][name]
-    }
-    return changed | {name: values[name] for name in always} | {"out": str(cfg.folder)}
-
-
-def _mark_done(cfg, stage, seconds):
-    results = read_results(cfg)
-    if results is None:  # a stage without questions came first
-        results = {"header": header(cfg), "questions": {}, "stages": {}}
-    before = (
-        results["stages"].get(stage.notebook, {}).get("seconds", 0)
-    )  # a later run finds what is cached: the cost is that of the longest
-    results["stages"][stage.notebook] = {"key": stage_key(cfg, stage), "seconds": max(before, round(seconds, 2))}
-    write_results(cfg, results)
-
-
-def _mark_whole(cfg):
-    """Say in the results that they are of the present code, once every stage is."""
-    results = read_results(cfg)
-    if results and results["header"]["code"] != code_digest() and all(is_done(cfg, stage) for stage in STAGES):
-        results["header"] |= {name: header(cfg)[name] for name in ("commit", "code")}
-        write_results(cfg, results)
-
+        print(error)
+        assert "mine.py" in str(error) and "ZeroDivisionError" in str(error)
+    assert cfg.profile in (Path(folder) / "executed" / "mine.ipynb").read_text(encoding="utf-8")
 
 # %% [markdown]
 # ## Running the book
+# A stage's source is read for its key before it is run: whoever edits it meanwhile has it run again.
 
 
 # %%
 #| export
-def run_book(cfg: Config, stages: list[Stage] = STAGES, again: bool = False) -> float:
-    """Run the stages that are not done yet (all of them if `again`), with one progress bar; returns the seconds it took."""
-    start = time.perf_counter()
-    with tqdm(
-        total=len(stages), unit="stage", dynamic_ncols=True, bar_format=BAR, disable=not sys.stderr.isatty()
-    ) as bar:
-        for place, stage in enumerate(stages):
-            bar.n = place
-            bar.set_description(stage.notebook)
-            if is_done(cfg, stage) and not again:
-                say(f"{stage.notebook:26}done before")
-                continue
-            began = time.perf_counter()
-            run_stage(cfg, stage, bar)
-            say(f"{stage.notebook:26}{duration(time.perf_counter() - began)}")
-        bar.n = len(stages)
-    _mark_whole(cfg)
-    return time.perf_counter() - start
+def run_stage(job: Job, stage: Stage, bar: tqdm):
+    """Run a stage and note that it is done; UserError with the place and the error where it fails."""
+    start, key = time.perf_counter(), stage_key(job, stage)
+    notebook = notebook_path(stage)
+    _run_notebook(job, stage, notebook, bar) if notebook else _run_plainly(job, stage)
+    seconds = round(time.perf_counter() - start, 2)
+    results = read_results(job.cfg, job.images)
+    before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # of a run that found less in the cache
+    results["stages"][stage.notebook] = {"key": key, "seconds": max(before, seconds)}
+    write_results(job.cfg, results)
 
 
+def _mark_whole(job):
+    """Say in the results that they are of the present code, once every stage is."""
+    results = read_results(job.cfg, job.images)
+    if results["header"]["code"] != code_digest() and all(is_done(job, stage) for stage in stages()):
+        results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
+        write_results(job.cfg, results)
+
+
+# %%
+nothing = Stage("00_nothing", "config")
+with tempfile.TemporaryDirectory() as folder:
+    here = job._replace(cfg=job.cfg.replace(out=folder))
+    run_stage(here, nothing, tqdm(disable=True))
+    assert is_done(here, nothing) and not is_done(here._replace(given=("mu",)), nothing)
+
+# %% [markdown]
+# Called a second time, the book finds what the first call did.
+
+# %%
+#| export
 BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
 
 
-def publish(cfg: Config):
-    """Report and results page from results.json, where there is something in it and the tools for them are installed."""
-    if not importlib.util.find_spec("vicreg_nb.tools") or not (read_results(cfg) or {}).get("questions"):
-        return
-    absent = [name for name in ("pypandoc", "typst") if not importlib.util.find_spec(name)]
-    if absent:
-        say(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
-        return
-    for module in ("results_page", "report"):
-        importlib.import_module(f"vicreg_nb.tools.{module}").build(cfg.folder)
+def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
+    """Run the stages that are not done yet, or all of them, with one progress bar; returns the seconds it took."""
+    start = time.perf_counter()
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=len(chosen), dynamic_ncols=True, bar_format=BAR, disable=hidden) as bar:
+        for place, stage in enumerate(chosen):
+            bar.n = place
+            bar.set_description(stage.notebook)
+            if is_done(job, stage) and not again:
+                log(f"{stage.notebook:26}done before")
+                continue
+            began = time.perf_counter()
+            run_stage(job, stage, bar)
+            log(f"{stage.notebook:26}{duration(time.perf_counter() - began)}")
+        bar.n = len(chosen)
+    _mark_whole(job)
+    return time.perf_counter() - start
 
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    here = job._replace(cfg=job.cfg.replace(out=folder))
+    for _ in range(2):
+        run_book(here, [nothing])
 
 # %% [markdown]
-# ## The command
+# At its end a run publishes what it found: the report and the page.
 
 
 # %%
 #| export
-def parse_arguments(arguments=None):
+def publish(job: Job):
+    """Report and page from results.json, where there is something in it and the tools for them are installed."""
+    if not importlib.util.find_spec("vicreg_nb.tools") or not read_results(job.cfg, job.images)["questions"]:
+        return
+    absent = [name for name in ("pypandoc", "typst") if not importlib.util.find_spec(name)]
+    if absent:
+        log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
+        return
+    for module in ("results_page", "report"):
+        importlib.import_module(f"vicreg_nb.tools.{module}").build(job.cfg.folder)
+
+
+# %%
+publish(job._replace(cfg=cfg.replace(out="/nowhere")))  # nothing there
+
+# %% [markdown]
+# ## The command
+# Every setting of the book can be given by name with `--set`.
+
+
+# %%
+#| export
+def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m vicreg_nb.run_all",
         description="Run the book: every question, figure and number, and the report.",
     )
-    parser.add_argument(
-        "--profile",
-        default="auto",
-        help="smoke (2 minutes, a test), quick (for a CPU), exercise (the exercise's settings), best; default: exercise on a GPU, else quick",
-    )
-    parser.add_argument(
-        "--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random; default 0")
-    parser.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
-    parser.add_argument(
-        "--out",
-        default="",
-        metavar="FOLDER",
-        help="where results go; default: the project's folder (smoke: runs/smoke)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="changes",
-        help="any other setting, as in --set lr=1e-3; may be repeated",
-    )
+    add = parser.add_argument
+    profiles = "smoke (a test, two minutes), quick (for a CPU), exercise (the exercise's settings), best"
+    add("--profile", default="auto", help=f"{profiles}; default: exercise on a GPU, else quick")
+    add("--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had")
+    add("--seed", type=int, default=0, help="of everything random; default 0")
+    add("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
+    add("--out", default="", metavar="FOLDER", help="of results; default: the project's (smoke: its runs/smoke)")
+    other = "any other setting, as in --set lr=1e-3; may be repeated"
+    add("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help=other)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--only",
-        nargs="+",
-        default=[],
-        metavar="STAGE",
-        help="only these, done or not, by notebook, number or question: --only 02 Q7",
-    )
+    only = "only these, done or not, by notebook, number or question: --only 02 Q7"
+    which.add_argument("--only", nargs="+", default=[], metavar="STAGE", help=only)
     which.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
-    parser.add_argument("--again", action="store_true", help="also run stages that are done")
-    parser.add_argument("--list", action="store_true", help="show the stages and where they stand, run nothing")
-    return parser.parse_args(arguments)
-
-
-def read_changes(changes: list[str]) -> dict:
-    """["lr=1e-3"] to {"lr": 0.001}; UserError for anything without a name and a value."""
-    found = {}
-    for change in changes:
-        name, sign, value = change.partition("=")
-        if not (name and sign and value):
-            raise UserError(f"--set takes NAME=VALUE, not {change!r}.")
-        try:
-            found[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[name] = value
-    return found
-
-
-def check_weights(changes: dict, stages: list[Stage]):
-    """UserError where a changed weight of the loss would mean Q1's in one stage and Q4's, which is measured against Q1, in another."""
-    asked = {question for stage in stages for question in stage.questions}
-    for name in {"lam", "mu", "nu"} & set(changes):
-        if {"Q1", "Q4"} <= asked:
-            raise UserError(
-                f"--set {name} would mean Q1's weight in one notebook and Q4's in another: run one of them with --only, or change PROFILES in nbs/00_config.py."
-            )
+    add("--again", action="store_true", help="also run stages that are done")
+    add("--list", action="store_true", help="show the stages and where they stand, run nothing")
+    return parser
 
 
 # %%
-assert read_changes(["lr=1e-3", "schedule=onecycle"]) == {"lr": 1e-3, "schedule": "onecycle"}
+_parser().print_help()
+
+# %% [markdown]
+# `--set lam`, `mu` or `nu` is Q4's ablation where Q4 is asked for, and the training of all others elsewhere. It cannot
+# be both in one run.
+
+
+# %%
+#| export
+def read_change(text: str) -> tuple:
+    """ "lr=1e-3" to ("lr", 0.001); UserError for anything without a name and a value."""
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise UserError(f"--set takes NAME=VALUE, not {text!r}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def check_weights(given, chosen: list[Stage]):
+    """UserError where a weight of the loss would be Q1's in one stage, and in another Q4's, compared with Q1's."""
+    both = {"Q1", "Q4"} <= {question for stage in chosen for question in stage.questions}
+    for name in ("lam", "mu", "nu"):
+        if both and name in given:
+            meanings = f"--set {name} would mean Q1's weight in one notebook and Q4's in another"
+            raise UserError(f"{meanings}: run one of them with --only, or change the profile in nbs/00_config.py.")
+
+
+# %%
+assert read_change("lr=1e-3") == ("lr", 1e-3) and read_change("schedule=onecycle") == ("schedule", "onecycle")
+try:
+    check_weights(("mu",), [Stage("1", "one", ("Q1",)), Stage("2", "two", ("Q4",))])
+except UserError as error:
+    print(error)
+
+# %% [markdown]
+# `--list` looks and touches nothing. It fetches nothing either: without CIFAR-10 at hand, `auto` is the embedded data
+# set, and a run on CIFAR-10 has not begun.
+
+
+# %%
+#| export
+def list_stages(cfg: Config, chosen: list[Stage], given=()):
+    """Print where the stages stand."""
+    at_hand = all(find_file(f"cifar10_{part}.npz") for part in ("train", "test"))
+    if cfg.dataset == "auto" and not at_hand:
+        cfg = cfg.replace(dataset="shapes")
+    known = at_hand or cfg.dataset == "shapes"
+    job = _job(cfg, given) if known else None
+    for stage in chosen:
+        print(f"{'done' if known and is_done(job, stage) else 'to do':6} {stage}")
+
+
+def _job(cfg, given):
+    images = open_dataset(cfg)
+    return Job(cfg.replace(dataset=images.name), images, given)  # so that no kernel decides anew what `auto` is
+
+
+# %%
+list_stages(cfg, choose_stages(["01", "training"]))
+
+# %% [markdown]
+# All wrong names and values are told before any work. A folder that cannot be written, or a full disk, is one sentence,
+# too.
+
+
+# %%
+#| export
+def _command(options):
+    chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
+    named = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
+    cfg = make_config(**named | changes)
+    given = tuple(name for name, value in changes.items() if value is not None)
+    check_weights(given, chosen)
+    if options.list:
+        return list_stages(cfg, chosen, given)
+    job = _job(cfg, given)
+    size = f"{job.images.name} ({len(job.images.train_images):,} training images)"
+    log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
+    seconds = run_book(job, chosen, again=options.again or bool(options.only))
+    publish(job)
+    places = results_path(cfg), cfg.figures / "index.html", cfg.folder / "report.pdf", cfg.folder / "executed"
+    print(f"\nDone in {duration(seconds)}:", *filter(Path.exists, places), sep="\n")
 
 
 # %%
 #| export
 def main(arguments=None) -> int:
     """The command line; returns the exit status."""
-    options = parse_arguments(arguments)
     try:
-        stages = choose_stages(options.only, options.start)
-        given = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
-        changes = read_changes(options.changes)
-        cfg = make_config(**given | changes)
-        check_weights(changes, stages)
-        if options.list:
-            list_stages(cfg, stages)
-            return 0
-        cfg, images = open_dataset(cfg)
-        say(
-            f"profile {cfg.profile}, {images.name} ({len(images.train_images):,} training images), seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}"
-        )
-        seconds = run_book(cfg, stages, again=options.again or bool(options.only))
-        publish(cfg)
-    except UserError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a folder that cannot be written, a full disk
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        _command(_parser().parse_args(arguments))
+    except (UserError, OSError) as error:
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        print(f"\n{kind}{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
         return 130
-    print_places(cfg, seconds)
     return 0
 
 
-def list_stages(cfg: Config, stages: list[Stage]):
-    """Show where the stages stand. Fetches nothing: without CIFAR-10 at hand, `auto` is the embedded data set."""
-    at_hand = all(find_file(f"cifar10_{part}.npz") for part in ("train", "test"))
-    if cfg.dataset == "auto" and not at_hand:
-        cfg = cfg.replace(dataset="shapes")
-    known = cfg.dataset == "shapes" or at_hand
-    cfg = open_dataset(cfg)[0] if known else cfg
-    for stage in stages:
-        print(f"{'done' if known and is_done(cfg, stage) else 'to do':6} {stage.title}")
-
-
-def print_places(cfg: Config, seconds: float):
-    """Where everything is."""
-    print(f"\nDone in {duration(seconds)}.")
-    places = {"numbers": results_path(cfg), "figures": cfg.figures, "page": cfg.figures / "index.html",
-              "report": cfg.folder / "report.pdf", "notebooks": cfg.folder / "executed"}  # fmt: skip
-    for name, path in places.items():
-        if path.exists():
-            print(f"{name:10} {path}")
-
+# %%
+assert main(["--list", "--profile", "smoke", "--only", "01"]) == 0
+assert main(["--list", "--profile", "smoke", "--set", "epoch=1"]) == 1
 
 # %%
 #| export
@@ -447,4 +580,4 @@ if __name__ == "__main__" and "get_ipython" not in globals():  # a notebook's ke
     raise SystemExit(main())
 
 # %% [markdown]
-# To run the book from here: `run_book(cfg)`. From a terminal: `python -m vicreg_nb.run_all --help`.
+# To run the book from here: `run_book(job, stages())`. From a terminal: `python -m vicreg_nb.run_all --help`.

@@ -8,6 +8,7 @@
 
 # %%
 #| export
+import importlib
 import importlib.util
 import json
 import math
@@ -148,7 +149,7 @@ class Question(_Declared):
 
     def answer(self, numbers: dict) -> "Answer":
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
-        numbers, said = Numbers(numbers), []
+        numbers, said = _plain(numbers), []
         for when, text in self.claims:
             if when is None or when(numbers):
                 said.append(text.format(**numbers))
@@ -368,6 +369,16 @@ def questions_of(module: str) -> list[str]:
     return re.findall(r"^\w+ = Question\(\s*\"(\w+)\"", source, flags=re.M)
 
 
+def all_questions() -> dict:
+    """Every question that a chapter declares, by its name, in the book's order. Imports their modules."""
+    declared = {module: questions_of(module) for module in chapters().values()}
+    for module in declared:
+        if declared[module]:
+            importlib.import_module(f"vicreg_nb.{module}")
+    return {name: QUESTIONS[name] for names in declared.values() for name in names}
+
+
 # %%
 for notebook, module in chapters().items():
     print(f"{notebook:26}{module:22}{', '.join(questions_of(module))}")
+assert not {"mine"} & set(all_questions())  # the one above is of no chapter

@@ -1,19 +1,21 @@
-"""Runs for the tests of report, page, README and submission: one made up in a moment, and the whole smoke book, run once."""
+"""Runs for the tests of report, page, README and submission: one made up, and the whole smoke book, run once."""
 
 import json
+import math
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 
-from vicreg_nb.config import code_digest
+from vicreg_nb.book import code_digest
 
 HEADER = {
     "profile": "exercise",
     "dataset": "cifar10",
     "seed": 0,
     "data": {"train_images": 50_000, "test_images": 10_000, "identity": "0123456789abcdef"},
+    "dataset_note": "",
     "device": "a device",
     "versions": {"python": "3.11.2", "torch": "2.11.0", "numpy": "2.3.1"},
     "commit": "abcdef123456",
@@ -36,7 +38,10 @@ FIGURES = {  # question: width and height in inches of its figures
     "CL2": [(6.9, 5.2)],
     "CL3": [(5.2, 2.3)],
 }
-SENTENCE = "The representation keeps images of one kind together, and what it keeps apart is told by shape and background. "
+SECTIONS = {"Q": "3.2", "AD": "4.2", "CL": "4.3"}
+SENTENCE = (
+    "A representation keeps images of one kind together, and what it keeps apart is told by shape and background. "
+)
 
 
 def make_run(folder: Path, questions=tuple(FIGURES), sentences=4, **header) -> Path:
@@ -45,37 +50,70 @@ def make_run(folder: Path, questions=tuple(FIGURES), sentences=4, **header) -> P
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     made = {}
     for place, name in enumerate(questions):
-        figures = [(f"{name.lower()}_{i}", f"What {name} shows, with $k = {place + 2}$.") for i in range(len(FIGURES[name]))]
-        for (figure, _), size in zip(figures, FIGURES[name], strict=True):
+        names = [f"{name.lower()}_{number}" for number in range(len(FIGURES[name]))]
+        for figure, size in zip(names, FIGURES[name], strict=True):
             write_png(folder / "figures" / f"{figure}.png", *size)
+        figures = [(figure, f"What {name} shows, with $k = {place + 2}$.") for figure in names]
         made[name] = make_entry(name, place, figures, sentences)
     results = {"header": HEADER | {"code": code_digest()} | header, "questions": made, "stages": make_stages()}
-    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False))
+    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False), encoding="utf-8")
     return folder
 
 
 def make_entry(name, place, figures, sentences):
-    numbers = {"accuracy": 0.6183 + place / 100, "bar": 0.6, "untrained_accuracy": 0.3127, "interval": 0.0096, "auc": 0.9126 - place / 1000, "k": place + 2, "count": 12_345 + place}
-    answer = (
-        f"**It reaches {numbers['accuracy']:.1%}**, with an AUC of {numbers['auc']:.3f} at $k = {numbers['k']}$. " + SENTENCE * sentences
-        + f"\n\n{SENTENCE}Of the images, {numbers['count']:,} are meant."
-    )  # fmt: skip
+    """What results.json holds of a question."""
+    numbers = {
+        "accuracy": 0.6183 + place / 100,
+        "bar": 0.6,
+        "untrained_accuracy": 0.3127,
+        "interval": 0.0096,
+        "auc": 0.9126 - place / 1000,
+        "k": place + 2,
+        "count": 12_345 + place,
+    }
     if name == "Q1":
         numbers["precision"] = "bf16"
-    rows = [["VICReg", f"{numbers['accuracy']:.1%}", f"{numbers['auc']:.3f}"], ["untrained | plain", f"{numbers['untrained_accuracy']:.1%}", "–"]]
-    tables = [{"caption": f"The numbers of {name}.", "header": ["Method", "Accuracy", "AUC"], "rows": rows}]
-    return {"title": f"A title for {name}", "numbers": numbers, "answer": answer, "figures": figures, "tables": tables, "settings": {}}
+    kind, number = name.rstrip("0123456789"), name.lstrip("ADCLQ")
+    return {
+        "title": f"A title for {name}",
+        "place": f"Section {SECTIONS[kind]}, Question {number}"
+        if kind in SECTIONS
+        else "Section 3.2, beyond Question 6",
+        "required": kind in ("Q", "AD"),
+        "numbers": numbers,
+        "answer": make_answer(numbers, sentences),
+        "figures": figures,
+        "tables": [make_table(name, numbers)],
+        "settings": {},
+    }
+
+
+def make_answer(numbers, sentences):
+    said = f"**It reaches {numbers['accuracy']:.1%}**, with an AUC of {numbers['auc']:.3f} at $k = {numbers['k']}$. "
+    return f"{said}{SENTENCE * sentences}\n\n{SENTENCE}Of the images, {numbers['count']:,} are meant."
+
+
+def make_table(name, numbers):
+    rows = [
+        ["VICReg", f"{numbers['accuracy']:.1%}", f"{numbers['auc']:.3f}"],
+        ["untrained | plain", f"{numbers['untrained_accuracy']:.1%}", "–"],
+    ]
+    return {"caption": f"The numbers of {name}.", "header": ["Method", "Accuracy", "AUC"], "rows": rows}
 
 
 def make_stages():
-    return {name: {"key": "0", "seconds": seconds} for name, seconds in (("01a_training", 431.27), ("02_representations", 88.4))}
+    return {"01a_training": {"key": "0", "seconds": 431.27}, "02_representations": {"key": "0", "seconds": 88.4}}
 
 
 def write_png(path: Path, width: float, height: float, dots: int = 200):
     """A grey picture of this size in inches."""
     columns, rows = round(width * dots), round(height * dots)
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress((b"\0" + b"\xd0" * columns) * rows, 1)), (b"IEND", b""))
-    packed = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    head = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    grey = zlib.compress((b"\0" + b"\xd0" * columns) * rows, 1)
+    chunks = [(b"IHDR", head), (b"IDAT", grey), (b"IEND", b"")]
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
 
 
@@ -87,6 +125,29 @@ def smoke_book(tmp_path_factory) -> Path:
     if not BOOK:
         BOOK["folder"] = tmp_path_factory.getbasetemp() / "book"
         command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--out", str(BOOK["folder"])]
-        BOOK["done"] = subprocess.run(command, cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True)
+        root = Path(__file__).resolve().parent.parent
+        BOOK["done"] = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert BOOK["done"].returncode == 0, BOOK["done"].stdout + BOOK["done"].stderr
     return BOOK["folder"]
+
+
+def answers(folder: Path) -> dict:
+    """The questions in a run's results.json."""
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["questions"]
+
+
+def assert_same(one, other, place="", tolerance=1e-6):
+    """The same structure and words; the same numbers but for `tolerance`, and for times."""
+    if isinstance(one, dict):
+        assert set(one) == set(other), place
+        for name in one:
+            if "second" not in name:
+                assert_same(one[name], other[name], f"{place}.{name}", tolerance)
+    elif isinstance(one, list):
+        assert len(one) == len(other), place
+        for number, (item, another) in enumerate(zip(one, other, strict=True)):
+            assert_same(item, another, f"{place}[{number}]", tolerance)
+    elif isinstance(one, float):
+        assert math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-5), f"{place}: {one} {other}"
+    else:
+        assert one == other, place

@@ -1,4 +1,4 @@
-"""One folder for the smoke runs of retrieval, anomaly detection and clustering, so that their trainings are done once."""
+"""One folder for the smoke runs of retrieval, anomaly detection and clustering, so that they train once."""
 
 from vicreg_nb.config import make_config
 

@@ -1,4 +1,4 @@
-"""The book, the three ways in, as a user types them: the whole book, one notebook with a parameter, an edit in Jupyter."""
+"""The three ways in, as a user types them: the whole book, one notebook with a parameter, an edit in Jupyter."""
 
 import ast
 import json
@@ -6,20 +6,23 @@ import math
 import os
 import re
 import shutil
+import string
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
-from made_run import BOOK, smoke_book
+from made_run import BOOK, answers, smoke_book
 from pypdf import PdfReader
-from vicreg_nb.run_all import STAGES
+from vicreg_nb.book import Numbers, all_questions
+from vicreg_nb.run_all import stages
 from vicreg_nb.tools.execute import execute_notebook
-from vicreg_nb.tools.report import QUESTIONS
 
-NOTEBOOKS = sorted(path.stem for path in (Path(__file__).resolve().parent.parent / "nbs").glob("*.py"))
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "nbs").glob("*.py"))
+OTHERS = [name for name in NOTEBOOKS if name >= "08" and name not in ("90_export", "91_execute")]  # these run notebooks
+RESULTS = sorted(path.name for path in ROOT.glob("results*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def copied(book, tmp_path):
 
 
 def results_of(folder):
-    return json.loads((folder / "results.json").read_text())
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 def leaves(value):
@@ -50,97 +53,136 @@ def leaves(value):
 
 def test_the_book_answers_every_question_with_finite_numbers(book):
     results = results_of(book)
-    assert set(results["questions"]) == set(QUESTIONS)
+    assert set(results["questions"]) == set(all_questions())
     for name, entry in results["questions"].items():
         numbers = list(leaves(entry["numbers"]))
         assert len(numbers) > 1 and entry["answer"], name
         assert all(isinstance(value, str) or math.isfinite(value) for value in numbers), name  # None: not finite
-    assert {name: results["header"][name] for name in ("profile", "dataset", "seed")} == {"profile": "smoke", "dataset": "shapes", "seed": 0}
+    run = {name: results["header"][name] for name in ("profile", "dataset", "seed")}
+    assert run == {"profile": "smoke", "dataset": "shapes", "seed": 0}
     assert results["header"]["data"]["train_images"] == 384
-    assert set(results["stages"]) == {stage.notebook for stage in STAGES}
+    assert set(results["stages"]) == {stage.notebook for stage in stages()}
+
+
+def test_every_question_of_the_exercise_has_its_chapter():
+    required = {name for name, question in all_questions().items() if question.required}
+    assert required == {"Q1", "Q2", "Q3", "Q4", "Q5", "Q6", "Q7", "AD1", "AD2", "AD3"}
+    assert set(all_questions()) >= required | {"ladder", "CL1", "CL2", "CL3"}
 
 
 def test_every_figure_recorded_is_on_disk_and_none_is_forgotten(book):
-    recorded = {figure for entry in results_of(book)["questions"].values() for figure, _ in entry["figures"]}
+    recorded = {figure for entry in answers(book).values() for figure, _ in entry["figures"]}
     on_disk = {path.stem for path in (book / "figures").glob("*.png")}
     assert recorded <= on_disk and on_disk - recorded <= {"data", "views"}
 
 
 def test_every_notebook_was_executed_without_an_error(book):
-    for stage in STAGES:
+    for stage in stages():
         notebook = nbformat.read(book / "executed" / f"{stage.notebook}.ipynb", as_version=4)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         assert not [output for output in outputs if output.output_type == "error"]
         complaints = [output.text for output in outputs if output.get("name") == "stderr"]
         assert complaints == [], stage.notebook
-        assert any("image/png" in output.get("data", ()) for output in outputs) or stage.notebook == "01_vicreg"
+        drawn = any("image/png" in output.get("data", ()) for output in outputs)
+        assert drawn or stage.notebook in ("00_config", "01_vicreg")
 
 
 def test_report_and_page_are_there_and_the_places_are_told(book):
-    out = BOOK["done"].stdout
-    for path in ("results.json", "figures", "figures/index.html", "report.pdf", "executed"):
-        assert (book / path).exists() and f" {book / path}\n" in out
+    lines = BOOK["done"].stdout.splitlines()
+    for path in ("results.json", "figures/index.html", "report.pdf", "executed"):
+        assert (book / path).exists() and str(book / path) in lines
     assert len(PdfReader(book / "report.pdf").pages) <= 16
-    assert [line.split()[0] for line in out.splitlines() if re.match(r"\d\d\w?_", line)] == [stage.notebook for stage in STAGES]
+    started = [line.split()[0] for line in lines if re.match(r"\d\d\w?_", line)]
+    assert started == [stage.notebook for stage in stages()]
 
 
-def test_a_second_call_finds_everything_done_and_is_quick(book, root):
+def test_a_second_call_finds_everything_done(book, root):
     kept = [book / "results.json", *sorted((book / "executed").iterdir()), *sorted((book / "figures").glob("*.png"))]
     before = [path.stat().st_mtime_ns for path in kept]
     report = (book / "report.pdf").read_bytes()
-    start = time.perf_counter()
     command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--out", str(book)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("done before") == len(STAGES)
+    assert done.stdout.count("done before") == len(stages())
     assert [path.stat().st_mtime_ns for path in kept] == before and (book / "report.pdf").read_bytes() == report
-    assert time.perf_counter() - start < 60
 
 
-@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name == "08_run_all" or name[0] == "9" and name not in ("90_export", "91_execute")])
+@pytest.mark.parametrize("name", OTHERS)
 def test_the_other_notebooks_run_as_well(root, copied, tmp_path, name):
-    tagged = '# %% tags=["parameters"]' in (root / "nbs" / f"{name}.py").read_text()
-    execute_notebook(root / "nbs" / f"{name}.py", tmp_path / "out.ipynb", {"profile": "smoke", "out": str(copied)} if tagged else None, cwd=root)
+    source = root / "nbs" / f"{name}.py"
+    tagged = '# %% tags=["parameters"]' in source.read_text(encoding="utf-8")
+    given = {"profile": "smoke", "out": str(copied)} if tagged else None
+    execute_notebook(source, tmp_path / "out.ipynb", given, cwd=root)
+
+
+# ---- claims
+
+
+def assert_claims_hold_up(questions):
+    """Each claim of every question fits these numbers: its condition can be asked, its fields are there."""
+    for name, entry in questions.items():
+        numbers = json.loads(json.dumps(entry["numbers"]), object_hook=Numbers)
+        for when, text in all_questions()[name].claims:
+            holds = when is None or when(numbers)
+            fields = [field for _, field, _, _ in string.Formatter().parse(text) if field]
+            values = [string.Formatter().get_field(field, (), numbers)[0] for field in fields]
+            if holds or None not in values:  # None: a number that is not finite, of which `when` may keep clear
+                text.format(**numbers)
+        assert all_questions()[name].answer(entry["numbers"]), name
+
+
+def is_of_today(questions):
+    return set(questions) <= set(all_questions()) and all("required" in entry for entry in questions.values())
+
+
+@pytest.mark.parametrize("file", RESULTS)
+def test_every_claim_fits_the_published_numbers(root, file):
+    questions = json.loads((root / file).read_text(encoding="utf-8"))["questions"]
+    if file != "results.json" and not is_of_today(questions):
+        pytest.skip(f"{file} was written when questions had other numbers")
+    assert_claims_hold_up(questions)
+
+
+def test_every_claim_fits_a_run_whose_numbers_mean_nothing(book):
+    assert_claims_hold_up(answers(book))
 
 
 # ---- papermill
 
 
 def papermill(root, notebook, output, *parameters):
-    command = [str(Path(sys.executable).with_name("papermill")), f"nbs/{notebook}.ipynb", str(output), *parameters, "-k", "python3"]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"})
+    program = str(Path(sys.executable).with_name("papermill"))
+    command = [program, f"nbs/{notebook}.ipynb", str(output), *parameters, "-k", "python3"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=root, **pipes, env=os.environ | {"COLUMNS": "200"})
 
 
 def test_papermill_with_a_parameter_as_typed(root, book, copied, tmp_path):
     """mu 0 is Q4's own, so everything is found; mu 1 is another training, and only Q4 changes."""
-    finished = {path.name for path in (copied / "runs").iterdir()}
+    finished, first = {path.name for path in (copied / "runs").iterdir()}, answers(book)
     for mu in ("0", "1"):
-        process = papermill(root, "03_ablations", tmp_path / "out.ipynb", "-p", "mu", mu, "-p", "profile", "smoke", "-p", "out", str(copied))
+        where = ("-p", "profile", "smoke", "-p", "out", str(copied))
+        process = papermill(root, "03_ablations", tmp_path / "out.ipynb", "-p", "mu", mu, *where)
         _, error = process.communicate()
         assert process.returncode == 0, error
         trained = {path.name for path in (copied / "runs").iterdir()} - finished
-        numbers = {name: entry["numbers"] for name, entry in results_of(copied)["questions"].items()}
-        first = {name: entry["numbers"] for name, entry in results_of(book)["questions"].items()}
-        if mu == "0":
-            assert trained == set() and numbers == first
-        else:
-            assert len(trained) == 1 and [name for name in numbers if numbers[name] != first[name]] == ["Q4"]
-    assert results_of(copied)["questions"]["Q4"]["settings"]["mu"] == 1.0
+        changed = [name for name, entry in answers(copied).items() if entry["numbers"] != first[name]["numbers"]]
+        assert (len(trained), changed) == ((0, []) if mu == "0" else (1, ["Q4"]))
+    assert answers(copied)["Q4"]["settings"]["mu"] == 1.0
 
 
 def test_a_wrong_parameter_stops_bare_papermill_with_one_sentence(root, tmp_path):
-    wrong = {
-        ("mue", "0"): "UserError: 'mue' is not a parameter: did you mean 'mu'.",
-        ("mu", "-1"): "UserError: mu is -1.0: give at least 0.",
-        ("mu", "abc"): "UserError: mu is 'abc' (str): give a value of type float.",
-    }
-    processes = [papermill(root, "03_ablations", tmp_path / f"{n}.ipynb", "-p", *given, "-p", "profile", "smoke", "-p", "out", str(tmp_path / "none")) for n, given in enumerate(wrong)]
-    for number, (process, said) in enumerate(zip(processes, wrong.values())):
+    wrong = {("mue", "0"): ["'mue'", "'mu'"], ("mu", "-1"): ["mu", "-1"], ("mu", "abc"): ["mu", "'abc'", "float"]}
+    where = ("-p", "profile", "smoke", "-p", "out", str(tmp_path / "none"))
+    outputs = [tmp_path / f"{number}.ipynb" for number in range(len(wrong))]
+    processes = [papermill(root, "03_ablations", output, "-p", *given, *where) for output, given in zip(outputs, wrong)]
+    for process, output, words in zip(processes, outputs, wrong.values()):
         _, error = process.communicate()
-        assert process.returncode == 1
-        assert re.sub(r"\x1b\[[0-9;]*m", "", error).strip().splitlines()[-1] == said
-        cells = nbformat.read(tmp_path / f"{number}.ipynb", as_version=4).cells
-        assert [output.evalue for cell in cells for output in cell.get("outputs", ()) if output.output_type == "error"] == [said.removeprefix("UserError: ")]
+        last = re.sub(r"\x1b\[[0-9;]*m", "", error).strip().splitlines()[-1]
+        assert process.returncode == 1 and last.startswith("UserError: ") and all(word in last for word in words)
+        cells = nbformat.read(output, as_version=4).cells
+        errors = [item.evalue for cell in cells for item in cell.get("outputs", ()) if item.output_type == "error"]
+        assert errors == [last.removeprefix("UserError: ")]
     assert not (tmp_path / "none").exists()
 
 
@@ -155,14 +197,18 @@ def test_an_edit_made_in_jupyter_arrives_in_the_source_and_the_package(root, tmp
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     path = project / "nbs" / "01_vicreg.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and "#| export" in cell.source and "\ndef " in cell.source)
+    exported = [cell for cell in notebook.cells if cell.cell_type == "code" and "#| export" in cell.source]
+    cell = next(cell for cell in exported if "\ndef " in cell.source)
     cell.source += '\n\n\ndef edited_in_jupyter() -> str:\n    """A word."""\n    return "arrived"'
     cell.outputs, cell.execution_count = [nbformat.v4.new_output("stream", text="hello")], 3
-    notebook.metadata = {"kernelspec": {"display_name": "mine", "name": "python3", "language": "python"}, "language_info": {"name": "python"}}
+    kernel = {"display_name": "mine", "name": "python3", "language": "python"}
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
 
     def python(*arguments):
-        return subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"})
+        environment = os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, env=environment)
 
     assert python("-m", "vicreg_nb.tools.export", "--check").returncode == 1
     done = python("-m", "vicreg_nb.tools.export")
@@ -189,11 +235,13 @@ def tagged(cells, tag):
 
 
 def test_a_notebook_opens_with_colab_a_title_and_its_question(cells):
-    assert tagged(cells, "skip-execution") == [0] and "Colab" in cells[0].source
-    title, *rest = cells[1].source.split("\n")
-    assert cells[1].cell_type == "markdown" and re.match(r"# \d", title)
-    assert "?" in " ".join(rest).split("\n\n")[0]
-    assert not any(re.match("# ", cell.source) for cell in cells[2:] if cell.cell_type == "markdown")
+    (colab,) = tagged(cells, "skip-execution")
+    assert "Colab" in cells[colab].source
+    opening, *others = [cell for place, cell in enumerate(cells) if place != colab]
+    title, _, text = opening.source.partition("\n")
+    assert opening.cell_type == "markdown" and re.match(r"# \d", title) and colab < 2
+    assert "?" in text.strip().split("\n\n")[0]
+    assert not any(cell.source.startswith("# ") for cell in others if cell.cell_type == "markdown")
 
 
 def test_the_colab_cell_does_nothing_elsewhere(cells, monkeypatch):
@@ -202,7 +250,8 @@ def test_the_colab_cell_does_nothing_elsewhere(cells, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", refuse)
     monkeypatch.setattr(os, "chdir", refuse)
-    exec(compile(cells[0].source, "cell", "exec"), {})
+    (colab,) = tagged(cells, "skip-execution")
+    exec(compile(cells[colab].source, "cell", "exec"), {})
 
 
 def test_parameters_are_marked_annotated_explained_and_checked(cells):
@@ -224,6 +273,7 @@ def test_a_notebook_keeps_no_outputs(cells):
 
 
 def test_notebooks_pairs_and_package_are_in_step(root):
-    done = subprocess.run([sys.executable, "-m", "vicreg_nb.tools.export", "--check"], cwd=root, capture_output=True, text=True)
+    command = [sys.executable, "-m", "vicreg_nb.tools.export", "--check"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.stem for path in (root / "nbs").glob("*.ipynb")} == set(NOTEBOOKS)

@@ -1,190 +1,79 @@
-"""The command that runs the book: what it chooses, what it keeps, where it stops, and what it says."""
+"""The command that runs the book: what it chooses, what it keeps, where it stops, and that both ways in agree."""
 
-import ast
-import functools
+import contextlib
+import importlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
-import time
-import types
+from pathlib import Path
 
 import pytest
-from vicreg_nb import data, run_all
-from vicreg_nb.config import PROFILES, UserError, make_config, record
+import vicreg_nb
+from made_run import answers, assert_same, smoke_book
+from vicreg_nb import book, run_all
+from vicreg_nb.book import QUESTIONS, code_digest
+from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
-from vicreg_nb.run_all import STAGES, Stage, choose_stages, main, modules_below, parameters, print_places, read_changes
+from vicreg_nb.run_all import Job, Stage, choose_stages, main, modules_below, parameters, read_change, stages
+from vicreg_nb.store import UserError
 
-NOTEBOOK = """# %% [markdown]
-# # A stage
+# ---- a shelf of small chapters, in front of the book's
 
-# %% tags=["parameters"]
-# Parameters
-profile: str = "auto"
-dataset: str = "auto"
-seed: int = 0
-device: str = "auto"
-out: str = ""
-mu: float = None
+CHAPTER = """# Generated from nbs/{notebook}.py by `make export`. Do not edit: edit the notebook.
+{before}
+from vicreg_nb.book import Question
 
-# %%
-from vicreg_nb.config import notebook_config, record
-from vicreg_nb.data import open_dataset
+q = Question("{name}", "A title", "a place"{more})
 
-cfg, images = open_dataset(notebook_config(globals()))
+class Drawn:
+    def save(self, path, warning):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f"{{path.name}}.png").write_bytes(b"")
 
-# %% [markdown]
-# ## Its work
+@q.result
+def compute(cfg, images):
+    print("computes {name}")
+    {body}
+    return {{"mu": cfg.mu, "images": len(images.train_labels)}}
 
-# %%
-record(cfg, "QUESTION", "A title", {"mu": cfg.mu})
+@q.figure("A caption.")
+def figure_{name}(result):
+    return Drawn()
+
+q.summary(dict)
+q.says("mu is {{mu}}")
 """
 
 
-def found(names, start=""):
-    return [stage.module for stage in choose_stages(names, start)]
-
-
-# ---- which stages
-
-
-def test_every_stage_is_a_notebook_that_exports_its_module(root):
-    sources = {path.stem: path.read_text() for path in sorted((root / "nbs").glob("0*.py"))}
-    assert [stage.notebook for stage in STAGES] == [name for name in sources if name != "08_run_all"]
-    for stage in STAGES:
-        assert f"#| default_exp {stage.module}\n" in sources[stage.notebook]
-        assert "\ndef run(cfg" in sources[stage.notebook] or not stage.questions
-
-
-@pytest.mark.parametrize(
-    "name", ["01a_training", "01a", "training", "Q1", "q1", "01a_training.ipynb", "01a_training.py", "01A"]
-)
-def test_a_stage_goes_by_many_names(name):
-    assert found([name]) == ["training"]
-
-
-def test_stages_come_in_the_books_order_and_once():
-    assert found(["Q7", "02", "Q3", "AD2"]) == ["representations", "retrieval", "anomaly"]
-    assert found([]) == [stage.module for stage in STAGES]
-    assert found([], "06") == ["anomaly", "clustering"]
-    assert found([], "CL3") == ["clustering"]
-
-
-@pytest.mark.parametrize("name", ["Q9", "", "1", "00c", "08_run_all"])
-def test_an_unknown_stage_is_one_sentence(name, capsys):
-    with pytest.raises(UserError, match=f"'{name}' is not a stage: choose among 00_config, .*, or a question such as"):
-        choose_stages([name])
-    assert main(["--only", name]) == 1
-    out, said = capsys.readouterr()
-    assert out == "" and said.strip().startswith(f"'{name}' is not a stage") and len(said.strip().splitlines()) == 1
-
-
-# ---- settings
-
-
-@pytest.mark.parametrize("text, value", [
-    ("lr=1e-3", 1e-3), ("epochs=3", 3), ("compile=True", True), ("schedule=onecycle", "onecycle"), ("out=/a=b", "/a=b"), ("mu=None", None),
-])  # fmt: skip
-def test_changes_are_read_as_python_would(text, value):
-    ((name, read),) = read_changes([text]).items()
-    assert name == text.split("=")[0] and read == value and type(read) is type(value)
-
-
-@pytest.mark.parametrize("wrong", ["lr", "lr=", "=3", "=", ""])
-def test_a_change_without_name_or_value_is_refused(wrong):
-    with pytest.raises(UserError, match=f"^--set takes NAME=VALUE, not '{wrong}'.$"):
-        read_changes([wrong])
-
-
-@pytest.mark.parametrize("arguments, said", [
-    (["--set", "learning_rate=1"], "'learning_rate' is not a parameter"),
-    (["--set", "epoch=1"], "'epoch' is not a parameter: did you mean 'epochs'"),
-    (["--set", "data=1"], "'data' is not a parameter"),
-    (["--set", "mu=-1"], "mu is -1.0: give at least 0."),
-    (["--set", "mu=abc"], "mu is 'abc' (str): give a value of type float."),
-    (["--set", "mu=5"], "--set mu would mean Q1's weight in one notebook and Q4's in another"),
-    (["--set", "epochs=1.5"], "epochs is 1.5 (float)"),
-    (["--set", "lr"], "--set takes NAME=VALUE, not 'lr'."),
-    (["--set", "profile=tiny"], "profile is 'tiny': choose one of auto, smoke"),
-    (["--profile", "slow"], "profile is 'slow': choose one of auto, smoke"),
-    (["--dataset", "imagenet"], "dataset is 'imagenet': choose one of auto, cifar10, shapes."),
-    (["--device", "tpu"], "device is 'tpu'"),
-    (["--seed", "-1"], "seed is -1: give at least 0."),
-])  # fmt: skip
-def test_a_wrong_setting_is_one_sentence(arguments, said, capsys, tmp_path):
-    assert main(["--profile", "smoke", "--out", str(tmp_path / "none"), *arguments]) == 1
-    out, error = capsys.readouterr()
-    assert out == "" and said in error and len(error.strip().splitlines()) == 1
-    assert not (tmp_path / "none").exists()
-
-
-def test_a_wrong_setting_typed_in_a_terminal_shows_no_traceback(root):
-    command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--set", "epoch=1"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "\n'epoch' is not a parameter: did you mean 'epochs'.\n"
-
-
-def test_only_and_from_exclude_each_other(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["--only", "02", "--from", "03"])
-    assert "not allowed with argument" in capsys.readouterr().err
-
-
-def test_a_notebook_is_given_what_makes_the_same_configuration(tmp_path):
-    cfg = make_config("smoke", seed=3, device="cpu", out=str(tmp_path), mu=2.0, epochs=5)
-    given = parameters(cfg)
-    assert given == {"profile": "smoke", "dataset": "shapes", "seed": 3, "device": "cpu", "out": str(tmp_path), "mu": 2.0, "epochs": 5}
-    assert make_config(**given) == cfg
-
-
-@pytest.mark.parametrize("folder", ["a file", "a file/below"])
-def test_a_folder_that_cannot_be_is_one_sentence(tmp_path, capsys, folder):
-    (tmp_path / "a file").write_text("")
-    assert main(["--profile", "smoke", "--only", "00", "--out", str(tmp_path / folder)]) == 1
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
-
-
-# ---- running, with three small modules in place of the book's
-
-
 class Shelf:
-    """Three stages as plain modules, `main` as its user calls it, and what was run."""
+    """A package of chapters of our own, and `main` as its user calls it."""
 
-    def __init__(self, folder, monkeypatch, capsys):
-        self.folder, self.monkeypatch, self.capsys, self.ran = folder, monkeypatch, capsys, []
-        (folder / "package").mkdir()
-        monkeypatch.setattr(run_all, "STAGES", (Stage("1_one", "one", ("Q1",)), Stage("2_two", "two"), Stage("3_three", "three", ("Q3",))))
-        monkeypatch.setattr(run_all, "package_folder", lambda: folder / "package")
-        monkeypatch.setattr(run_all, "notebook_path", lambda stage: None)
-        monkeypatch.setattr(run_all, "publish", lambda cfg: None)
-        monkeypatch.setattr(data, "draw_shapes", functools.cache(data.draw_shapes))
-        self.write("one", 'def run(cfg): work(cfg, "Q1")\n')
-        self.write("two", "from .one import run\n")
-        self.write("three", 'from .two import x\ndef run(cfg): work(cfg, "Q3")\n')
+    def __init__(self, folder, capsys):
+        self.folder, self.capsys = folder, capsys
+        self.package = folder / "package"
+        self.package.mkdir()
 
-    def write(self, name, text):
-        path = self.folder / "package" / f"{name}.py"
-        path.write_text(text)
-        module = types.ModuleType(name)
-        module.work = self.work
-        code = "\n" * text.count("\n", 0, text.index("def")) + text[text.index("def") :] if "def" in text else ""
-        exec(compile(code, str(path), "exec"), vars(module))
-        self.monkeypatch.setitem(sys.modules, f"vicreg_nb.{name}", module)
+    def write(self, notebook, name, before="", body="", more=""):
+        """A chapter with one question; without a name, with none."""
+        text = f"# Generated from nbs/{notebook}.py by `make export`.\n{before}\n"
+        if name:
+            text = CHAPTER.format(notebook=notebook, name=name, before=before, body=body, more=more)
+        self.write_text(notebook.split("_")[1], text)
 
-    def work(self, cfg, question):
-        self.ran.append(question)
-        cfg, _ = open_dataset(cfg)
-        (cfg.figures).mkdir(exist_ok=True, parents=True)
-        (cfg.figures / f"{question}.png").write_bytes(b"")
-        record(cfg, question, "A title", {"mu": cfg.mu}, figures=[(question, "A caption.")])
+    def write_text(self, module, text):
+        (self.package / f"{module}.py").write_text(text)
+        sys.modules.pop(f"vicreg_nb.{module}", None)
+        importlib.invalidate_caches()
 
     def call(self, *arguments):
-        """(exit status, what ran, standard output, standard error)"""
-        self.ran.clear()
+        """(exit status, what was computed, standard output, standard error)"""
         status = main(["--profile", "smoke", "--out", str(self.folder / "out"), *arguments])
-        return status, list(self.ran), *self.capsys.readouterr()
+        out, error = self.capsys.readouterr()
+        return status, re.findall(r"^computes (\w+)$", out, flags=re.M), out, error
 
     @property
     def results(self):
@@ -192,30 +81,220 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path, monkeypatch, capsys):
-    return Shelf(tmp_path, monkeypatch, capsys)
+def package(tmp_path, monkeypatch, capsys):
+    """An empty shelf; the book's own modules are found behind it, its chapters are no stages."""
+    made = Shelf(tmp_path, capsys)
+    places = [str(made.package), *vicreg_nb.__path__]
+    monkeypatch.setattr(vicreg_nb, "__path__", places)
+    monkeypatch.setattr(vicreg_nb.__spec__, "submodule_search_locations", places)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(run_all, "publish", lambda job: None)
+    known, modules = dict(QUESTIONS), set(sys.modules)
+    yield made
+    QUESTIONS.clear()
+    QUESTIONS.update(known)
+    for name in set(sys.modules) - modules:
+        if name.startswith("vicreg_nb."):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def shelf(package):
+    """Three chapters: the second stands on the first and has no question, the third stands on the second."""
+    package.write("01_one", "Q1")
+    package.write("02_two", "", before="import vicreg_nb.one as below")
+    package.write("03_three", "Q3", before="from . import two")
+    return package
+
+
+# ---- which stages
+
+
+def test_a_stage_is_a_notebook_that_is_exported(root):
+    exported = {
+        re.search(r"^#\| default_exp (\S+)", path.read_text(encoding="utf-8"), flags=re.M)[1]: path.stem
+        for path in sorted((root / "nbs").glob("0*.py"))
+    }
+    expected = [(notebook, module) for module, notebook in exported.items() if module != "run_all"]
+    assert [(stage.notebook, stage.module) for stage in stages()] == expected
+
+
+def test_a_new_chapter_takes_its_place_by_being_exported(shelf):
+    assert stages()[0] == Stage("01_one", "one", ("Q1",)) and len(stages()) == 3
+    shelf.write("09_mine", "mine")
+    shelf.write("80_mystore", "")
+    shelf.write("02a_between", "between")
+    assert [stage.module for stage in stages()] == ["one", "two", "between", "three", "mine"]
+    assert shelf.call("--only", "mine")[:2] == (0, ["mine"])
+
+
+@pytest.mark.parametrize(
+    "name", ["01a_training", "01a", "training", "01a_training.ipynb", "01a_training.py", "01A", "Training"]
+)
+def test_a_stage_goes_by_many_names(name):
+    assert [stage.module for stage in choose_stages([name])] == ["training"]
+
+
+def test_stages_come_in_the_books_order_and_once(shelf):
+    def found(*arguments):
+        return [stage.module for stage in choose_stages(*arguments)]
+
+    assert found() == found([]) == ["one", "two", "three"]
+    assert found(["Q3", "three", "01", "q1"]) == ["one", "three"]
+    assert found([], "02") == ["two", "three"] and found([], "Q3") == ["three"]
+
+
+@pytest.mark.parametrize("name", ["Q99", "", "1", "00c", "08_run_all", "80_store"])
+def test_an_unknown_stage_is_one_sentence(name, capsys):
+    with pytest.raises(UserError, match=f"'{name}'.*00_config.*07_clustering"):
+        choose_stages([name])
+    assert main(["--only", name]) == 1
+    out, said = capsys.readouterr()
+    assert out == "" and f"'{name}'" in said and len(said.strip().splitlines()) == 1
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize("text, value", [
+    ("lr=1e-3", 1e-3), ("epochs=3", 3), ("compile=True", True), ("schedule=onecycle", "onecycle"), ("out=/a=b", "/a=b"),
+    ("mu=None", None),
+])  # fmt: skip
+def test_a_change_is_read_as_python_would(text, value):
+    name, read = read_change(text)
+    assert name == text.split("=")[0] and read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize("wrong", ["lr", "lr=", "=3", "=", ""])
+def test_a_change_without_name_or_value_is_refused(wrong):
+    with pytest.raises(UserError, match=f"'{wrong}'"):
+        read_change(wrong)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--set", "learning_rate=1"], ["'learning_rate'"]),
+    (["--set", "epoch=1"], ["'epoch'", "'epochs'"]),
+    (["--set", "mu=-1"], ["mu", "-1"]),
+    (["--set", "mu=abc"], ["mu", "'abc'", "float"]),
+    (["--set", "epochs=1.5"], ["epochs", "1.5", "int"]),
+    (["--set", "lr"], ["'lr'"]),
+    (["--set", "profile=tiny"], ["profile", "'tiny'", "smoke"]),
+    (["--set", "components=383"], ["components", "383"]),
+    (["--profile", "slow"], ["profile", "'slow'", "smoke"]),
+    (["--dataset", "imagenet"], ["dataset", "'imagenet'", "shapes"]),
+    (["--device", "tpu"], ["device", "'tpu'"]),
+    (["--seed", "-1"], ["seed", "-1"]),
+])  # fmt: skip
+def test_a_wrong_setting_is_one_sentence(arguments, words, capsys, tmp_path):
+    assert main(["--profile", "smoke", "--out", str(tmp_path / "none"), *arguments]) == 1
+    out, error = capsys.readouterr()
+    assert out == "" and all(word in error for word in words) and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_weight_that_would_mean_two_things_is_refused(shelf):
+    shelf.write("04_four", "Q4", more=', defaults={"mu": 0.0}')
+    status, ran, out, error = shelf.call("--set", "mu=5")
+    assert (status, ran, out) == (1, [], "") and "mu" in error and len(error.strip().splitlines()) == 1
+    assert shelf.call("--set", "mu=5", "--only", "Q4")[:2] == (0, ["Q4"])
+    assert shelf.call("--set", "mu=5", "--only", "Q1")[:2] == (0, ["Q1"])
+    assert shelf.call("--set", "lr=5e-3")[0] == 0
+
+
+def test_a_wrong_setting_typed_in_a_terminal_shows_no_traceback(root):
+    command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--set", "epoch=1"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'epoch'" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_only_and_from_exclude_each_other(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "02", "--from", "03"])
+    assert "--only" in capsys.readouterr().err
+
+
+def test_a_notebook_is_given_what_makes_the_same_configuration(tmp_path):
+    cfg = make_config("smoke", seed=3, device="cpu", out=str(tmp_path), mu=2.0, epochs=5)
+    given = parameters(Job(cfg, None))
+    where = {"profile": "smoke", "dataset": "shapes", "seed": 3, "device": "cpu", "out": str(tmp_path)}
+    assert given == where | {"mu": 2.0, "epochs": 5} and make_config(**given) == cfg
+    assert parameters(Job(cfg, None, ("mu", "nu"))) == given | {"nu": 1.0}  # given by hand, though it is the profile's
+
+
+@pytest.mark.parametrize("folder", ["a file", "a file/below"])
+def test_a_folder_that_cannot_be_is_one_sentence(shelf, folder):
+    (shelf.folder / "a file").write_text("")
+    status, _, _, error = shelf.call("--out", str(shelf.folder / folder))
+    assert status == 1 and len(error.strip().splitlines()) == 1
+
+
+# ---- what a stage builds on
+
+
+def test_every_form_of_import_is_found_and_followed(package):
+    (package.folder / "start.py").write_text(
+        "import os, vicreg_nb.a, numpy.linalg as l\nimport vicreg_nb.b as y\nfrom vicreg_nb import c, nothing\n"
+        "def late():\n    if True:\n        from vicreg_nb.d import e\n"
+    )
+    for module, source in {
+        "a": "from . import a1\n", "a1": "from .a2 import (\n    x as y,\n)\n", "a2": "import vicreg_nb.a\n", "b": "",
+        "c": "class C:\n    from .c1 import x\n", "c1": "", "d": "from vicreg_nb.tools import t\n", "e": "",
+        "x": "", "t": "",
+    }.items():  # fmt: skip
+        package.write_text(module, source)
+    below = [path.stem for path in modules_below(package.folder / "start.py")]
+    assert below == ["a", "a1", "a2", "b", "c", "c1", "d"]
+
+
+def test_what_a_notebook_may_hold_that_is_not_python(package):
+    package.write_text("a", "")
+    package.write_text("b", "")
+    start = package.folder / "start.py"
+    start.write_text("%matplotlib inline\nif True:\n    !pip install x\nfrom vicreg_nb.a import y\n")
+    assert [path.stem for path in modules_below(start)] == ["a"]
+    start.write_text("from vicreg_nb.a import (\n")  # will fail when it is run; until then, anything may matter
+    assert [path.stem for path in modules_below(start)] == ["a", "b"]
+
+
+def test_what_the_books_stages_build_on():
+    for stage in stages():
+        below = {path.stem for path in modules_below(book.package_folder() / f"{stage.module}.py")}
+        assert "run_all" not in below and (stage.module == "config" or "store" in below), stage
+        assert "views" in below or stage.module in ("config", "data", "views", "vicreg"), stage
+
+
+# ---- running
 
 
 def test_what_is_done_is_not_done_again(shelf):
     status, ran, out, error = shelf.call()
     assert (status, ran, error) == (0, ["Q1", "Q3"], "") and "done before" not in out
-    assert set(shelf.results["questions"]) == {"Q1", "Q3"} and set(shelf.results["stages"]) == {"1_one", "2_two", "3_three"}
+    assert list(shelf.results["questions"]) == ["Q1", "Q3"]
+    assert list(shelf.results["stages"]) == ["01_one", "02_two", "03_three"]
     before = shelf.results
     status, ran, out, error = shelf.call()
     assert (status, ran) == (0, []) and out.count("done before") == 3 and shelf.results == before
     assert shelf.call("--again")[1] == ["Q1", "Q3"]
-    assert shelf.call("--only", "3")[1] == ["Q3"]
-    assert shelf.call("--from", "2")[1] == []
+    assert shelf.call("--only", "03")[1] == ["Q3"]
+    assert shelf.call("--from", "02")[1] == []
 
 
 def test_a_changed_source_is_run_again_and_so_is_all_that_builds_on_it(shelf):
     shelf.call()
-    shelf.write("three", 'from .two import x\ndef run(cfg): work(cfg, "Q3") or 1\n')
+    shelf.write("03_three", "Q3", before="from . import two", body="1")
     assert shelf.call()[1] == ["Q3"]
-    shelf.write("one", 'def run(cfg): work(cfg, "Q1") or 1\n')
+    shelf.write("01_one", "Q1", body="1")
     assert shelf.call()[1] == ["Q1", "Q3"]  # three imports two, which imports one
-    shelf.write("one", '# Generated from other prose.\ndef run(cfg): work(cfg, "Q1") or 1\n')
+    shelf.write("01_one", "Q1", before="# Other prose.", body="1")
     assert shelf.call()[1] == ["Q1"]  # its own text; what builds on it sees the same code
+
+
+def test_a_source_that_is_edited_while_it_runs_is_run_again(shelf):
+    edit = "from pathlib import Path; Path(__file__).write_text(Path(__file__).read_text() + '# edited')"
+    shelf.write("03_three", "Q3", body=edit)
+    assert shelf.call("--only", "Q3")[:2] == (0, ["Q3"])
+    assert [line.split()[0] for line in shelf.call("--list", "--only", "Q3")[2].splitlines()] == ["to"]
 
 
 def test_changed_settings_are_run_again(shelf):
@@ -227,34 +306,43 @@ def test_changed_settings_are_run_again(shelf):
     assert (shelf.folder / "out" / "results-smoke-shapes-seed0.json").is_file()
 
 
+def test_other_images_are_run_again(shelf, monkeypatch):
+    shelf.call()
+    found = open_dataset(make_config("smoke"))
+    other = type(found)(**vars(found) | {"identity": "another"})
+    monkeypatch.setattr(run_all, "open_dataset", lambda cfg: other)
+    assert shelf.call()[1] == ["Q1", "Q3"]
+
+
 def test_a_lost_figure_is_made_again(shelf):
     shelf.call()
-    (shelf.folder / "out" / "figures" / "Q3.png").unlink()
+    (shelf.folder / "out" / "figures" / "figure_Q3.png").unlink()
     assert shelf.call()[1] == ["Q3"]
 
 
 def test_the_results_are_of_the_present_code_once_every_stage_is(shelf):
     shelf.call()
-    shelf.monkeypatch.setattr(run_all, "code_digest", lambda: "new")
-    shelf.monkeypatch.setattr(run_all, "header", lambda cfg: {"code": "new", "commit": "c0ffee", "device": "another"})
-    device = shelf.results["header"]["device"]
-    shelf.write("three", 'from .two import x\ndef run(cfg): work(cfg, "Q3") or 1\n')
-    shelf.call("--only", "1")
-    assert shelf.results["header"]["code"] != "new"  # three is still of the old code
+    old = code_digest()
+    assert shelf.results["header"]["code"] == old
+    shelf.write("03_three", "Q3", before="from . import two", body="1")
+    shelf.call("--only", "Q1")
+    assert shelf.results["header"]["code"] == old  # three is still of the old code
     shelf.call()
-    head = shelf.results["header"]
-    assert (head["code"], head["commit"], head["device"]) == ("new", "c0ffee", device)
+    assert shelf.results["header"]["code"] == code_digest() != old
 
 
 def test_list_tells_where_it_stands_and_touches_nothing(shelf):
+    def files():
+        return {path: path.read_bytes() for path in shelf.folder.rglob("*") if path.is_file()}
+
     def listed(*arguments):
-        before = {path: path.read_bytes() for path in shelf.folder.rglob("*") if path.is_file()}
+        before = files()
         status, ran, out, error = shelf.call("--list", *arguments)
-        assert (status, ran, error) == (0, [], "") and before == {path: path.read_bytes() for path in shelf.folder.rglob("*") if path.is_file()}
+        assert (status, ran, error) == (0, [], "") and before == files()
         return [line.split("  ")[0].strip() for line in out.splitlines()]
 
     assert listed() == ["to do"] * 3
-    shelf.call("--only", "1")
+    shelf.call("--only", "01")
     assert listed() == ["done", "to do", "to do"]
     shelf.call()
     assert listed() == ["done"] * 3 and listed("--only", "Q3") == ["done"]
@@ -262,57 +350,66 @@ def test_list_tells_where_it_stands_and_touches_nothing(shelf):
     assert listed("--set", "mu=3") == ["to do"] * 3
 
 
-def test_a_stage_without_questions_is_run_where_it_can_be(shelf):
-    shelf.write("two", 'from .one import x\ndef run(cfg): work(cfg, "views")\n')
-    assert shelf.call("--only", "2")[1] == ["views"]
+def test_a_questions_own_values_hold_unless_they_are_given(shelf):
+    """As a notebook's own parameters do; a value that is given counts even where it is the profile's."""
+    shelf.write("04_four", "Q4", more=', defaults={"mu": 0.0}')
+    for given, expected in {(): 0.0, ("mu=1",): 1.0, ("mu=25",): 25.0, ("lr=1e-2",): 0.0, ("mu=None",): 0.0}.items():
+        arguments = [word for change in given for word in ("--set", change)]
+        assert shelf.call("--only", "Q4", *arguments)[0] == 0
+        entry = shelf.results["questions"]["Q4"]
+        assert entry["numbers"]["mu"] == expected and entry["answer"] == f"mu is {expected}"
+    shelf.call("--only", "Q4", "--set", "mu=25")
+    assert "to do" in shelf.call("--list", "--only", "Q4")[2]  # 0 and 25 are not the same result
+    assert "done" in shelf.call("--list", "--only", "Q4", "--set", "mu=25")[2]
 
 
-def test_list_fetches_nothing(shelf, no_data):
-    status, _, out, error = shelf.call("--profile", "quick", "--list")
-    assert (status, error) == (0, "") and "fetching" not in out and out.count("to do") == 3
-    assert shelf.call("--dataset", "cifar10", "--list")[0] == 0
-    assert not list(no_data.rglob("*"))
+@pytest.mark.parametrize("own, mu, count", [("", 25.0, 1), (', defaults={"mu": 2.0}', 2.0, 2)])
+def test_questions_that_share_a_result_compute_it_once(shelf, own, mu, count):
+    """Unless they ask for it with other values."""
+    one = CHAPTER.format(notebook="01_one", name="Q1", before="", body="", more="")
+    shelf.write_text(
+        "one", f'{one}\nr = Question("Q2", "A title", "a place"{own})\nr.result(compute)\nr.summary(dict)\n'
+    )
+    assert shelf.call("--only", "01")[:2] == (0, ["Q1"] * count)
+    assert [shelf.results["questions"][name]["numbers"]["mu"] for name in ("Q1", "Q2")] == [25.0, mu]
+
+
+# ---- where it stops
 
 
 def test_a_failure_stops_the_book_and_names_place_and_error(shelf):
-    shelf.write("two", "from .one import run\n")
-    shelf.write("three", "from .two import x\ndef run(cfg):\n    1 / 0\n")
+    shelf.write("03_three", "Q3", before="from . import two", body="1 / 0")
+    line = (shelf.package / "three.py").read_text().split("1 / 0")[0].count("\n") + 1
     status, ran, out, error = shelf.call()
-    assert (status, ran, error) == (1, ["Q1"], "\nthree: three.py, line 3: ZeroDivisionError: division by zero\n")
-    assert "3_three" not in shelf.results["stages"]
-    shelf.write("three", 'from .two import x\ndef run(cfg): work(cfg, "Q3")\n')
+    assert (status, ran) == (1, ["Q1", "Q3"]) and len(error.strip().splitlines()) == 1
+    assert f"three.py, line {line}: ZeroDivisionError" in error
+    assert "03_three" not in shelf.results["stages"]
+    shelf.write("03_three", "Q3", before="from . import two")
     assert shelf.call()[:2] == (0, ["Q3"])  # goes on where it stopped
 
 
-def test_the_first_failure_is_the_last_stage(shelf):
-    shelf.monkeypatch.setattr(sys.modules["vicreg_nb.one"], "run", refuse)
+@pytest.mark.parametrize("text, words", [
+    ("raise UserError('mu is wrong')", ["one", "mu is wrong"]),
+    ("from vicreg_nb.store import nothing", ["one", "ImportError", "nothing"]),
+])  # fmt: skip
+def test_a_failure_of_any_kind_is_one_sentence(shelf, text, words):
+    shelf.write("01_one", "Q1", before="from vicreg_nb.store import UserError", body=text)
     status, ran, _, error = shelf.call()
-    assert (status, ran, error) == (1, [], "\none: mu is wrong: give another.\n")
-
-
-def refuse(cfg):
-    raise UserError("mu is wrong: give another.")
+    assert (status, ran) == (1, ["Q1"]) and len(error.strip().splitlines()) == 1
+    assert all(word in error for word in words)
 
 
 def test_an_interrupt_says_how_to_go_on(shelf):
-    def interrupt(cfg):
-        raise KeyboardInterrupt
-
-    shelf.monkeypatch.setattr(sys.modules["vicreg_nb.three"], "run", interrupt)
+    shelf.write("03_three", "Q3", body="raise KeyboardInterrupt")
     status, ran, _, error = shelf.call()
-    assert (status, ran, error) == (130, ["Q1"], "\nInterrupted: the same command goes on from here.\n")
-    assert "1_one" in shelf.results["stages"]
+    assert status == 130 and ran == ["Q1", "Q3"] and len(error.strip().splitlines()) == 1
+    assert "01_one" in shelf.results["stages"] and "03_three" not in shelf.results["stages"]
 
 
-def test_it_says_at_the_end_where_things_are(tmp_path, capsys):
-    cfg = make_config("smoke", out=str(tmp_path))
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "report.pdf").write_bytes(b"")
-    print_places(cfg, 61)
-    out = capsys.readouterr().out
-    assert "Done in 1 min 01 s." in out
-    lines = dict(line.split(maxsplit=1) for line in out.splitlines()[2:])
-    assert lines == {"figures": str(tmp_path / "figures"), "report": str(tmp_path / "report.pdf")}
+def test_it_says_at_the_end_where_things_are(shelf):
+    _, _, out, _ = shelf.call()
+    assert str(shelf.folder / "out" / "results.json") in out.splitlines()
+    assert not any("report.pdf" in line for line in out.splitlines())  # there is none
 
 
 # ---- data that cannot be had
@@ -331,133 +428,188 @@ def no_data(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
+def test_list_fetches_nothing(shelf, no_data):
+    status, _, out, error = shelf.call("--profile", "quick", "--list")
+    assert (status, error) == (0, "") and "fetching" not in out and out.count("to do") == 3
+    assert shelf.call("--dataset", "cifar10", "--list")[0] == 0
+    assert not list(no_data.rglob("*"))
+
+
 def test_cifar10_that_cannot_be_had_is_one_sentence_with_the_remedies(shelf, no_data):
     status, ran, _, error = shelf.call("--dataset", "cifar10")
     assert (status, ran) == (1, []) and len(error.strip().splitlines()) == 1
-    for word in ("cifar10_train.npz", str(no_data), "put the file there", "VICREG_NB_DATA", "dataset shapes"):
+    for word in ("cifar10_train.npz", str(no_data), "VICREG_NB_DATA", "shapes"):
         assert word in error
 
 
 def test_auto_goes_on_with_the_embedded_data_loudly(shelf, no_data):
     status, ran, out, _ = shelf.call("--profile", "quick", "--dataset", "auto", "--set", "precision=fp32")
     assert (status, ran) == (0, ["Q1", "Q3"])
-    assert "!!!!!!!!!!" in out and "NOT results on CIFAR-10" in out and "shapes (5,000 training images)" in out
+    assert "!!!!!!!!!!" in out and "shapes (5,000" in out
     assert shelf.results["header"]["dataset"] == "shapes" and shelf.results["header"]["profile"] == "quick"
 
 
 # ---- with notebooks
 
+NOTEBOOK = """# %% [markdown]
+# # A stage
+
+# %% tags=["parameters"]
+# Parameters
+profile: str = "auto"
+dataset: str = "auto"
+seed: int = 0
+device: str = "auto"
+out: str = ""
+mu: float = 0.0
+
+# %%
+from vicreg_nb.book import Question
+from vicreg_nb.config import notebook_config
+
+cfg = notebook_config(globals())
+q = Question("QUESTION", "A title", "a place")
+q.result(lambda cfg, images: {"mu": cfg.mu, "dataset": cfg.dataset})
+q.summary(dict)
+
+# %% [markdown]
+# ## Its work
+
+# %%
+q.run(cfg)
+"""
+
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, capsys):
-    """A project with two notebooks in place of the book's, run through papermill."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "settings.ini").write_text("")
-    (tmp_path / "nbs").mkdir()
-    for name, question in (("1_one", "Q1"), ("2_two", "Q2")):
-        (tmp_path / "nbs" / f"{name}.py").write_text(NOTEBOOK.replace("QUESTION", question))
-    monkeypatch.setattr(run_all, "STAGES", (Stage("1_one", "training", ("Q1",)), Stage("2_two", "training", ("Q2",))))
-    monkeypatch.setattr(run_all, "publish", lambda cfg: None)
-    return tmp_path
-
-
-def test_notebooks_are_executed_with_the_settings_and_a_failure_names_notebook_cell_and_error(project, root, monkeypatch, capsys):
+def project(shelf, monkeypatch, root):
+    """The shelf with notebooks for its first and third chapter."""
+    monkeypatch.chdir(shelf.folder)
     monkeypatch.setenv("PYTHONPATH", str(root))
-    second = project / "nbs" / "2_two.py"
-    second.write_text(second.read_text() + "\n# %%\n1 / 0\n")
-    arguments = ["--profile", "smoke", "--out", "out", "--set", "mu=3"]
-    assert main(arguments) == 1
-    out, error = capsys.readouterr()
-    assert error == "\n2_two.py, cell 6 (Its work): ZeroDivisionError: division by zero\n"
-    results = json.loads((project / "out" / "results.json").read_text())
-    assert results["questions"]["Q1"]["numbers"] == {"mu": 3.0} and list(results["stages"]) == ["1_one"]
-    assert "ZeroDivisionError" in (project / "out" / "executed" / "2_two.ipynb").read_text()
-    second.write_text(second.read_text().replace("1 / 0", "1 / 1"))
-    assert main(arguments) == 0
-    out = capsys.readouterr().out
-    assert "1_one                     done before" in out and "2_two                     done before" not in out
-    assert f"notebooks  {'out/executed'}" in out
-
-
-def test_control_c_in_a_running_notebook_stops_everything_and_says_how_to_go_on(project, root):
-    sleeper = project / "nbs" / "1_one.py"
-    sleeper.write_text(sleeper.read_text() + "\n# %%\nimport os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(600)\n")
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a suite that runs in the background would hand down its deafness
-    code += "from vicreg_nb import run_all as r; r.STAGES = (r.Stage('1_one', 'training', ('Q1',)),); sys.exit(r.main(['--profile', 'smoke', '--out', 'out']))"
-    command = [sys.executable, "-c", code]
-    process = subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        waited(lambda: (project / "pid").is_file() and (project / "pid").read_text())
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        out, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert error.strip() == "Interrupted: the same command goes on from here."
-    waited(lambda: not running(int((project / "pid").read_text())))  # no kernel is left behind
-
-
-def waited(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    (shelf.folder / "settings.ini").write_text("")
+    (shelf.folder / "nbs").mkdir()
+    for notebook, question in (("01_one", "Q1"), ("03_three", "Q3")):
+        (shelf.folder / "nbs" / f"{notebook}.py").write_text(NOTEBOOK.replace("QUESTION", question))
+    return shelf
 
 
 def test_without_papermill_or_notebooks_there_is_no_notebook_to_run(tmp_path, root, monkeypatch):
     stage = choose_stages(["01a"])[0]
     monkeypatch.chdir(root)
     assert run_all.notebook_path(stage) == root / "nbs" / "01a_training.py"
-    find = run_all.importlib.util.find_spec
+    find = importlib.util.find_spec
     for absent in ("papermill", "jupytext", "ipykernel", "vicreg_nb.tools"):
         with monkeypatch.context() as patch:
-            patch.setattr(run_all.importlib.util, "find_spec", lambda name, absent=absent: None if name == absent else find(name))
+            patch.setattr(importlib.util, "find_spec", lambda name, absent=absent: name != absent and find(name))
             assert run_all.notebook_path(stage) is None
     monkeypatch.chdir(tmp_path)
     assert run_all.notebook_path(stage) is None
 
 
-def test_what_a_stage_builds_on_is_found(root):
-    """Against Python's own parser, followed by hand."""
-
-    def direct(path):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("vicreg_nb")):
-                yield (node.module or "").removeprefix("vicreg_nb.").split(".")[0]
-
-    def followed(path, seen):
-        for name in set(direct(path)) - seen - {"tools"}:
-            seen.add(name)
-            followed(root / "vicreg_nb" / f"{name}.py", seen)
-        return seen
-
-    for stage in STAGES:
-        for path in (root / "nbs" / f"{stage.notebook}.py", root / "vicreg_nb" / f"{stage.module}.py"):
-            assert {module.stem for module in modules_below(path)} == followed(path, set()), path
+def test_notebooks_are_run_with_the_settings_and_a_failure_names_notebook_cell_and_error(project):
+    third = project.folder / "nbs" / "03_three.py"
+    third.write_text(third.read_text() + "\n# %%\n1 / 0\n")
+    status, _, out, error = project.call("--set", "mu=25")  # the profile's own: given all the same
+    assert status == 1 and len(error.strip().splitlines()) == 1
+    for word in ("03_three.py", "cell 6", "Its work", "ZeroDivisionError"):
+        assert word in error
+    assert project.results["questions"]["Q1"]["numbers"] == {"mu": 25.0, "dataset": "shapes"}
+    assert list(project.results["stages"]) == ["01_one", "02_two"]
+    executed = project.folder / "out" / "executed" / "03_three.ipynb"
+    assert "ZeroDivisionError" in executed.read_text()
+    third.write_text(third.read_text().replace("1 / 0", "1 / 1"))
+    status, _, out, _ = project.call("--set", "mu=25")
+    assert status == 0 and out.count("done before") == 2 and str(executed.parent) in out
 
 
-def test_profiles_say_nothing_that_a_notebook_could_not_take():
-    assert {name for profile in PROFILES.values() for name in profile} - set(PROFILES["exercise"]) == {"dataset"}
+def alive(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="it looks for the kernel in /proc")
+def test_control_c_in_a_running_notebook_stops_everything_and_says_how_to_go_on(project):
+    """We wait for what is printed, for as long as it takes."""
+    sleeper = project.folder / "nbs" / "01_one.py"
+    sleeper.write_text(
+        sleeper.read_text() + '\n# %%\nimport os, time\nprint("training", os.getpid())\ntime.sleep(3600)\n'
+    )
+    code = f"""
+import signal, sys, vicreg_nb
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background has it ignored
+vicreg_nb.__path__.insert(0, {str(project.package)!r})
+from vicreg_nb.run_all import main
+sys.exit(main(["--profile", "smoke", "--out", "out"]))
+"""
+    pipes, kernel = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, None
+    with subprocess.Popen([sys.executable, "-c", code], **pipes, start_new_session=True) as command:
+        try:
+            found = (re.fullmatch(r"\s*training (\d+)\s*", line) for line in command.stdout)
+            kernel = next((int(match[1]) for match in found if match), None)
+            assert kernel, command.stderr.read()
+            os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+            _, error = command.communicate()
+            assert command.returncode == 130 and len(error.strip().splitlines()) == 1
+            assert not alive(kernel)
+        finally:
+            for kill, process in ((os.killpg, command.pid), (os.kill, kernel)):
+                with contextlib.suppress(ProcessLookupError, TypeError):
+                    kill(process, signal.SIGKILL)
 
 
 def test_publishing_needs_something_to_publish_and_the_tools_for_it(tmp_path, monkeypatch, capsys):
     cfg = make_config("smoke", out=str(tmp_path))
-    run_all.publish(cfg)  # nothing there
-    (tmp_path / "results.json").write_text(json.dumps({"header": {"profile": "smoke", "dataset": "shapes", "seed": 0}, "questions": {"Q1": {}}, "stages": {}}))
-    find = run_all.importlib.util.find_spec
-    monkeypatch.setattr(run_all.importlib.util, "find_spec", lambda name: None if name == "typst" else find(name))
-    run_all.publish(cfg)
-    assert capsys.readouterr().out == "no report and no results page, for lack of typst: pip install pypandoc_binary typst\n"
-    monkeypatch.setattr(run_all.importlib.util, "find_spec", lambda name: None if name == "vicreg_nb.tools" else find(name))
-    run_all.publish(cfg)
+    job = Job(cfg, open_dataset(cfg))
+    run_all.publish(job)  # nothing there
+    head = {"profile": "smoke", "dataset": "shapes", "seed": 0}
+    (tmp_path / "results.json").write_text(json.dumps({"header": head, "questions": {"Q1": {}}, "stages": {}}))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "typst" and find(name))
+    run_all.publish(job)
+    assert "typst" in capsys.readouterr().out
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "vicreg_nb.tools" and find(name))
+    run_all.publish(job)
     assert capsys.readouterr().out == "" and [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+# ---- both ways in
+
+
+@pytest.fixture(scope="module")
+def two_ways(root, tmp_path_factory):
+    """Runs the book as plain Python, or by papermill, in a copy of a folder: what was trained there is found."""
+    smoke = smoke_book(tmp_path_factory)
+
+    def call(way, *arguments, start=smoke):
+        folder = tmp_path_factory.mktemp(way) / "out"
+        shutil.copytree(start / "runs", folder / "runs")
+        code = "import sys; from vicreg_nb import run_all; run_all.publish = lambda job: None; "
+        code += "run_all.notebook_path = lambda stage: None; " if way == "plain" else ""
+        code += "sys.exit(run_all.main(sys.argv[1:]))"
+        command = [sys.executable, "-c", code, "--profile", "smoke", "--out", str(folder), *arguments]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (folder / "executed").is_dir() == (way == "papermill")
+        return folder
+
+    return call
+
+
+def test_each_question_is_answered_the_same_as_plain_python(two_ways, tmp_path_factory):
+    smoke, plain = smoke_book(tmp_path_factory), two_ways("plain")
+    assert_same(answers(smoke), answers(plain))
+    figures = [figure for entry in answers(plain).values() for figure, _ in entry["figures"]]
+    assert figures and all((plain / "figures" / f"{figure}.png").is_file() for figure in figures)
+    trained = [{path.name for path in (folder / "runs").iterdir()} for folder in (smoke, plain)]
+    assert trained[0] == trained[1]
+
+
+def test_a_changed_weight_gives_the_same_ablation_both_ways(two_ways, tmp_path_factory):
+    changed = ("--only", "Q4", "--set", "mu=1")
+    notebook = two_ways("papermill", *changed)
+    plain = two_ways("plain", *changed, start=notebook)
+    assert_same(answers(notebook), answers(plain))
+    before = answers(smoke_book(tmp_path_factory))["Q4"]
+    assert answers(plain)["Q4"]["settings"]["mu"] == 1.0 and answers(plain)["Q4"]["numbers"] != before["numbers"]

@@ -9,12 +9,16 @@ import sys
 import zipfile
 
 import pytest
-from made_run import make_run, smoke_book
+from made_run import answers, assert_same, make_run, smoke_book
 from pypdf import PdfReader
+from vicreg_nb import book
 from vicreg_nb.tools import submission
-from vicreg_nb.tools.submission import ALLOWED, forbidden_imports, main
+from vicreg_nb.tools.submission import ALLOWED, forbidden_imports, main, marked
 
-STATEMENT = 'A tool wrote a draft of "everything"; we read it, line by line.\n\nIt was of use for tests & for C:\\paths, #hash and 50 %.\n'
+STATEMENT = """A tool wrote a draft of "everything"; we read it, line by line.
+
+It was of use for tests & for C:\\paths, #hash and 50 %.
+"""
 
 
 @pytest.fixture
@@ -24,7 +28,12 @@ def run(tmp_path):
 
 
 def words(run, **changes):
-    given = {"--name": "Grün A. Name", "--username": "a.name7", "--tools-statement": str(run / "statement.txt"), "--out": str(run)} | changes
+    given = {
+        "--name": "Grün A. Name",
+        "--username": "a.name7",
+        "--tools-statement": str(run / "statement.txt"),
+        "--out": str(run),
+    } | changes
     return [word for pair in given.items() for word in pair]
 
 
@@ -50,59 +59,64 @@ def change(run, edit):
 # ---- what is refused
 
 
-@pytest.mark.parametrize("option, value, said", [
-    ("--name", "", "The name is ''"), ("--name", "  ", "The name is ''"), ("--name", "two\nlines", "The name is"),
-    ("--username", "", "The username is ''"), ("--username", "two words", "The username is 'two words'"),
-    ("--tools-statement", "", "The statement on automatic tools is missing"),
-    ("--tools-statement", "/nowhere/file", "The statement /nowhere/file cannot be read (FileNotFoundError)"),
+@pytest.mark.parametrize("option, value, words", [
+    ("--name", "", ["name", "''"]), ("--name", "  ", ["name", "''"]), ("--name", "two\nlines", ["name", "two"]),
+    ("--username", "", ["username", "''"]), ("--username", "two words", ["username", "'two words'"]),
+    ("--tools-statement", "", ["statement", "--tools-statement"]),
+    ("--tools-statement", "/nowhere/file", ["/nowhere/file", "FileNotFoundError", "--tools-statement"]),
 ])  # fmt: skip
-def test_missing_words_are_asked_for(refusal, option, value, said):
-    assert refusal(**{option: value}).startswith(said)
+def test_missing_words_are_asked_for(refusal, option, value, words):
+    said = refusal(**{option: value})
+    assert all(word in said for word in words)
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\t\n", b"---\n", b"\xff\xfe\x00"])
 def test_an_empty_statement_is_none(refusal, run, content):
     (run / "statement.txt").write_bytes(content)
-    assert "statement.txt is empty" in refusal() or content.startswith(b"\xff")
-    assert "--tools-statement FILE" in refusal()
+    said = refusal()
+    assert str(run / "statement.txt") in said and "--tools-statement" in said
 
 
-@pytest.mark.parametrize("header, said", [
-    ({"profile": "smoke"}, "This run cannot be handed in (Smoke run"),
-    ({"dataset": "shapes"}, "This run cannot be handed in (Made from the embedded data set shapes"),
-    ({"code": "0123456789abcdef"}, "The results are older than the code"),
+@pytest.mark.parametrize("header, words", [
+    ({"profile": "smoke"}, ["smoke", "--profile"]),
+    ({"dataset": "shapes"}, ["shapes", "--profile"]),
+    ({"code": "0123456789abcdef"}, ["changed", "run_all"]),
 ])  # fmt: skip
-def test_a_run_that_cannot_be_handed_in(refusal, run, header, said):
+def test_a_run_that_cannot_be_handed_in(refusal, run, header, words):
     change(run, lambda results: results["header"].update(header))
-    assert refusal().startswith(said)
+    said = refusal()
+    assert all(word.lower() in said.lower() for word in words)
 
 
 def test_an_unanswered_question_is_named(refusal, run):
-    change(run, lambda results: [results["questions"].pop(name) for name in ("Q5", "AD2", "CL1")])
-    assert refusal().startswith("This run has not answered Q5, AD2: run")  # the bonus is a bonus
+    change(run, lambda results: [results["questions"].pop(name) for name in ("Q5", "AD2", "CL1", "ladder")])
+    said = refusal()
+    assert "Q5, AD2" in said and "CL1" not in said and "ladder" not in said  # the bonus is a bonus
 
 
 def test_a_report_that_is_too_long(refusal, run):
     make_run(run, sentences=35)
-    assert "pages and may have 16: shorten its longest sections" in refusal()
+    assert "16" in refusal()
 
 
 def test_no_run_at_all(refusal, run):
     (run / "results.json").unlink()
-    assert "results.json is not there: run" in refusal()
+    assert "results.json" in refusal()
 
 
 def test_an_import_that_the_exercise_does_not_allow(refusal, monkeypatch, tmp_path):
     module = tmp_path / "extra.py"
     module.write_text("import numpy\nimport timm.models\n")
-    monkeypatch.setattr(submission, "package_modules", lambda: [module])
-    assert refusal().startswith("The exercise does not allow this import: extra.py, line 2: timm.models; keep to faiss, matplotlib")
+    monkeypatch.setattr(submission, "package_folder", lambda: tmp_path)
+    assert "extra.py, line 2: timm.models" in refusal()
 
 
 @pytest.mark.parametrize("source, count", [
-    ("import os, numpy.linalg, sklearn.svm as s", 0), ("from .config import x", 0), ("from torch.utils.tensorboard import x", 0),
-    ("from PIL import Image", 1), ("def f():\n    import IPython, os", 1), ("from .tools import export", 1),
-    ("def f():\n    from .tools.report import x", 0), ("class A:\n    from lightly import x", 1),
+    ("import os, numpy.linalg, sklearn.svm as s", 0), ("from .config import x", 0),
+    ("from vicreg_nb.config import x\nimport vicreg_nb.store as s", 0), ("from torch.utils.tensorboard import x", 0),
+    ("from PIL import Image", 1), ("def f():\n    import IPython, os", 1), ("class A:\n    from lightly import x", 1),
+    ("from .tools import export", 1), ("from vicreg_nb import tools", 1), ("import vicreg_nb.tools.report as r", 1),
+    ("def f():\n    from .tools.report import x", 0), ("def f():\n    from vicreg_nb.tools.report import x", 0),
 ])  # fmt: skip
 def test_imports_are_found_wherever_they_hide(tmp_path, source, count):
     (tmp_path / "module.py").write_text(source)
@@ -124,31 +138,49 @@ def test_the_zip_holds_what_the_exercise_asks_for(archive, root):
     names = set(archive.namelist())
     modules = {f"vicreg_nb/{path.name}" for path in (root / "vicreg_nb").glob("*.py")}
     assert names == {"README.md", "requirements.txt", "report.pdf"} | modules
-    assert {"vicreg_nb/training.py", "vicreg_nb/ablations.py", "vicreg_nb/anomaly.py", "vicreg_nb/clustering.py"} <= names
+    assert {
+        "vicreg_nb/training.py",
+        "vicreg_nb/ablations.py",
+        "vicreg_nb/anomaly.py",
+        "vicreg_nb/clustering.py",
+    } <= names
     assert all(member.external_attr >> 16 & 0o777 == 0o644 for member in archive.infolist())
     readme = archive.read("README.md").decode()
     assert "Name: Grün A. Name\n" in readme and "CSE username: a.name7\n" in readme and "{" not in readme
-    assert all(f"`{name.split('/')[1]}`" in readme for name in modules if "__init__" not in name)
+    lines = [line.strip() for line in readme.splitlines()]
+    for name in modules - {"vicreg_nb/__init__.py"}:  # each with what it is about
+        assert any(line.startswith(f"- `{name.split('/')[1]}`: ") for line in lines), name
+    for question in book.all_questions().values():
+        assert question.place in readme
 
 
-def test_its_code_is_the_code_with_the_statement_on_top(archive, root):
+def test_its_code_is_the_code_with_the_statement_at_its_head(archive, root):
     for name in archive.namelist():
         if name.endswith(".py"):
-            source = archive.read(name).decode()
-            original = (root / name).read_text()
-            head = source.removesuffix(original)
-            assert source.endswith(original) and all(line.startswith("#") or not line for line in head.splitlines())
-            told = " ".join(line.strip("# ") for line in head.splitlines())
+            source, original = archive.read(name).decode(), (root / name).read_text(encoding="utf-8")
+            first, rest = original.split("\n", 1)
+            assert first.startswith("# Generated from ") and source.startswith(f"{first}\n") and source.endswith(rest)
+            head = source.removesuffix(rest).splitlines()[1:]
+            assert all(line.startswith("#") or not line for line in head)
+            told = " ".join(line.strip("# ") for line in head)
             assert "Grün A. Name (a.name7)" in told
             assert all(" ".join(part.split()) in told for part in STATEMENT.split("\n\n"))
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Import):
-                    assert all(alias.name.split(".")[0] in ALLOWED | sys.stdlib_module_names for alias in node.names)
+                    names = {alias.name.split(".")[0] for alias in node.names}
+                    assert names <= {*ALLOWED, "vicreg_nb", *sys.stdlib_module_names}
+
+
+def test_a_module_of_ones_own_gets_the_statement_on_top():
+    source = marked('"""Mine."""\nfrom __future__ import annotations\nx = 1\n', "A Name", "user", "None.")
+    assert source.startswith("# Handed in by A Name") and ast.get_docstring(ast.parse(source)) == "Mine."
+    compile(source, "mine", "exec")
 
 
 def test_its_requirements_are_on_the_exercises_list(archive):
-    names = {line.split(">")[0].strip() for line in archive.read("requirements.txt").decode().splitlines()}
-    assert names <= {"numpy", "scipy", "scikit-learn", "faiss-cpu", "torch", "torchvision", "matplotlib", "tensorboard", "wandb", "pandas", "plotly", "tqdm"}
+    lines = archive.read("requirements.txt").decode().splitlines()
+    names = {line.split(">")[0].strip() for line in lines}
+    assert names <= {*ALLOWED, "scikit-learn", "faiss-cpu"} - {"sklearn", "faiss"}
     assert "torch" in names
 
 
@@ -156,7 +188,7 @@ def test_its_report_has_name_and_statement(archive):
     pages = [page.extract_text() for page in PdfReader(io.BytesIO(archive.read("report.pdf"))).pages]
     text = " ".join(" ".join(pages).split())
     assert "Grün A. Name (a.name7)" in pages[0]
-    assert "Automatic tools" in text and "#hash and 50 %" in text and "“everything”" in text.replace('"', "“", 1).replace('"', "”", 1)
+    assert all(word in text for word in ("A tool wrote a draft of", "everything", "#hash and 50 %"))
 
 
 def test_the_same_run_and_words_give_the_same_bytes(archive, run):
@@ -192,24 +224,14 @@ def test_the_unpacked_zip_runs_with_the_allowed_libraries_alone(archive, tmp_pat
     def python(*arguments):
         return subprocess.run([sys.executable, *arguments], cwd=home, env=environment, capture_output=True, text=True)
 
-    where = python("-c", "import importlib.util as u, vicreg_nb; print(vicreg_nb.__file__, u.find_spec('papermill'), u.find_spec('vicreg_nb.tools'))")
+    code = "from importlib.util import find_spec as f; import vicreg_nb as v; print(v.__file__, f('papermill'), "
+    where = python("-c", code + "f('vicreg_nb.tools'))")
     assert where.stdout == f"{home / 'vicreg_nb' / '__init__.py'} None None\n", where.stderr
-    done = python("-m", "vicreg_nb.run_all", "--profile", "smoke")
+    done = python("-m", "vicreg_nb.run_all", "--profile", "smoke", "--only", "Q1", "Q3")
     assert done.returncode == 0, done.stdout + done.stderr
     out = home / "runs" / "smoke"
-    results, book = (json.loads((folder / "results.json").read_text()) for folder in (out, smoke_book(tmp_path_factory)))
-    assert set(results["questions"]) == set(book["questions"])
-    for name, entry in results["questions"].items():
-        assert dict(leaves(entry["numbers"])) == pytest.approx(dict(leaves(book["questions"][name]["numbers"])), rel=1e-3, abs=1e-5, nan_ok=True), name
+    found, expected = answers(out), answers(smoke_book(tmp_path_factory))
+    assert set(found) == {"Q1", "Q2", "Q3"}
+    for name, entry in found.items():
+        assert_same(entry["numbers"], expected[name]["numbers"], name, tolerance=1e-3)
         assert all((out / "figures" / f"{figure}.png").is_file() for figure, _ in entry["figures"])
-
-
-def leaves(value, path=""):
-    """(path, number) of everything in nested numbers but times."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is not None:
-        for name, item in items:
-            if "second" not in str(name):
-                yield from leaves(item, f"{path}.{name}")
-    elif isinstance(value, (int, float)):
-        yield path, value

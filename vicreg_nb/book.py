@@ -2,6 +2,7 @@
 
 """84 · Book."""
 
+import importlib
 import importlib.util
 import json
 import math
@@ -99,7 +100,7 @@ class Question(_Declared):
 
     def answer(self, numbers: dict) -> "Answer":
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
-        numbers, said = Numbers(numbers), []
+        numbers, said = _plain(numbers), []
         for when, text in self.claims:
             if when is None or when(numbers):
                 said.append(text.format(**numbers))
@@ -254,3 +255,12 @@ def questions_of(module: str) -> list[str]:
     """The names of the questions that a module declares, read from its source without importing it."""
     source = (package_folder() / f"{module}.py").read_text(encoding="utf-8")
     return re.findall(r"^\w+ = Question\(\s*\"(\w+)\"", source, flags=re.M)
+
+
+def all_questions() -> dict:
+    """Every question that a chapter declares, by its name, in the book's order. Imports their modules."""
+    declared = {module: questions_of(module) for module in chapters().values()}
+    for module in declared:
+        if declared[module]:
+            importlib.import_module(f"vicreg_nb.{module}")
+    return {name: QUESTIONS[name] for names in declared.values() for name in names}
