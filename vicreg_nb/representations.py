@@ -58,6 +58,22 @@ def features_of(cfg: Config, images: Images, run: Run) -> Features:
     return Features(arrays["train"], arrays["test"], identity)
 
 
+def singular_values(x: np.ndarray) -> np.ndarray:
+    """[N, d] to [min(N, d)]: standard deviations along the principal directions, the largest first."""
+    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    return np.linalg.svd(centred, compute_uv=False) / np.sqrt(max(1, len(x) - 1))
+
+
+def effective_rank(x: np.ndarray) -> float:
+    """exp of the entropy of the normalised singular values (Roy and Vetterli, 2007); 0 for a constant."""
+    values = singular_values(x)
+    if values.sum() < 1e-12:
+        return 0.0
+    share = values / values.sum()
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
 def project_pca(x: np.ndarray) -> np.ndarray:
     """[N, d] to [N, 2]: the first two principal components."""
     return PCA(2, random_state=0).fit_transform(x)
