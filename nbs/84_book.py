@@ -148,7 +148,7 @@ class Question(_Declared):
 
     def answer(self, numbers: dict) -> "Answer":
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
-        numbers, said = Numbers(numbers), []
+        numbers, said = _plain(numbers), []
         for when, text in self.claims:
             if when is None or when(numbers):
                 said.append(text.format(**numbers))
