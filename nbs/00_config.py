@@ -40,6 +40,10 @@ def setting(default, allowed, meaning: str):
     return dataclasses.field(default=default, metadata={"allowed": allowed, "meaning": meaning})
 
 
+# %%
+field = setting(3e-4, (1e-9, 10), "Adam's learning rate")
+print(field.default, dict(field.metadata))
+
 # %% [markdown]
 # ## The run: where, on what, with which data
 
@@ -59,6 +63,9 @@ class _RunSettings:
     train_size: int = setting(0, (0, 10**7), "training images used; 0: all")
     test_size: int = setting(0, (0, 10**7), "test images used; 0: all")
 
+
+# %%
+assert _RunSettings().seed == 0 and _RunSettings(seed=1).dataset == "auto"
 
 # %% [markdown]
 # ## VICReg and its training
@@ -87,6 +94,13 @@ class _TrainingSettings:
     schedule: str = setting("constant", ("constant", "onecycle"), "of the learning rate")
 
 
+# %%
+exercise = _TrainingSettings()
+print(
+    f"lambda {exercise.lam:g}, mu {exercise.mu:g}, nu {exercise.nu:g}, d {exercise.projection_dim}, lr {exercise.lr:g}"
+)
+assert (exercise.batch_size, exercise.encoder_dim, exercise.weight_decay) == (256, 128, 1e-6)
+
 # %% [markdown]
 # ## What is asked of the representation
 
@@ -111,6 +125,9 @@ class _QuestionSettings:
     tsne_train_size: int = setting(10_000, (20, 10**6), "training images in the clustering pictures")
 
 
+# %%
+assert _QuestionSettings().neighbour_count == 3 and _QuestionSettings().anomaly_k == 2  # as Q5 and Sec. 4.2 ask
+
 # %% [markdown]
 # ## The neighbour graph, and vectors without a network
 
@@ -128,6 +145,9 @@ class _GraphSettings:
     exact_size: int = setting(300, (20, 3000), "images in the small graph on which every optimum is known")
     exact_steps: int = setting(4_000, (1, 10**6), "steps towards it")
 
+
+# %%
+assert _GraphSettings().graph_size == 10_000  # the exercise's Fig. 2
 
 # %% [markdown]
 # ## One flat object
@@ -201,6 +221,10 @@ def _best():
 
 
 # %%
+for make in (_smoke, _quick, _exercise, _best):
+    print(f"{make.__name__[1:]:9}{' '.join(make.__doc__.split())}")
+
+# %%
 #| export
 PROFILES = {make.__name__[1:]: make() for make in (_smoke, _quick, _exercise, _best)}
 
@@ -230,6 +254,20 @@ assert PROFILES["exercise"] == {} and changed_settings(Config(lr=1e-3)) == {"lr"
 
 # %%
 #| export
+def _short(value):
+    """A value as it is shown in a sentence; a number of 400 digits is not shown whole."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of about 10^{int(abs(value).bit_length() * math.log10(2))}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# %%
+assert _short(10**400) == "a number of about 10^400" and len(_short("-" * 100_000)) == 60
+
+
+# %%
+#| export
 def _check(cfg: Config) -> Config:
     """The same `Config`, or a `UserError` that names the first value out of range."""
     for name, field in SETTINGS.items():
@@ -254,15 +292,18 @@ def _typed(name, value, kind):
 
 
 # %%
+assert _typed("lr", 1, float) == 1.0
+for wrong in ({"mu": -1}, {"batch_size": 2.5}, {"lr": float("nan")}, {"precision": "int3"}):
+    try:
+        Config().replace(**wrong)
+    except UserError as error:
+        print(error)
+    else:
+        raise AssertionError(wrong)
+
+
+# %%
 #| export
-def _short(value):
-    """A value as it is shown in a sentence; a number of 400 digits is not shown whole."""
-    if isinstance(value, int) and abs(value) >= 10**30:
-        return f"a number of about 10^{int(abs(value).bit_length() * math.log10(2))}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def make_config(profile: str = "auto", **overrides) -> Config:
     """The checked `Config` of a profile, with `overrides`; an override of None keeps the profile's value.
 

@@ -33,6 +33,8 @@ train_size: int = None  # training images; 0: all; None: the profile's value
 test_size: int = None  # test images; 0: all; None: the profile's value
 
 # %%
+import tempfile
+
 from vicreg_nb.config import notebook_config
 from vicreg_nb.plots import image_grid
 
@@ -75,6 +77,9 @@ class Outliers:
     identity: str
 
 
+# %%
+print(CIFAR10_CLASSES, MEAN.tolist(), STD.tolist())
+
 # %% [markdown]
 # ## Where it is looked for
 # First in the folder that the environment variable `VICREG_NB_DATA` names, then in the user's cache.
@@ -95,6 +100,10 @@ def find_file(name: str) -> Path | None:
     """The first `name` in `data_folders()`, or None."""
     return next((folder / name for folder in data_folders() if (folder / name).is_file()), None)
 
+
+# %%
+for folder in data_folders():
+    print(folder.name, "holds", [name for name in ("cifar10_train.npz", "mnist_test.npz") if (folder / name).is_file()])
 
 # %% [markdown]
 # ## The cache format, and what may be wrong with a file
@@ -130,6 +139,8 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return images, labels.astype(np.int64)
 
 
+# %%
+#| export
 def _check_classes(path, labels, per_class):
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 9:
         raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
@@ -139,6 +150,17 @@ def _check_classes(path, labels, per_class):
         wanted = per_class or "at least one"
         raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
 
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "mnist_test.npz"
+    digits = np.zeros((10_000, 28, 28), np.uint8)
+    for labels in (np.arange(10_000) % 10, np.arange(10_000) % 9, np.arange(10_000)):
+        np.savez(path, images=digits, labels=labels)
+        try:
+            print(read_cache_file(path)[1][:12])
+        except UserError as error:
+            print(str(error).replace(folder, "..."))
 
 # %% [markdown]
 # ## Fetching
@@ -180,6 +202,15 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
     return read_cache_file(find_file(file_name) or fetch(file_name))
 
 
+# %%
+class Pretended:  # what torchvision returns
+    data, targets = np.zeros((3, 28, 28)), [1, 2, 3]
+
+
+with tempfile.TemporaryDirectory() as folder:
+    _decode(Pretended, Path(folder) / "a.npz")
+    assert read_arrays(Path(folder) / "a.npz")["labels"].tolist() == [1, 2, 3]
+
 # %% [markdown]
 # A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others
 # (torchvision's download has none). Nothing is computed differently, but the results say so.
@@ -198,6 +229,12 @@ def _lossy(path):
     with np.load(path, allow_pickle=False) as file:
         return file["lossy"] if "lossy" in file.files else np.zeros(0, bool)
 
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    np.savez(Path(folder) / "exact.npz", images=0)
+    np.savez(Path(folder) / "marked.npz", images=0, lossy=np.array([True, False]))
+    assert [_lossy(Path(folder) / f"{name}.npz").sum() for name in ("exact", "marked")] == [0, 1]
 
 # %% [markdown]
 # ## The embedded data set: shapes
@@ -222,6 +259,11 @@ def _cross(u, v):
     u, v = np.abs(u), np.abs(v)
     return np.minimum(np.maximum(u - 0.26, v - 0.95), np.maximum(v - 0.26, u - 0.95))
 
+
+# %%
+axis = np.linspace(-1, 1, 200)
+inside = _polygon(axis[None], axis[:, None], 4) < 0  # a square of side 1.5
+assert abs(inside.mean() * 4 - 1.5**2) < 0.05
 
 # %%
 #| export
@@ -373,6 +415,10 @@ def open_outliers(images: Images) -> Outliers:
     pictures, labels = np.repeat(pictures[:count, ..., None], 3, axis=3), labels[:count]
     return Outliers(name, pictures, labels, digest(pictures, labels))
 
+
+# %%
+digits = open_outliers(images)
+assert len(digits.images) <= len(images.test_images) and (digits.images[..., 0] == digits.images[..., 2]).all()
 
 # %% [markdown]
 # ## From bytes to what a network sees

@@ -71,6 +71,11 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as torchvision's ColorJitter
 FLIP_SHARE, GREY_SHARE, BLUR_SHARE = 0.5, 0.2, 0.5
 SIGMA = (0.1, 2.0)  # of the blur, in pixels
 
+
+# %%
+bounds = {"area": SCALE, "width / height": RATIO, "blur": SIGMA, **JITTER}
+print(*(f"{name}: {low:.2f} to {high:.2f}" for name, (low, high) in bounds.items()), sep="\n")
+
 # %% [markdown]
 # What was drawn for a batch is kept together: an array for each parameter, an entry for each view.
 
@@ -101,8 +106,7 @@ class ViewParameters:
 
     def __getitem__(self, rows) -> "ViewParameters":
         """The parameters of some of the views (a slice, a mask or indices)."""
-        values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return ViewParameters(*(value[rows] if isinstance(value, torch.Tensor) else value for value in values))
+        return ViewParameters(*(x[rows] if isinstance(x, torch.Tensor) else x for x in vars(self).values()))
 
 
 # %%
@@ -510,10 +514,15 @@ def _send(tensors, device):
 
 
 # %%
+parts = _send([torch.arange(3), torch.ones(2, 2)], torch.device("meta"))  # another device: one copy, as float32
+assert [tuple(part.shape) for part in parts] == [(3,), (2, 2)] and parts[0].dtype == torch.float32
+
+
+# %%
 #| export
 @torch.no_grad()
 def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size], where the images are.
+    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size] on their device.
 
     No gradients. UserError if type or shape of the images do not fit the parameters.
     """

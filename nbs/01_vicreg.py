@@ -36,10 +36,10 @@ cfg = notebook_config(globals())
 # %% [markdown]
 # ## The encoder f
 # A ResNet18 for small images: its first convolution has kernel 3 instead of 7 and stride 1 (32 pixels become 30, since
-# nothing is padded), and there is no max-pooling. Four stages of two residual blocks follow, each stage with twice the channels of the one before; then the
-# mean over the image, and a small head down to the representation $y$. `width` is the number of channels of the first
-# stage (64 in ResNet18) and `stem_stride` the stride of the first convolution (the exercise's is 1): the two knobs that
-# make a CPU-sized encoder of it.
+# nothing is padded), and there is no max-pooling. Four stages of two residual blocks follow, each stage with twice the
+# channels of the one before; then the mean over the image, and a small head down to the representation $y$. `width` is
+# the number of channels of the first stage (64 in ResNet18) and `stem_stride` the stride of the first convolution (the
+# exercise's is 1): the two knobs that make a CPU-sized encoder of it.
 
 
 # %%

@@ -120,6 +120,12 @@ def _search(x, k, queries, farthest, device):
 
 
 # %%
+line = np.arange(5.0)[:, None]
+print(_search(line, 2, None, farthest=False, device="cpu").numbers.tolist())
+assert _search(line, 1, np.array([[1.2]]), farthest=True, device="cpu").distances.tolist() == [[2.8]]
+
+
+# %%
 #| export
 def nearest(x: np.ndarray, k: int, queries: np.ndarray = None, device="cpu") -> Neighbours:
     """The k nearest rows of x [N, d] to each of `queries` [Q, d], or to each row of x, itself left out.

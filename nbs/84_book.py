@@ -111,6 +111,13 @@ class _Parts:
 
 
 # %%
+part = _Parts("Q0", "Nothing", "nowhere")
+part.says("""A claim of
+two lines.""")
+assert part.claims == [(None, "A claim of two lines.")] and QUESTIONS.pop("Q0") is part
+
+
+# %%
 #| export
 class _Declared(_Parts):
     def result(self, function):
@@ -137,6 +144,25 @@ class _Declared(_Parts):
         self.tables.append(function)
         return function
 
+
+# %%
+#| export
+class Answer(str):
+    """Markdown that a notebook shows as such."""
+
+    def _repr_markdown_(self):
+        return str(self)
+
+
+def warning_label(cfg: Config, images: Images) -> str:
+    """What a reader must be warned of: empty for a real run on CIFAR-10."""
+    if images.name != "cifar10":
+        return f"profile {cfg.profile}, dataset {images.name}: not a result on CIFAR-10"
+    return "smoke run: not a result" if cfg.profile == "smoke" else ""
+
+
+# %%
+print(warning_label(cfg, open_dataset(cfg)))
 
 # %% [markdown]
 # The driver itself: the last cell of a chapter, the headless run and the tests all call `run`.
@@ -170,20 +196,11 @@ class Question(_Declared):
 
 
 # %%
-#| export
-class Answer(str):
-    """Markdown that a notebook shows as such."""
-
-    def _repr_markdown_(self):
-        return str(self)
-
-
-def warning_label(cfg: Config, images: Images) -> str:
-    """What a reader must be warned of: empty for a real run on CIFAR-10."""
-    if images.name != "cifar10":
-        return f"profile {cfg.profile}, dataset {images.name}: not a result on CIFAR-10"
-    return "smoke run: not a result" if cfg.profile == "smoke" else ""
-
+asked = Question("Q0", "Nothing", "nowhere")
+asked.says("It is {n}.")
+asked.says("It is large.", when=lambda n: n.n > 10)
+assert asked.answer({"n": 3}) == "It is 3." and asked.answer({"n": 30}) == "It is 30.\n\nIt is large."
+assert QUESTIONS.pop("Q0") is asked
 
 # %% [markdown]
 # A question of our own, in ten lines:
@@ -237,6 +254,8 @@ def header(cfg: Config, images: Images) -> dict:
     }
 
 
+# %%
+#| export
 def _now():
     return time.strftime("%Y-%m-%d %H:%M:%S %Z")
 
@@ -246,6 +265,11 @@ def _version(name):
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "absent"
+
+
+# %%
+print(_now(), _version("numpy"))
+assert _version("no-such-library") == "absent"
 
 
 # %%
@@ -310,7 +334,10 @@ def read_results(cfg: Config, images: Images) -> dict:
     return fresh
 
 
+# %%
+#| export
 def write_results(cfg: Config, results: dict):
+    """Put `results` into results.json, whole or not at all."""
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
     atomic(results_path(cfg), lambda path: path.write_text(text, encoding="utf-8"))
 

@@ -95,6 +95,20 @@ class _Declared(_Parts):
         return function
 
 
+class Answer(str):
+    """Markdown that a notebook shows as such."""
+
+    def _repr_markdown_(self):
+        return str(self)
+
+
+def warning_label(cfg: Config, images: Images) -> str:
+    """What a reader must be warned of: empty for a real run on CIFAR-10."""
+    if images.name != "cifar10":
+        return f"profile {cfg.profile}, dataset {images.name}: not a result on CIFAR-10"
+    return "smoke run: not a result" if cfg.profile == "smoke" else ""
+
+
 class Question(_Declared):
     """A question of the exercise: what computes its result, what draws it, what it says."""
 
@@ -118,20 +132,6 @@ class Question(_Declared):
         answer = self.answer(numbers)
         _record(cfg, images, self, numbers, answer)
         return answer
-
-
-class Answer(str):
-    """Markdown that a notebook shows as such."""
-
-    def _repr_markdown_(self):
-        return str(self)
-
-
-def warning_label(cfg: Config, images: Images) -> str:
-    """What a reader must be warned of: empty for a real run on CIFAR-10."""
-    if images.name != "cifar10":
-        return f"profile {cfg.profile}, dataset {images.name}: not a result on CIFAR-10"
-    return "smoke run: not a result" if cfg.profile == "smoke" else ""
 
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "matplotlib", "plotly")
@@ -219,6 +219,7 @@ def read_results(cfg: Config, images: Images) -> dict:
 
 
 def write_results(cfg: Config, results: dict):
+    """Put `results` into results.json, whole or not at all."""
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
     atomic(results_path(cfg), lambda path: path.write_text(text, encoding="utf-8"))
 

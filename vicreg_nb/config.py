@@ -148,6 +148,14 @@ def changed_settings(cfg: Config) -> dict:
     return {name: getattr(cfg, name) for name in SETTINGS if name not in apart and getattr(cfg, name) != values[name]}
 
 
+def _short(value):
+    """A value as it is shown in a sentence; a number of 400 digits is not shown whole."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of about 10^{int(abs(value).bit_length() * math.log10(2))}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def _check(cfg: Config) -> Config:
     """The same `Config`, or a `UserError` that names the first value out of range."""
     for name, field in SETTINGS.items():
@@ -169,14 +177,6 @@ def _typed(name, value, kind):
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UserError(f"{name} is {_short(value)} ({type(value).__name__}): give a value of type {kind.__name__}.")
     return value
-
-
-def _short(value):
-    """A value as it is shown in a sentence; a number of 400 digits is not shown whole."""
-    if isinstance(value, int) and abs(value) >= 10**30:
-        return f"a number of about 10^{int(abs(value).bit_length() * math.log10(2))}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def make_config(profile: str = "auto", **overrides) -> Config:

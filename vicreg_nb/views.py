@@ -48,8 +48,7 @@ class ViewParameters:
 
     def __getitem__(self, rows) -> "ViewParameters":
         """The parameters of some of the views (a slice, a mask or indices)."""
-        values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return ViewParameters(*(value[rows] if isinstance(value, torch.Tensor) else value for value in values))
+        return ViewParameters(*(x[rows] if isinstance(x, torch.Tensor) else x for x in vars(self).values()))
 
 
 def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: int = 32) -> ViewParameters:
@@ -249,7 +248,7 @@ def _send(tensors, device):
 
 @torch.no_grad()
 def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size], where the images are.
+    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size] on their device.
 
     No gradients. UserError if type or shape of the images do not fit the parameters.
     """
