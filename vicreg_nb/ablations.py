@@ -1,37 +1,8 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 0fba1507593e4b38
-# text 7ad46b22ab376650
+# cells nbs/03_ablations.py d837547e0f16184f
+# text 66edb1a7ca687234
 
 """3 · Ablations (Q4, Q5)."""
-
-__all__ = [
-    "CAPTIONS_Q4",
-    "CAPTION_Q5",
-    "NeighbourPairs",
-    "NeighbourResult",
-    "answer_q4",
-    "answer_q5",
-    "baseline",
-    "control_run",
-    "effective_rank",
-    "figure_neighbours",
-    "figure_spectrum",
-    "method_encoder",
-    "method_features",
-    "method_run",
-    "method_title",
-    "nearest",
-    "neighbour_run",
-    "neighbour_tables",
-    "numbers_q4",
-    "numbers_q5",
-    "q4_tag",
-    "report_q4",
-    "report_q5",
-    "run",
-    "singular_values",
-    "trained",
-]
 
 from dataclasses import dataclass
 
@@ -39,7 +10,7 @@ import faiss
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from .config import (
+from vicreg_nb.config import (
     METHOD_COLOURS,
     METHOD_NAMES,
     PROFILES,
@@ -53,8 +24,8 @@ from .config import (
     save_figure,
     say,
 )
-from .data import Images, normalise, open_dataset, to_float
-from .representations import (
+from vicreg_nb.data import Images, normalise, open_dataset, to_float
+from vicreg_nb.representations import (
     Features,
     Probe,
     features_of,
@@ -62,7 +33,7 @@ from .representations import (
     linear_probe,
     project_pca,
 )
-from .training import Run, duration, is_finished, run_folder, run_settings, train
+from vicreg_nb.training import Run, duration, is_finished, run_folder, run_settings, train
 
 
 def baseline(cfg: Config) -> Config:
@@ -117,7 +88,9 @@ def figure_spectrum(spectra: dict, titles: dict):
     return fig, go.Figure(lines, axes)
 
 
-def numbers_q4(cfg: Config, probes: tuple[Probe, Probe], features: tuple[Features, Features], runs: tuple[Run, Run]) -> dict:
+def numbers_q4(
+    cfg: Config, probes: tuple[Probe, Probe], features: tuple[Features, Features], runs: tuple[Run, Run]
+) -> dict:
     """Q4's numbers; each pair is (Q1, ablated)."""
     sides = {}
     for name, probe, feature, run in zip(("vicreg", "ablated"), probes, features, runs, strict=True):
@@ -138,7 +111,13 @@ def answer_q4(numbers: dict) -> str:
     """Q4 in words, chosen by the numbers."""
     whole, cut, d = numbers["vicreg"], numbers["ablated"], numbers["dimension"]
     drop = 100 * (whole["accuracy"] - cut["accuracy"])
-    verdict = "worse" if drop > 200 * whole["interval"] else "better" if drop < -200 * whole["interval"] else "not measurably different"
+    verdict = (
+        "worse"
+        if drop > 200 * whole["interval"]
+        else "better"
+        if drop < -200 * whole["interval"]
+        else "not measurably different"
+    )
     text = (
         f"**With $\\mu$ = {cut['mu']:g} the linear probe is {verdict}: {cut['accuracy']:.1%} instead of {whole['accuracy']:.1%}** "
         f"(± {whole['interval']:.1%}; chance is {numbers['chance']:.0%}). "
@@ -174,10 +153,20 @@ def report_q4(cfg, probes, features, runs) -> str:
     numbers = numbers_q4(cfg, probes, features, runs)
     header = ["", "mu", "probe accuracy", "effective rank", "variance in the first direction"]
     rows = [
-        [title, f"{side['mu']:g}", f"{side['accuracy']:.1%}", f"{side['effective_rank']:.1f}", f"{side['share_of_first']:.0%}"]
+        [
+            title,
+            f"{side['mu']:g}",
+            f"{side['accuracy']:.1%}",
+            f"{side['effective_rank']:.1f}",
+            f"{side['share_of_first']:.0%}",
+        ]
         for title, side in ((METHOD_NAMES["vicreg"], numbers["vicreg"]), ("Ablated", numbers["ablated"]))
     ]
-    table = {"caption": "With and without the variance term, at the same settings and epochs.", "header": header, "rows": rows}
+    table = {
+        "caption": "With and without the variance term, at the same settings and epochs.",
+        "header": header,
+        "rows": rows,
+    }
     return record(cfg, "Q4", "Ablation 1: no variance term", numbers, answer_q4(numbers), CAPTIONS_Q4, [table])
 
 
@@ -194,7 +183,9 @@ def nearest(x: np.ndarray, k: int, queries: np.ndarray = None) -> tuple[np.ndarr
     asked = x if queries is None else np.ascontiguousarray(queries, dtype=np.float32)
     if not (np.isfinite(x).all() and np.isfinite(asked).all()):
         raise UserError("the features hold NaN or infinite values: train the encoder again with a lower lr.")
-    centre = x.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance; faiss subtracts norms, so small ones save digits
+    centre = x.mean(axis=0, dtype=np.float64).astype(
+        np.float32
+    )  # moves no distance; faiss subtracts norms, so small ones save digits
     x, asked = x - centre, asked - centre
     index = faiss.IndexFlatL2(x.shape[1])
     index.add(x)
@@ -229,8 +220,12 @@ class NeighbourPairs:
     def __init__(self, cfg: Config, images: Images, features: Features):
         self.identity = digest("neighbours", features.identity, cfg.neighbour_count)
         device = choose_device(cfg)
-        self.train_images, self.test_images = (torch.from_numpy(part).to(device) for part in (images.train_images, images.test_images))
-        self.train_table, self.test_table = (torch.from_numpy(table).to(device) for table in neighbour_tables(cfg, features))
+        self.train_images, self.test_images = (
+            torch.from_numpy(part).to(device) for part in (images.train_images, images.test_images)
+        )
+        self.train_table, self.test_table = (
+            torch.from_numpy(table).to(device) for table in neighbour_tables(cfg, features)
+        )
 
     def train(self, indices: torch.Tensor, generator: torch.Generator):
         """Training images at `indices` [B] and a neighbour of each, both [B, 3, 32, 32]."""
@@ -324,13 +319,18 @@ def answer_q5(numbers: dict) -> str:
             "and a neighbour is another photograph, a difference that no augmentation makes."
         )
     if fair < -noise:
-        lines.append("In the same time, then, neighbours teach more than generated views: they start from what Q1 has learned.")
+        lines.append(
+            "In the same time, then, neighbours teach more than generated views: they start from what Q1 has learned."
+        )
     elif fair > noise:
         lines.append("Also in the same time generated views teach more.")
     return "\n\n".join(lines)
 
 
-CAPTION_Q5 = ("q5_neighbours", "One training image of each class and its nearest by VICReg's representation: what Q5's two branches see. Red frames: another class.")
+CAPTION_Q5 = (
+    "q5_neighbours",
+    "One training image of each class and its nearest by VICReg's representation: what Q5's two branches see. Red frames: another class.",
+)
 
 
 def report_q5(cfg: Config, images: Images, result: NeighbourResult) -> str:
@@ -338,10 +338,20 @@ def report_q5(cfg: Config, images: Images, result: NeighbourResult) -> str:
     numbers = numbers_q5(cfg, images, result)
     titles = {"vicreg": "VICReg (Q1)", "control": "VICReg, as long as Q5", "neighbours": "No generated neighbours (Q5)"}
     rows = [
-        [title, f"{numbers[name]['epochs']}", f"{numbers[name]['accuracy']:.1%}", f"{numbers[name]['effective_rank']:.1f}", duration(numbers[name]["seconds"])]
+        [
+            title,
+            f"{numbers[name]['epochs']}",
+            f"{numbers[name]['accuracy']:.1%}",
+            f"{numbers[name]['effective_rank']:.1f}",
+            duration(numbers[name]["seconds"]),
+        ]
         for name, title in titles.items()
     ]
-    table = {"caption": "Generated views against neighbours from the data.", "header": ["", "epochs", "probe accuracy", "effective rank", "training time"], "rows": rows}
+    table = {
+        "caption": "Generated views against neighbours from the data.",
+        "header": ["", "epochs", "probe accuracy", "effective rank", "training time"],
+        "rows": rows,
+    }
     return record(cfg, "Q5", "Ablation 2: no generated neighbours", numbers, answer_q5(numbers), [CAPTION_Q5], [table])
 
 
@@ -384,7 +394,11 @@ def run(cfg: Config):
 
 
 def _compare_neighbours(cfg, images):
-    runs = {"vicreg": trained(cfg, images), "control": control_run(cfg, images), "neighbours": neighbour_run(cfg, images)}
+    runs = {
+        "vicreg": trained(cfg, images),
+        "control": control_run(cfg, images),
+        "neighbours": neighbour_run(cfg, images),
+    }
     features = {name: features_of(cfg, images, one) for name, one in runs.items()}
     probes = {name: linear_probe(cfg, one, images) for name, one in features.items()}
     table, _ = neighbour_tables(cfg, features["vicreg"])

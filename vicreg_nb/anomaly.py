@@ -1,45 +1,8 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 3be47c2268f90fd2
-# text e54c0aa47563853e
+# cells nbs/06_anomaly.py 42ddd68d5211c9b6
+# text c45337a706809a92
 
 """6 · Anomaly detection (Sec. 4.2)."""
-
-__all__ = [
-    "CAPTIONS_AD2",
-    "CAPTIONS_AD3",
-    "CAPTION_AD1",
-    "ENCODERS",
-    "Scored",
-    "Space",
-    "answer_ad1",
-    "answer_ad2",
-    "answer_ad3",
-    "auc_by_k",
-    "auc_difference",
-    "caption",
-    "class_aucs",
-    "figure_auc_by_k",
-    "figure_ranked",
-    "figure_roc",
-    "figure_scores",
-    "inverse_density",
-    "kind_names",
-    "mean_interval",
-    "neighbour_distances",
-    "numbers_ad1",
-    "numbers_ad2",
-    "numbers_ad3",
-    "open_space",
-    "placements",
-    "report_ad1",
-    "report_ad2",
-    "report_ad3",
-    "run",
-    "score_attributes",
-    "score_space",
-    "tables_ad2",
-    "top_rows",
-]
 
 from dataclasses import dataclass
 
@@ -48,8 +11,8 @@ import plotly.graph_objects as go
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score, roc_curve
-from .ablations import method_run, nearest
-from .config import (
+from vicreg_nb.ablations import method_run, nearest
+from vicreg_nb.config import (
     METHOD_COLOURS,
     METHOD_NAMES,
     Config,
@@ -61,9 +24,9 @@ from .config import (
     record,
     save_figure,
 )
-from .data import Images, Outliers, open_dataset, open_outliers
-from .representations import encode, features_of
-from .retrieval import METHODS, SPARE, checked, image_attributes, picture_rows, show_image
+from vicreg_nb.data import Images, Outliers, open_dataset, open_outliers
+from vicreg_nb.representations import encode, features_of
+from vicreg_nb.retrieval import METHODS, SPARE, checked, image_attributes, picture_rows, show_image
 
 
 ENCODERS = (*METHODS, "no_variance")  # the methods that can embed a new image
@@ -103,7 +66,10 @@ def neighbour_distances(reference: np.ndarray, queries: np.ndarray, k: int, bloc
     """
     if not 1 <= k <= len(reference):
         raise UserError(f"k is {k}: choose from 1 to {len(reference)}, the number of images to compare with.")
-    reference, queries = checked(reference, name="the reference features"), checked(queries, name="the queried features")
+    reference, queries = (
+        checked(reference, name="the reference features"),
+        checked(queries, name="the queried features"),
+    )
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)  # moves no distance, saves digits
     reference, queries = reference - centre, queries - centre
     _, found = nearest(reference, min(k + SPARE, len(reference)), queries)
@@ -117,7 +83,9 @@ def neighbour_distances(reference: np.ndarray, queries: np.ndarray, k: int, bloc
 def inverse_density(distances: np.ndarray, k: int) -> np.ndarray:
     """Eq. 7: scores [Q], the mean of the k smallest distances of each row of [Q, K], which rise along the row."""
     if not 1 <= k <= distances.shape[1]:
-        raise UserError(f"k is {k}, but {distances.shape[1]} nearest images are at hand: choose from 1 to {distances.shape[1]}.")
+        raise UserError(
+            f"k is {k}, but {distances.shape[1]} nearest images are at hand: choose from 1 to {distances.shape[1]}."
+        )
     return distances[:, :k].mean(axis=1)
 
 
@@ -159,7 +127,14 @@ def figure_scores(scored: dict, k: int, names: tuple):
         bins = np.linspace(0, np.quantile(scores, 0.998), 60)
         for value, colour, name in zip((0, 1), ("#5c6670", "#e76300"), names, strict=True):
             part = scores[one.truth == value]
-            ax.hist(part.clip(max=bins[-1]), bins, weights=np.full(len(part), 100 / len(part)), color=colour, alpha=0.6, label=name)
+            ax.hist(
+                part.clip(max=bins[-1]),
+                bins,
+                weights=np.full(len(part), 100 / len(part)),
+                color=colour,
+                alpha=0.6,
+                label=name,
+            )
         ax.set(title=METHOD_NAMES[one.method], xlabel="score / median of the normal images", xlim=(0, bins[-1]))
     axes[0, 0].set_ylabel("test images / %")
     axes[0, -1].legend(loc="upper right")
@@ -194,11 +169,23 @@ def figure_roc(scored: dict, k: int):
     for name, one in scored.items():
         false, true, _ = roc_curve(one.truth, one.scores(k))
         label = f"{METHOD_NAMES[name]}: AUC {roc_auc_score(one.truth, one.scores(k)):.4f}"
-        ax.plot(false, true, color=METHOD_COLOURS[name], linewidth=1.8, linestyle="-" if name in METHODS else "--", label=label)
+        ax.plot(
+            false,
+            true,
+            color=METHOD_COLOURS[name],
+            linewidth=1.8,
+            linestyle="-" if name in METHODS else "--",
+            label=label,
+        )
         few = np.unique(np.linspace(0, len(false) - 1, 400).astype(int))
         interactive.add_scatter(x=false[few], y=true[few], name=label, line={"color": METHOD_COLOURS[name]})
     ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":", label="chance: AUC 0.5")
-    ax.set(xlabel="false positive rate (normal images called anomalous)", ylabel="true positive rate (anomalies found)", xlim=(-0.01, 1), ylim=(0, 1.01))
+    ax.set(
+        xlabel="false positive rate (normal images called anomalous)",
+        ylabel="true positive rate (anomalies found)",
+        xlim=(-0.01, 1),
+        ylim=(0, 1.01),
+    )
     ax.set_box_aspect(1)
     ax.legend(loc="lower right")
     interactive.update_layout(xaxis={"title": "false positive rate"}, yaxis={"title": "true positive rate"})
@@ -217,7 +204,14 @@ def figure_auc_by_k(curves: dict, k: int):
     interactive = go.Figure()
     for name, values in curves.items():
         steps = np.arange(1, len(values) + 1)
-        ax.plot(steps, values, color=METHOD_COLOURS[name], linewidth=1.8, linestyle="-" if name in METHODS else "--", label=METHOD_NAMES[name])
+        ax.plot(
+            steps,
+            values,
+            color=METHOD_COLOURS[name],
+            linewidth=1.8,
+            linestyle="-" if name in METHODS else "--",
+            label=METHOD_NAMES[name],
+        )
         ax.plot(k, values[k - 1], "o", color=METHOD_COLOURS[name], markersize=5)
         interactive.add_scatter(x=steps, y=values, name=METHOD_NAMES[name], line={"color": METHOD_COLOURS[name]})
     ax.set(xlabel="number of neighbours k", ylabel="AUC", xlim=(0.5, len(values) + 0.5))
@@ -233,7 +227,9 @@ def class_aucs(cfg: Config, space: Space, images: Images) -> np.ndarray:
     for part, values in (("training", labels), ("test", tests)):
         missing = np.setdiff1d(np.arange(len(images.classes)), values)
         if len(missing):
-            raise UserError(f"class {images.classes[missing[0]]} has no {part} images, so it cannot be the normal class: use more images.")
+            raise UserError(
+                f"class {images.classes[missing[0]]} has no {part} images, so it cannot be the normal class: use more images."
+            )
 
     def compute():
         aucs = []
@@ -248,7 +244,11 @@ def class_aucs(cfg: Config, space: Space, images: Images) -> np.ndarray:
 def caption(images: Images, outliers: Outliers, number: int) -> str:
     """What the test image of this number is: CIFAR-10's images come first, then the anomalies."""
     count = len(images.test_images)
-    return images.classes[images.test_labels[number]] if number < count else f"{outliers.name} {outliers.labels[number - count]}"
+    return (
+        images.classes[images.test_labels[number]]
+        if number < count
+        else f"{outliers.name} {outliers.labels[number - count]}"
+    )
 
 
 def figure_ranked(images: Images, outliers: Outliers, rows: list):
@@ -297,7 +297,11 @@ def numbers_ad1(cfg: Config, images: Images, outliers: Outliers, scored: dict) -
             "ratio": np.median(anomalous) / (np.median(normal) or 1),  # 0 where all representations are one
             "above_95": (anomalous > np.quantile(normal, 0.95)).mean(),
         }
-    counts = {"reference": len(images.train_labels), "normal": len(images.test_labels), "anomalous": len(outliers.labels)}
+    counts = {
+        "reference": len(images.train_labels),
+        "normal": len(images.test_labels),
+        "anomalous": len(outliers.labels),
+    }
     return {"k": cfg.anomaly_k, "counts": counts, "names": kind_names(images, outliers), "methods": methods}
 
 
@@ -335,7 +339,12 @@ def numbers_ad3(cfg: Config, images: Images, outliers: Outliers, scored: dict) -
     first, second = (scored[name].scores(cfg.anomaly_k)[scored[name].truth == 0] for name in METHODS)
     top = [set(np.argsort(-scores)[: max(1, len(scores) // 20)]) for scores in (first, second)]
     shared = len(top[0] & top[1]) / len(top[0])
-    return {"name": outliers.name, "methods": methods, "rank_correlation": spearmanr(first, second).statistic, "shared_top_twentieth": shared}
+    return {
+        "name": outliers.name,
+        "methods": methods,
+        "rank_correlation": spearmanr(first, second).statistic,
+        "shared_top_twentieth": shared,
+    }
 
 
 def answer_ad1(numbers: dict) -> str:
@@ -362,7 +371,9 @@ def answer_ad2(numbers: dict) -> str:
     clear = abs(numbers["gap"]) > numbers["gap_interval"]
     head = f"**{METHOD_NAMES[first]} is better on this task**" if clear else "**Neither method is better on this task**"
     verdict = f"{head}: {facts}; the difference is {abs(numbers['gap']):.4f} ± {numbers['gap_interval']:.4f}."
-    return "\n\n".join([verdict, _other_witnesses(a, b, first, second, clear)] + ([_why_better(a, b, first)] if clear else []))
+    return "\n\n".join(
+        [verdict, _other_witnesses(a, b, first, second, clear)] + ([_why_better(a, b, first)] if clear else [])
+    )
 
 
 def _other_witnesses(a, b, first, second, clear):
@@ -405,9 +416,17 @@ def answer_ad3(numbers: dict) -> str:
         total = len(one["shown"])
         seen = f"{one['anomalies_shown']} of the {total} are {numbers['name']}, and {one['anomalies_in_100']} of the first hundred"
         ranked = sorted(one["correlations"].items(), key=lambda item: -abs(item[1]))
-        traits = [f"{'high' if value > 0 else 'low'} {trait} ({value:+.2f})" for trait, value in ranked if abs(value) >= 0.1]
-        found = f"among the normal images a high score goes along with {' and '.join(traits[:2])}" if traits else "among the normal images the score goes along with none of the properties measured"
-        lines.append(f"**{METHOD_NAMES[name]}**: {seen} ({', '.join(one['shown'])}). By Spearman's correlation, {found}.")
+        traits = [
+            f"{'high' if value > 0 else 'low'} {trait} ({value:+.2f})" for trait, value in ranked if abs(value) >= 0.1
+        ]
+        found = (
+            f"among the normal images a high score goes along with {' and '.join(traits[:2])}"
+            if traits
+            else "among the normal images the score goes along with none of the properties measured"
+        )
+        lines.append(
+            f"**{METHOD_NAMES[name]}**: {seen} ({', '.join(one['shown'])}). By Spearman's correlation, {found}."
+        )
     rho, shared = numbers["rank_correlation"], numbers["shared_top_twentieth"]
     view = "largely agree" if rho > 0.6 else "agree in part" if rho > 0.2 else "hardly agree"
     lines.append(
@@ -424,7 +443,10 @@ CAPTIONS_AD2 = (
     ("ad2_auc_by_k", "AUC against the number of neighbours; the dot is the exercise's k."),
 )
 CAPTIONS_AD3 = (
-    ("ad3_most_anomalous", "The most anomalous test images by each method, with their score in units of the normal median."),
+    (
+        "ad3_most_anomalous",
+        "The most anomalous test images by each method, with their score in units of the normal median.",
+    ),
     ("ad3_normal_images", "The oddest and the most ordinary of the normal test images by each method."),
 )
 
@@ -432,7 +454,10 @@ CAPTIONS_AD3 = (
 def tables_ad2(numbers: dict) -> list[dict]:
     """AUC by normal class and method, as a table."""
     methods = numbers["methods"]
-    rows = [[name, *(f"{one['auc_by_class'][name]:.3f}" for one in methods.values())] for name in methods[METHODS[0]]["auc_by_class"]]
+    rows = [
+        [name, *(f"{one['auc_by_class'][name]:.3f}" for one in methods.values())]
+        for name in methods[METHODS[0]]["auc_by_class"]
+    ]
     rows.append(["mean", *(f"{one['class_mean']:.3f}" for one in methods.values())])
     caption = f"AUC with one class as normal and the nine others as anomalies, k = {numbers['k']}."
     return [{"caption": caption, "header": ["normal class", *(METHOD_NAMES[name] for name in methods)], "rows": rows}]
@@ -445,7 +470,9 @@ def report_ad1(cfg: Config, numbers: dict) -> str:
 
 def report_ad2(cfg: Config, numbers: dict) -> str:
     """Record AD2 and return its answer."""
-    return record(cfg, "AD2", "Anomaly detection: ROC and AUC", numbers, answer_ad2(numbers), CAPTIONS_AD2, tables_ad2(numbers))
+    return record(
+        cfg, "AD2", "Anomaly detection: ROC and AUC", numbers, answer_ad2(numbers), CAPTIONS_AD2, tables_ad2(numbers)
+    )
 
 
 def report_ad3(cfg: Config, numbers: dict) -> str:

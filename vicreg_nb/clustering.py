@@ -1,44 +1,8 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py e45998ead418bd28
-# text 57c2962b7fb80d38
+# cells nbs/07_clustering.py d6deba0183a259b2
+# text b7eff3baaca27628
 
 """7 · Clustering (Sec. 4.3)."""
-
-__all__ = [
-    "CAPTIONS_CL2",
-    "CAPTION_CL1",
-    "CAPTION_CL3",
-    "Clustering",
-    "Map",
-    "SIDE",
-    "answer_cl1",
-    "answer_cl2",
-    "answer_cl3",
-    "class_agreement_scores",
-    "cluster",
-    "contingency",
-    "distance_sums",
-    "encoded",
-    "figure_contingency",
-    "figure_map",
-    "figure_silhouettes",
-    "leader",
-    "match_classes",
-    "numbers_cl1",
-    "numbers_cl2",
-    "numbers_cl3",
-    "report_cl1",
-    "report_cl2",
-    "report_cl3",
-    "run",
-    "share_noise",
-    "silhouette_scores",
-    "silhouettes",
-    "silhouettes_from_sums",
-    "spread_out",
-    "tables_cl3",
-    "tsne_map",
-]
 
 from dataclasses import dataclass
 
@@ -49,10 +13,21 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from .config import CLASS_COLOURS, METHOD_COLOURS, METHOD_NAMES, Config, UserError, cached, new_figure, progress, record, save_figure
-from .data import Images, open_dataset
-from .representations import neighbour_agreement, project_tsne
-from .retrieval import COMPARED, METHODS, checked, distance_factors, features_by_name
+from vicreg_nb.config import (
+    CLASS_COLOURS,
+    METHOD_COLOURS,
+    METHOD_NAMES,
+    Config,
+    UserError,
+    cached,
+    new_figure,
+    progress,
+    record,
+    save_figure,
+)
+from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.representations import neighbour_agreement, project_tsne
+from vicreg_nb.retrieval import COMPARED, METHODS, checked, distance_factors, features_by_name
 
 
 @dataclass(frozen=True)
@@ -110,10 +85,24 @@ def figure_contingency(clusterings: dict, labels: np.ndarray, classes: tuple):
         share = 100 * table[order] / table[order].sum(axis=1, keepdims=True).clip(min=1)
         ax.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         for i, j in np.ndindex(share.shape):
-            ax.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=6.5, color="white" if share[i, j] > 55 else "#333333")
-        ax.set(xticks=range(len(classes)), yticks=range(len(order)), yticklabels=[f"{row} ({table[row].sum():,})" for row in order])
+            ax.text(
+                j,
+                i,
+                f"{share[i, j]:.0f}",
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="white" if share[i, j] > 55 else "#333333",
+            )
+        ax.set(
+            xticks=range(len(classes)),
+            yticks=range(len(order)),
+            yticklabels=[f"{row} ({table[row].sum():,})" for row in order],
+        )
         ax.set_xticklabels(classes, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_title(f"{METHOD_NAMES[name]}\n{accuracy:.0%} of the images matched", fontsize=9, color=METHOD_COLOURS[name])
+        ax.set_title(
+            f"{METHOD_NAMES[name]}\n{accuracy:.0%} of the images matched", fontsize=9, color=METHOD_COLOURS[name]
+        )
         ax.grid(False)
         ax.tick_params(labelsize=7)
     axes[0, 0].set_ylabel("cluster (images)")
@@ -141,7 +130,9 @@ def figure_map(one: Map, found: Clustering, labels: np.ndarray, classes: tuple, 
     """The t-SNE map twice, coloured by cluster and by class, the cluster centres in black."""
     fig, axes = new_figure(1, 2, height=4.45)
     matching, _ = match_classes(found.labels, labels)
-    names = {row: f"{row}: {classes[matching[row]]}" if row in matching else f"{row}" for row in range(len(found.centres))}
+    names = {
+        row: f"{row}: {classes[matching[row]]}" if row in matching else f"{row}" for row in range(len(found.centres))
+    }
     order = np.random.default_rng(0).permutation(len(one.points))  # none lies on top of all others
     size = float(np.clip(9_000 / len(one.points), 1.2, 14))
     kinds = np.array([matching.get(row, 10 + row) for row in range(len(names))])[found.labels], labels
@@ -155,11 +146,21 @@ def figure_map(one: Map, found: Clustering, labels: np.ndarray, classes: tuple, 
     for row, place in enumerate(one.centres):
         axes[0].annotate(str(row), place, xytext=(5, 4), textcoords="offset points", fontsize=7.5, fontweight="bold", zorder=4,
                          bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6})  # fmt: skip
-    by_cluster = [_dot(_colour(matching.get(row, 10 + row)), name) for row, name in sorted(names.items(), key=lambda item: matching.get(item[0], 10))]
+    by_cluster = [
+        _dot(_colour(matching.get(row, 10 + row)), name)
+        for row, name in sorted(names.items(), key=lambda item: matching.get(item[0], 10))
+    ]
     fig.legend(handles=by_cluster, loc="outside lower left", ncols=4, fontsize=6.5, handletextpad=0, columnspacing=0.8)
     by_class = [_dot(colour, name) for colour, name in zip(CLASS_COLOURS, classes, strict=False)]
     centre = Line2D([], [], linestyle="", marker="X", color="black", markersize=6, label="cluster centre")
-    fig.legend(handles=[*by_class, centre], loc="outside lower right", ncols=4, fontsize=6.5, handletextpad=0, columnspacing=0.8)
+    fig.legend(
+        handles=[*by_class, centre],
+        loc="outside lower right",
+        ncols=4,
+        fontsize=6.5,
+        handletextpad=0,
+        columnspacing=0.8,
+    )
     return fig
 
 
@@ -185,7 +186,11 @@ def distance_sums(x: np.ndarray, members: np.ndarray, dtype=torch.float64) -> np
     for i, rows in enumerate(progress(spans, "silhouette")):
         for columns in spans[i:]:
             shape = rows.stop - rows.start, columns.stop - columns.start
-            tile = torch.mm(left[rows], right[columns].T, out=buffer[: shape[0] * shape[1]].view(shape)).clamp_(min=0).sqrt_()
+            tile = (
+                torch.mm(left[rows], right[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))
+                .clamp_(min=0)
+                .sqrt_()
+            )
             if rows is columns:
                 tile.fill_diagonal_(0)
             else:
@@ -210,7 +215,9 @@ def encoded(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(labels as 0..K-1, the sizes of the K clusters); UserError unless 2 <= K <= N - 1."""
     _, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if not 2 <= len(counts) < len(labels):
-        raise UserError(f"there are {len(counts)} clusters of {len(labels)} points: a silhouette needs 2 to {len(labels) - 1}.")
+        raise UserError(
+            f"there are {len(counts)} clusters of {len(labels)} points: a silhouette needs 2 to {len(labels) - 1}."
+        )
     return labels, counts
 
 
@@ -234,7 +241,10 @@ def silhouettes(x: np.ndarray, *labelings: np.ndarray) -> list[np.ndarray]:
 
 def _split(sums, coded, rows=slice(None)):
     ends = np.cumsum([len(counts) for _, counts in coded])[:-1]
-    return [silhouettes_from_sums(part, labels[rows], counts) for part, (labels, counts) in zip(np.split(sums, ends, axis=1), coded, strict=True)]
+    return [
+        silhouettes_from_sums(part, labels[rows], counts)
+        for part, (labels, counts) in zip(np.split(sums, ends, axis=1), coded, strict=True)
+    ]
 
 
 def _good_enough(x, members, sums, coded, sample=3, tolerance=5e-7):
@@ -243,8 +253,14 @@ def _good_enough(x, members, sums, coded, sample=3, tolerance=5e-7):
     parts = [np.flatnonzero(labels == cluster) for labels, counts in coded for cluster in range(len(counts))]
     rows = np.concatenate([random.permutation(part)[:sample] for part in parts])
     points = torch.from_numpy(x)
-    exact = torch.cdist(points[rows], points, compute_mode="donot_use_mm_for_euclid_dist").numpy().astype(np.float64) @ members
-    return all(np.abs(one - other).max() < tolerance for one, other in zip(_split(sums[rows], coded, rows), _split(exact, coded, rows), strict=True))
+    exact = (
+        torch.cdist(points[rows], points, compute_mode="donot_use_mm_for_euclid_dist").numpy().astype(np.float64)
+        @ members
+    )
+    return all(
+        np.abs(one - other).max() < tolerance
+        for one, other in zip(_split(sums[rows], coded, rows), _split(exact, coded, rows), strict=True)
+    )
 
 
 def silhouette_scores(cfg: Config, x: np.ndarray, clusters: np.ndarray, labels: np.ndarray) -> dict:
@@ -280,7 +296,12 @@ def figure_silhouettes(scores: dict, clusterings: dict, labels: np.ndarray, clas
             names.append(f"{row}: {classes[matching[row]]}" if row in matching else f"{row}")
             start += (found.labels == row).mean()
         ax.axvline(values.mean(), color="black", linewidth=0.9, linestyle="--")
-        ax.set(title=METHOD_NAMES[name], xlabel=f"silhouette (dashed: the mean, {values.mean():.3f})", ylim=(1.0, 0), yticks=spread_out(places))
+        ax.set(
+            title=METHOD_NAMES[name],
+            xlabel=f"silhouette (dashed: the mean, {values.mean():.3f})",
+            ylim=(1.0, 0),
+            yticks=spread_out(places),
+        )
         ax.set_yticklabels(names, fontsize=7)
         ax.grid(axis="y", visible=False)
     axes[0, 0].set_ylabel("cluster: matched class")
@@ -295,7 +316,11 @@ def numbers_cl1(cfg: Config, images: Images, features: dict, clusterings: dict) 
         sizes = np.bincount(one.labels, minlength=cfg.clusters)
         total = ((x - x.mean(axis=0)) ** 2).sum()
         explained = 1 - one.inertia / total if total > 0 else 0.0
-        methods[name] = {"smallest": sizes.min(), "largest": sizes.max(), "between": explained} | class_agreement_scores(one.labels, images.train_labels)
+        methods[name] = {
+            "smallest": sizes.min(),
+            "largest": sizes.max(),
+            "between": explained,
+        } | class_agreement_scores(one.labels, images.train_labels)
     return {"clusters": cfg.clusters, "inits": cfg.kmeans_inits, "images": len(images.train_labels), "methods": methods}
 
 
@@ -304,7 +329,10 @@ def numbers_cl2(images: Images, maps: dict, clusterings: dict) -> dict:
     methods = {}
     for name, one in maps.items():
         clusters, classes = clusterings[name].labels[one.numbers], images.train_labels[one.numbers]
-        methods[name] = {"by_cluster": neighbour_agreement(one.points, clusters), "by_class": neighbour_agreement(one.points, classes)}
+        methods[name] = {
+            "by_cluster": neighbour_agreement(one.points, clusters),
+            "by_class": neighbour_agreement(one.points, classes),
+        }
         methods[name] |= {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(one.numbers)}
     return {"methods": methods}
 
@@ -313,8 +341,14 @@ def numbers_cl3(images: Images, scores: dict, clusterings: dict, cl2: dict) -> d
     """CL3: silhouettes of the clusters and of the classes, beside what agrees with the classes."""
     methods = {}
     for name, one in scores.items():
-        facts = {"silhouette": one["clusters"].mean(), "class_silhouette": one["classes"].mean(), "negative": (one["clusters"] < 0).mean()}
-        methods[name] = facts | class_agreement_scores(clusterings[name].labels, images.train_labels) | cl2["methods"].get(name, {})
+        facts = {
+            "silhouette": one["clusters"].mean(),
+            "class_silhouette": one["classes"].mean(),
+            "negative": (one["clusters"] < 0).mean(),
+        }
+        methods[name] = (
+            facts | class_agreement_scores(clusterings[name].labels, images.train_labels) | cl2["methods"].get(name, {})
+        )
     return {"methods": methods, "asked_for": list(METHODS)}
 
 
@@ -332,7 +366,9 @@ def share_noise(numbers: dict, key: str) -> float:
 
 def answer_cl1(numbers: dict) -> str:
     """CL1 in words."""
-    lines = [f"K-means divides the {numbers['images']:,} training images into {numbers['clusters']} clusters; of {numbers['inits']} starts the best is kept."]
+    lines = [
+        f"K-means divides the {numbers['images']:,} training images into {numbers['clusters']} clusters; of {numbers['inits']} starts the best is kept."
+    ]
     for name in METHODS:
         one = numbers["methods"][name]
         lines.append(
@@ -345,9 +381,16 @@ def answer_cl1(numbers: dict) -> str:
 def answer_cl2(numbers: dict) -> str:
     """CL2 in words: which method looks better at clusters and at classes, by counting in the maps."""
     parts = []
-    for key, what, verb in (("by_cluster", "finding clusters", "cluster"), ("by_class", "separating the classes", "class")):
+    for key, what, verb in (
+        ("by_cluster", "finding clusters", "cluster"),
+        ("by_class", "separating the classes", "class"),
+    ):
         first = leader(numbers, key, share_noise(numbers, key))
-        head = f"**Neither looks more successful at {what}**" if first is None else f"**{METHOD_NAMES[first]} looks more successful at {what}**"
+        head = (
+            f"**Neither looks more successful at {what}**"
+            if first is None
+            else f"**{METHOD_NAMES[first]} looks more successful at {what}**"
+        )
         shares = " and ".join(f"{numbers['methods'][name][key]:.1%} with {METHOD_NAMES[name]}" for name in METHODS)
         parts.append(f"{head}: of a point's ten nearest points in the map, {shares} are of its {verb}.")
     gaps = [numbers["methods"][name]["by_cluster"] - numbers["methods"][name]["by_class"] for name in METHODS]
@@ -357,7 +400,9 @@ def answer_cl2(numbers: dict) -> str:
             "animals and vehicles and not, say, bright and dark pictures, so that a division that cuts through the classes is no mistake of the method's."
         )
     else:
-        parts.append("Clusters and classes hold together about equally well in the maps, although k-means was given no clue which groups to look for.")
+        parts.append(
+            "Clusters and classes hold together about equally well in the maps, although k-means was given no clue which groups to look for."
+        )
     return "\n\n".join(parts)
 
 
@@ -366,7 +411,9 @@ def answer_cl3(numbers: dict) -> str:
     first, second = (numbers["methods"][name] for name in METHODS)
     facts = f"{first['silhouette']:.4f} with {METHOD_NAMES['vicreg']} and {second['silhouette']:.4f} with {METHOD_NAMES['neighbours']}, over all points in the representation's own dimension"
     better = leader(numbers, "silhouette", 0.002)
-    head = f"**The silhouettes are {facts}**" + (": no difference to speak of." if better is None else f"; the higher is that of {METHOD_NAMES[better]}.")
+    head = f"**The silhouettes are {facts}**" + (
+        ": no difference to speak of." if better is None else f"; the higher is that of {METHOD_NAMES[better]}."
+    )
     return "\n\n".join((head, _fits_maps(numbers, better), _tells_truth(numbers, better)))
 
 
@@ -375,9 +422,16 @@ def _fits_maps(numbers, better):
     fits = "**It is coherent with the maps**" if seen == better else "**It is not what the maps show**"
     looks = "neither looks more clustered" if seen is None else f"{METHOD_NAMES[seen]} looks more clustered"
     ones = [numbers["methods"][name] for name in METHODS]
-    pairs = " and ".join(f"{one['map_silhouette']:.2f} ({METHOD_NAMES[name]}, against {one['silhouette']:.2f})" for name, one in zip(METHODS, ones, strict=True))
+    pairs = " and ".join(
+        f"{one['map_silhouette']:.2f} ({METHOD_NAMES[name]}, against {one['silhouette']:.2f})"
+        for name, one in zip(METHODS, ones, strict=True)
+    )
     flatter = all(one["map_silhouette"] > one["silhouette"] for one in ones)
-    verdict = "The maps flatter, though: t-SNE draws apart what is continuous" if flatter else "The maps do not flatter both methods"
+    verdict = (
+        "The maps flatter, though: t-SNE draws apart what is continuous"
+        if flatter
+        else "The maps do not flatter both methods"
+    )
     weak = max(one["silhouette"] for one in ones) < 0.25
     level = " Kaufman and Rousseeuw (1990) see no substantial structure below 0.25." if weak else ""
     return f"{fits}, where {looks}. {verdict}. Measured in the picture instead of the representation, the same clusters have {pairs}.{level}"
@@ -385,16 +439,24 @@ def _fits_maps(numbers, better):
 
 def _tells_truth(numbers, better):
     truth = leader(numbers, "nmi", 0.005)
-    names = ", ".join(f"{METHOD_NAMES[name]} {one['silhouette']:.3f} / {one['nmi']:.3f}" for name, one in numbers["methods"].items())
+    names = ", ".join(
+        f"{METHOD_NAMES[name]} {one['silhouette']:.3f} / {one['nmi']:.3f}" for name, one in numbers["methods"].items()
+    )
     if better is None or truth is None:
         verdict = "Between these two it has little to tell"
     elif better == truth:
         verdict = "Between these two it points to the method whose clusters agree better with the classes"
     else:
         verdict = f"Between these two it points to the wrong one: the clusters of {METHOD_NAMES[truth]} agree better with the classes"
-    ranks = [sorted(numbers["methods"], key=lambda name: numbers["methods"][name][key]) for key in ("silhouette", "nmi")]
+    ranks = [
+        sorted(numbers["methods"], key=lambda name: numbers["methods"][name][key]) for key in ("silhouette", "nmi")
+    ]
     order = "in the same order" if ranks[0] == ranks[1] else "in another order"
-    lower = [name for name in METHODS if numbers["methods"][name]["class_silhouette"] < numbers["methods"][name]["silhouette"]]
+    lower = [
+        name
+        for name in METHODS
+        if numbers["methods"][name]["class_silhouette"] < numbers["methods"][name]["silhouette"]
+    ]
     last = {
         0: "It does give the true classes a grade as high as the clusters'.",
         1: f"With {METHOD_NAMES[lower[0]] if lower else ''} alone it gives the true classes a lower grade than the clusters.",
@@ -404,9 +466,16 @@ def _tells_truth(numbers, better):
     return f"**Does the silhouette tell the truth?** {verdict}. Over all rungs, silhouette and NMI rank the methods {order} ({names}). {last} The classes themselves have {classes}."
 
 
-CAPTION_CL1 = ("cl1_contingency", "What share of each cluster belongs to each class, in per cent; clusters in the order of their matched class.")
+CAPTION_CL1 = (
+    "cl1_contingency",
+    "What share of each cluster belongs to each class, in per cent; clusters in the order of their matched class.",
+)
 CAPTIONS_CL2 = tuple(
-    (f"cl2_{name}", f"{METHOD_NAMES[name]}: t-SNE of training images by cluster and by class, with the cluster centres in black.") for name in METHODS
+    (
+        f"cl2_{name}",
+        f"{METHOD_NAMES[name]}: t-SNE of training images by cluster and by class, with the cluster centres in black.",
+    )
+    for name in METHODS
 )
 CAPTION_CL3 = ("cl3_silhouettes", "Silhouette of each training image, cluster by cluster; the dashed line is the mean.")
 
@@ -416,7 +485,13 @@ def tables_cl3(numbers: dict) -> list[dict]:
     keys = ("silhouette", "class_silhouette", "nmi", "ari", "accuracy")
     rows = [[METHOD_NAMES[name], *(f"{one[key]:.4f}" for key in keys)] for name, one in numbers["methods"].items()]
     header = ["method", "silhouette", "silhouette of the classes", "NMI", "ARI", "matched accuracy"]
-    return [{"caption": "K-means on the training images: the silhouette, and what agrees with the classes.", "header": header, "rows": rows}]
+    return [
+        {
+            "caption": "K-means on the training images: the silhouette, and what agrees with the classes.",
+            "header": header,
+            "rows": rows,
+        }
+    ]
 
 
 def report_cl1(cfg: Config, numbers: dict) -> str:
@@ -431,7 +506,9 @@ def report_cl2(cfg: Config, numbers: dict) -> str:
 
 def report_cl3(cfg: Config, numbers: dict) -> str:
     """Record CL3 and return its answer."""
-    return record(cfg, "CL3", "Clustering: the silhouette", numbers, answer_cl3(numbers), [CAPTION_CL3], tables_cl3(numbers))
+    return record(
+        cfg, "CL3", "Clustering: the silhouette", numbers, answer_cl3(numbers), [CAPTION_CL3], tables_cl3(numbers)
+    )
 
 
 def run(cfg: Config):
@@ -446,7 +523,11 @@ def run(cfg: Config):
     save_figure(cfg, "cl1_contingency", figure_contingency(asked_for, labels, classes))
     for name in METHODS:
         save_figure(cfg, f"cl2_{name}", figure_map(maps[name], clusterings[name], labels, classes, METHOD_NAMES[name]))
-    save_figure(cfg, "cl3_silhouettes", figure_silhouettes({name: scores[name] for name in METHODS}, clusterings, labels, classes))
+    save_figure(
+        cfg,
+        "cl3_silhouettes",
+        figure_silhouettes({name: scores[name] for name in METHODS}, clusterings, labels, classes),
+    )
     cl2 = numbers_cl2(images, maps, clusterings)
     report_cl1(cfg, numbers_cl1(cfg, images, features, clusterings))
     report_cl2(cfg, cl2)

@@ -1,48 +1,8 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py cbe5e2e93ae474f5
-# text 4b0f589240522f56
+# cells nbs/00_config.py ec94c708190a3d1a
+# text 5c3dbc60f0f33d60
 
 """0 · Configuration."""
-
-__all__ = [
-    "AT_LEAST",
-    "CHOICES",
-    "CLASS_COLOURS",
-    "Config",
-    "DAMAGED",
-    "EXERCISE",
-    "LIBRARIES",
-    "METHOD_COLOURS",
-    "METHOD_NAMES",
-    "PROFILES",
-    "SETTINGS",
-    "STYLE",
-    "UserError",
-    "ZERO_ALLOWED",
-    "atomic",
-    "cached",
-    "changed_settings",
-    "check",
-    "choose_device",
-    "code_digest",
-    "device_name",
-    "digest",
-    "header",
-    "make_config",
-    "new_figure",
-    "notebook_config",
-    "progress",
-    "project_root",
-    "provenance_label",
-    "read_arrays",
-    "read_results",
-    "record",
-    "results_path",
-    "save_figure",
-    "say",
-    "stream",
-    "write_results",
-]
 
 import ast
 import dataclasses
@@ -428,7 +388,11 @@ def provenance_label(cfg: Config) -> str:
         raise RuntimeError("open_dataset(cfg) comes before figures and records")
     if cfg.dataset == "cifar10" and cfg.profile != "smoke":
         return ""
-    return f"profile {cfg.profile}, dataset {cfg.dataset}: not a result on CIFAR-10" if cfg.dataset != "cifar10" else "smoke run: not a result"
+    return (
+        f"profile {cfg.profile}, dataset {cfg.dataset}: not a result on CIFAR-10"
+        if cfg.dataset != "cifar10"
+        else "smoke run: not a result"
+    )
 
 
 def record(cfg: Config, question: str, title: str, numbers: dict, answer: str = "", figures=(), tables=()) -> str:
@@ -455,7 +419,11 @@ def record(cfg: Config, question: str, title: str, numbers: dict, answer: str = 
 def changed_settings(cfg: Config) -> dict:
     """The settings that differ from the profile's own, other than where and on what it ran."""
     base = PROFILES[cfg.profile]
-    return {name: value for name, value in dataclasses.asdict(cfg).items() if name in base and name != "dataset" and value != base[name]}
+    return {
+        name: value
+        for name, value in dataclasses.asdict(cfg).items()
+        if name in base and name != "dataset" and value != base[name]
+    }
 
 
 def _plain(value):
@@ -528,7 +496,9 @@ def device_name(cfg: Config) -> str:
 
 def code_digest() -> str:
     """Digest of the package's modules outside tools: tells whether a result is older than the code."""
-    folder = Path(sys.modules["vicreg_nb"].__file__).parent if "vicreg_nb" in sys.modules else project_root() / "vicreg_nb"
+    folder = (
+        Path(sys.modules["vicreg_nb"].__file__).parent if "vicreg_nb" in sys.modules else project_root() / "vicreg_nb"
+    )
     return digest(*(f"{path.name}\n{path.read_text()}" for path in sorted(folder.glob("*.py"))))
 
 
@@ -542,14 +512,22 @@ def _version(name):
 def _commit():
     """The commit, with -dirty where notebooks or package differ from it (figures always do, after a run)."""
     try:
-        commit, changed = (_git(*command) for command in (("describe", "--always", "--abbrev=12"), ("status", "--porcelain", "--", "nbs", "vicreg_nb")))
+        commit, changed = (
+            _git(*command)
+            for command in (
+                ("describe", "--always", "--abbrev=12"),
+                ("status", "--porcelain", "--", "nbs", "vicreg_nb"),
+            )
+        )
         return commit + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
 def _git(*command):
-    return subprocess.run(["git", "-C", str(project_root()), *command], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(project_root()), *command], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _now():

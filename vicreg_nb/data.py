@@ -1,31 +1,8 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 2906de48b6fc3c4b
-# text ff27919d02f1f2a0
+# cells nbs/00a_data.py 6449865dfac1e960
+# text 3d30a8f13090ed4a
 
 """0a · Data."""
-
-__all__ = [
-    "CIFAR10_CLASSES",
-    "EXPECTED",
-    "Images",
-    "MEAN",
-    "Outliers",
-    "REMEDY",
-    "SHAPES",
-    "STD",
-    "class_examples",
-    "data_folders",
-    "draw_shapes",
-    "fetch",
-    "find_file",
-    "lossy_note",
-    "normalise",
-    "obtain",
-    "open_dataset",
-    "open_outliers",
-    "read_cache_file",
-    "to_float",
-]
 
 import os
 import socket
@@ -36,7 +13,7 @@ import numpy as np
 import torch
 import torchvision
 from sklearn.datasets import load_digits
-from .config import DAMAGED, Config, UserError, atomic, digest, read_arrays, say
+from vicreg_nb.config import DAMAGED, Config, UserError, atomic, digest, read_arrays, say
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -101,7 +78,9 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if images.dtype != np.uint8:
         raise UserError(f"{path} holds images of type {images.dtype} instead of uint8: {REMEDY}.")
     if images.shape != shape or labels.shape != shape[:1]:
-        raise UserError(f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}.")
+        raise UserError(
+            f"{path} holds images {images.shape} and labels {labels.shape} instead of {shape} and {shape[:1]}: {REMEDY}."
+        )
     _check_classes(path, labels, per_class)
     return images, labels.astype(np.int64)
 
@@ -150,7 +129,11 @@ def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
 def lossy_note() -> str:
     """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
     marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
-    return f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact." if marks.any() else ""
+    return (
+        f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
+        if marks.any()
+        else ""
+    )
 
 
 def _lossy(path):
@@ -174,7 +157,9 @@ SHAPES = {
     "triangle": lambda u, v: _polygon(u, v, 3) + 0.25,
     "square": lambda u, v: _polygon(u, v, 4),
     "star": _star,
-    "cross": lambda u, v: np.minimum(np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)),
+    "cross": lambda u, v: np.minimum(
+        np.maximum(np.abs(u) - 0.26, np.abs(v) - 0.95), np.maximum(np.abs(v) - 0.26, np.abs(u) - 0.95)
+    ),
     "bar": lambda u, v: np.maximum(np.abs(u) - 0.24, np.abs(v) - 1.0),
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.9, 0.72 - np.hypot(u - 0.45, v)),
     "two discs": lambda u, v: np.minimum(np.hypot(u - 0.52, v), np.hypot(u + 0.52, v)) - 0.42,
@@ -231,7 +216,12 @@ def open_dataset(cfg: Config) -> tuple[Config, Images]:
 
 
 def _settled(cfg, images):
-    facts = {"identity": images.identity, "train_images": len(images.train_labels), "test_images": len(images.test_labels), "note": images.note}
+    facts = {
+        "identity": images.identity,
+        "train_images": len(images.train_labels),
+        "test_images": len(images.test_labels),
+        "note": images.note,
+    }
     return cfg.replace(dataset=images.name, data=facts), images
 
 
@@ -244,7 +234,9 @@ def _images(cfg, name, parts, classes, note=""):
 
 def _cut(name, size, labels):
     if size > len(labels):
-        raise UserError(f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all.")
+        raise UserError(
+            f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
+        )
     chosen = slice(0, size or None)
     if len(np.unique(labels[chosen])) < 10:
         raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")

@@ -1,50 +1,8 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py dffe25d75d72cdc7
-# text 783bd4fe9c7cb045
+# cells nbs/04a_ladder.py 041fbee25d93b7cf
+# text 844f20143dc14c66
 
 """4a · The ladder."""
-
-__all__ = [
-    "CAPTIONS_LADDER",
-    "COLLAPSED",
-    "EXACT_DIMS",
-    "EXACT_LR",
-    "Exact",
-    "Found",
-    "Free",
-    "GROWTH",
-    "MEASURES",
-    "REAL_GROWTH",
-    "RUNGS",
-    "Rung",
-    "SAMPLINGS",
-    "VOTERS",
-    "Weights",
-    "answer_ladder",
-    "bottom_vectors",
-    "captured",
-    "climb",
-    "compare_eigenvectors",
-    "edge_batches",
-    "edge_list",
-    "expected_terms",
-    "falling",
-    "figure_angles",
-    "figure_ladder",
-    "fit_exactly",
-    "free_features",
-    "free_vectors",
-    "grown",
-    "ladder_pictures",
-    "nearest_vote",
-    "numbers_ladder",
-    "overlap",
-    "pair_problem",
-    "principal_angles",
-    "report_ladder",
-    "run",
-    "solve_exactly",
-]
 
 import math
 import time
@@ -56,8 +14,8 @@ import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh, subspace_angles
 from torch.nn.functional import embedding
-from .ablations import baseline, effective_rank, method_run, nearest
-from .config import (
+from vicreg_nb.ablations import baseline, effective_rank, method_run, nearest
+from vicreg_nb.config import (
     METHOD_COLOURS,
     METHOD_NAMES,
     Config,
@@ -72,8 +30,8 @@ from .config import (
     say,
     stream,
 )
-from .data import Images, open_dataset
-from .laplacian_eigenmaps import (
+from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.laplacian_eigenmaps import (
     ImageGraph,
     all_pictures,
     embed,
@@ -81,9 +39,9 @@ from .laplacian_eigenmaps import (
     laplacian_features,
     split_features,
 )
-from .representations import Features, features_of, figure_scatters, linear_probe, project_tsne
-from .training import duration
-from .vicreg import Terms, vicreg_loss, vicreg_terms
+from vicreg_nb.representations import Features, features_of, figure_scatters, linear_probe, project_tsne
+from vicreg_nb.training import duration
+from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 
 
 SAMPLINGS = ("edges", "walk", "nodes")
@@ -104,7 +62,9 @@ def pair_problem(graph: sparse.csr_matrix, sampling: str) -> tuple[sparse.csr_ma
     return laplacian, np.full(len(degree), 1 / len(degree)) if sampling == "nodes" else met
 
 
-def expected_terms(z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Terms:
+def expected_terms(
+    z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4
+) -> Terms:
     """Eq. 2-5 for z [N, c] over all pairs instead of a batch; var and cov for both branches, as in `vicreg_terms`. laplacian: [N, N]; p: [N]."""
     c = z.shape[1]
     centred = z - p @ z
@@ -125,7 +85,9 @@ class Weights(NamedTuple):
     nu: float
 
 
-def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: Weights, steps: int, seed: int = 0) -> np.ndarray:
+def fit_exactly(
+    laplacian: np.ndarray, p: np.ndarray, dims: int, weights: Weights, steps: int, seed: int = 0
+) -> np.ndarray:
     """Free vectors [N, dims], float64, that minimise Eq. 6 over all pairs, from small random ones."""
     laplacian, p = torch.from_numpy(laplacian), torch.from_numpy(p)
     z = (0.1 * torch.randn(len(p), dims, dtype=torch.float64, generator=stream(seed, "free vectors"))).requires_grad_()
@@ -198,11 +160,17 @@ def _solve(cfg, graph):
         return [principal_angles(z, bases[place], problems[place][1]) for place in against]
 
     lengths = (max(1, cfg.exact_steps // 4), cfg.exact_steps)
-    sweep = np.array([[angles(0, [0], grown(cfg, growth), steps)[0] for steps in lengths] for growth in progress(GROWTH, "weights")])
+    sweep = np.array(
+        [[angles(0, [0], grown(cfg, growth), steps)[0] for steps in lengths] for growth in progress(GROWTH, "weights")]
+    )
     alive = (sweep[:, 1] < 90).sum(axis=1)
     chosen = GROWTH[int(np.argmax(alive == alive.max()))]
-    table = np.array([[one[0] for one in angles(drawn, range(3), grown(cfg, chosen), cfg.exact_steps)] for drawn in range(3)])
-    hubs = np.array([np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems])
+    table = np.array(
+        [[one[0] for one in angles(drawn, range(3), grown(cfg, chosen), cfg.exact_steps)] for drawn in range(3)]
+    )
+    hubs = np.array(
+        [np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems]
+    )
     return Exact(sweep, table, chosen, hubs)
 
 
@@ -235,7 +203,9 @@ def free_vectors(cfg: Config, graph: ImageGraph, weights: Weights = None) -> Fre
     """
     weights = weights or Weights(cfg.lam, cfg.mu, cfg.nu)
     settings = [cfg.components, cfg.free_epochs, cfg.free_batch, cfg.free_lr, cfg.gamma, cfg.eps, cfg.seed]
-    found = cached(cfg, "free", [graph.identity, list(weights), settings], lambda: _train_free(cfg, graph.graph, weights)._asdict())
+    found = cached(
+        cfg, "free", [graph.identity, list(weights), settings], lambda: _train_free(cfg, graph.graph, weights)._asdict()
+    )
     return Free(found["vectors"], found["history"], float(found["seconds"]))
 
 
@@ -246,13 +216,17 @@ def _train_free(cfg, graph, weights):
     steps = cfg.free_epochs * (edges.shape[1] // size)
     z = (0.1 * torch.randn(graph.shape[0], cfg.components, generator=generator)).to(device).requires_grad_()
     optimizer, history = torch.optim.Adam([z], lr=cfg.free_lr, fused=True), []
-    say(f"free vectors: {graph.shape[0]:,} x {cfg.components}, {cfg.free_epochs} epochs of {steps // cfg.free_epochs} steps, lambda {weights.lam:g}, mu {weights.mu:g}, nu {weights.nu:g}")
+    say(
+        f"free vectors: {graph.shape[0]:,} x {cfg.components}, {cfg.free_epochs} epochs of {steps // cfg.free_epochs} steps, lambda {weights.lam:g}, mu {weights.mu:g}, nu {weights.nu:g}"
+    )
     for _ in progress(range(cfg.free_epochs), "free vectors"):
         for pairs in edge_batches(edges, size, generator):
             optimizer.param_groups[0]["lr"] = falling(cfg.free_lr, len(history), steps)
             history.append(_free_step(z, pairs.to(device), optimizer, weights, cfg))
         if not history[-1].isfinite().all():
-            raise UserError(f"the loss of the free vectors is no longer finite after {len(history)} steps: lower free_lr ({cfg.free_lr:g}) or the weights.")
+            raise UserError(
+                f"the loss of the free vectors is no longer finite after {len(history)} steps: lower free_lr ({cfg.free_lr:g}) or the weights."
+            )
     return Free(z.detach().cpu().numpy(), torch.stack(history).cpu().numpy(), time.perf_counter() - start)
 
 
@@ -281,7 +255,14 @@ def compare_eigenvectors(cfg: Config, graph: ImageGraph, growth: float = 1.0) ->
     free, eigenvectors = free_vectors(cfg, graph, grown(cfg, growth)), embed(cfg, graph).vectors
     degree = graph.graph.sum(axis=1).A1
     sides = free.vectors.astype(np.float64), eigenvectors, degree / degree.sum()
-    return Found(**cached(cfg, "found", [free.vectors, graph.identity], lambda: {"angles": principal_angles(*sides), "captured": captured(*sides)}))
+    return Found(
+        **cached(
+            cfg,
+            "found",
+            [free.vectors, graph.identity],
+            lambda: {"angles": principal_angles(*sides), "captured": captured(*sides)},
+        )
+    )
 
 
 def captured(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -301,19 +282,58 @@ def figure_angles(exact: Exact, real: dict, whole: Found, sizes: tuple):
     fig, (left, middle, right) = new_figure(1, 3, height=2.9, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
     for column, style, steps in ((0, ":", "a quarter of the steps"), (1, "-", "all steps")):
         largest = [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, column]]
-        left.plot(GROWTH, np.maximum(largest, 1e-3), style, marker="o", markersize=3.5, color=METHOD_COLOURS["free"], label=steps)
+        left.plot(
+            GROWTH,
+            np.maximum(largest, 1e-3),
+            style,
+            marker="o",
+            markersize=3.5,
+            color=METHOD_COLOURS["free"],
+            label=steps,
+        )
     for growth, angles in zip(GROWTH, exact.sweep[:, 1], strict=True):
-        left.annotate(f"{(angles < 90).sum()}", (growth, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8, color="#444444")
+        left.annotate(
+            f"{(angles < 90).sum()}",
+            (growth, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            fontsize=8,
+            color="#444444",
+        )
     left.annotate("directions alive", (0.5, 1.1), xycoords="axes fraction", ha="center", fontsize=8, color="#444444")
-    left.set(xscale="log", yscale="log", xlabel="mu and nu, times the exercise's", ylabel="largest angle of these / degrees")
+    left.set(
+        xscale="log", yscale="log", xlabel="mu and nu, times the exercise's", ylabel="largest angle of these / degrees"
+    )
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=2, fontsize=7, columnspacing=1)
     _angle_table(middle, exact)
     for growth, (angles, _) in real.items():
-        right.plot(np.arange(1, len(angles) + 1), angles[::-1], color=METHOD_COLOURS["free"], alpha=0.35 + 0.3 * REAL_GROWTH.index(growth), label=f"{sizes[0]:,}, x {growth:g}")
-    right.plot(np.arange(1, len(whole.angles) + 1), whole.angles[::-1], color=METHOD_COLOURS["laplacian"], linewidth=1.8, label=f"{sizes[1]:,}, x 1")
+        right.plot(
+            np.arange(1, len(angles) + 1),
+            angles[::-1],
+            color=METHOD_COLOURS["free"],
+            alpha=0.35 + 0.3 * REAL_GROWTH.index(growth),
+            label=f"{sizes[0]:,}, x {growth:g}",
+        )
+    right.plot(
+        np.arange(1, len(whole.angles) + 1),
+        whole.angles[::-1],
+        color=METHOD_COLOURS["laplacian"],
+        linewidth=1.8,
+        label=f"{sizes[1]:,}, x 1",
+    )
     right.set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92))
-    right.legend(title="images, and times mu and nu", title_fontsize=7, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=2, columnspacing=1)
-    for ax, title in zip((left, middle, right), ("small graph, exact", "largest angle / degrees", "real graphs, in batches"), strict=True):
+    right.legend(
+        title="images, and times mu and nu",
+        title_fontsize=7,
+        fontsize=7,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.26),
+        ncols=2,
+        columnspacing=1,
+    )
+    for ax, title in zip(
+        (left, middle, right), ("small graph, exact", "largest angle / degrees", "real graphs, in batches"), strict=True
+    ):
         ax.set_title(title, pad=24 if ax is left else 6, fontsize=9)
     return fig
 
@@ -321,8 +341,24 @@ def figure_angles(exact: Exact, real: dict, whole: Found, sizes: tuple):
 def _angle_table(ax, exact):
     ax.imshow(np.log10(exact.table + 0.01), cmap="Purples", vmin=-1, vmax=2)
     for i, j in np.ndindex(exact.table.shape):
-        ax.text(j, i, f"{exact.table[i, j]:.2g}", ha="center", va="center", fontsize=8, fontweight="bold" if i == j else "normal", color="white" if exact.table[i, j] > 10 else "#222222")
-    ax.set(xticks=range(3), yticks=range(3), xticklabels=SAMPLINGS, yticklabels=SAMPLINGS, xlabel="Laplacian of", ylabel="drawn by")
+        ax.text(
+            j,
+            i,
+            f"{exact.table[i, j]:.2g}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold" if i == j else "normal",
+            color="white" if exact.table[i, j] > 10 else "#222222",
+        )
+    ax.set(
+        xticks=range(3),
+        yticks=range(3),
+        xticklabels=SAMPLINGS,
+        yticklabels=SAMPLINGS,
+        xlabel="Laplacian of",
+        ylabel="drawn by",
+    )
     ax.grid(False)
 
 
@@ -346,7 +382,9 @@ def nearest_vote(features: Features, images: Images, k: int = VOTERS) -> tuple[f
     """(accuracy on the test images of a majority vote of the k nearest training images, the share of these that have the image's class)."""
     votes = images.train_labels[nearest(features.train, k, features.test)[1]]
     counts = np.stack([(votes == label).sum(axis=1) for label in range(len(images.classes))], axis=1)
-    return float((counts.argmax(axis=1) == images.test_labels).mean()), float((votes == images.test_labels[:, None]).mean())
+    return float((counts.argmax(axis=1) == images.test_labels).mean()), float(
+        (votes == images.test_labels[:, None]).mean()
+    )
 
 
 def free_features(cfg: Config, images: Images, graph: ImageGraph) -> Features:
@@ -363,16 +401,31 @@ def climb(cfg: Config, images: Images) -> tuple[dict, dict]:
     features = {name: features_of(networks, images, one) for name, one in runs.items()}
     features |= {"free": free_features(cfg, images, graph), "laplacian": laplacian_features(cfg, images)}
     seconds = {name: one.seconds for name, one in runs.items()}
-    seconds |= {"free": graph.seconds.sum() + free_vectors(cfg, graph).seconds, "laplacian": graph.seconds.sum() + embed(cfg, graph).seconds}
+    seconds |= {
+        "free": graph.seconds.sum() + free_vectors(cfg, graph).seconds,
+        "laplacian": graph.seconds.sum() + embed(cfg, graph).seconds,
+    }
     return features, {name: _measure(cfg, images, features[name], seconds[name]) for name in RUNGS}
 
 
 def _measure(cfg, images, features, seconds):
     probe, (voted, same) = linear_probe(cfg, features, images), nearest_vote(features, images)
-    return Rung(probe.accuracy, probe.interval, voted, same, effective_rank(features.test), features.test.shape[1], float(seconds))
+    return Rung(
+        probe.accuracy,
+        probe.interval,
+        voted,
+        same,
+        effective_rank(features.test),
+        features.test.shape[1],
+        float(seconds),
+    )
 
 
-MEASURES = {"accuracy": "linear probe", "knn_accuracy": "vote of the 10 nearest", "same_class": "same class among the 10 nearest"}
+MEASURES = {
+    "accuracy": "linear probe",
+    "knn_accuracy": "vote of the 10 nearest",
+    "same_class": "same class among the 10 nearest",
+}
 
 
 def figure_ladder(rungs: dict):
@@ -382,15 +435,33 @@ def figure_ladder(rungs: dict):
     for marker, shade, (key, label) in zip("oDs", (1.0, 0.65, 0.35), MEASURES.items(), strict=True):
         values = [100 * getattr(rung, key) for rung in rungs.values()]
         ax.plot(values, places, color="#c8c8c8", linewidth=1, zorder=1)
-        ax.scatter(values, places, c=[METHOD_COLOURS[name] for name in rungs], marker=marker, s=46, alpha=shade, zorder=2)
+        ax.scatter(
+            values, places, c=[METHOD_COLOURS[name] for name in rungs], marker=marker, s=46, alpha=shade, zorder=2
+        )
         ax.scatter([], [], color="#444444", alpha=shade, marker=marker, s=30, label=label)
-        interactive.add_scatter(x=values, y=[METHOD_NAMES[name] for name in rungs], name=label, mode="lines+markers", marker={"size": 11})
+        interactive.add_scatter(
+            x=values, y=[METHOD_NAMES[name] for name in rungs], name=label, mode="lines+markers", marker={"size": 11}
+        )
     for place, rung in zip(places, rungs.values(), strict=True):
-        ax.annotate(f"{100 * rung.accuracy:.1f}", (100 * rung.accuracy, place), xytext=(7, 4), textcoords="offset points", fontsize=8)
+        ax.annotate(
+            f"{100 * rung.accuracy:.1f}",
+            (100 * rung.accuracy, place),
+            xytext=(7, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
     ax.axvline(10, color="#777777", linewidth=0.8, linestyle=":", label="chance")
-    ax.set(yticks=places, yticklabels=[METHOD_NAMES[name] for name in rungs], ylim=(len(rungs) - 0.5, -0.5), xlim=(0, None), xlabel="of the test images / %")
+    ax.set(
+        yticks=places,
+        yticklabels=[METHOD_NAMES[name] for name in rungs],
+        ylim=(len(rungs) - 0.5, -0.5),
+        xlim=(0, None),
+        xlabel="of the test images / %",
+    )
     fig.legend(loc="outside lower center", ncols=4)
-    interactive.update_layout(xaxis={"title": "of the test images / %", "rangemode": "tozero"}, yaxis={"autorange": "reversed"})
+    interactive.update_layout(
+        xaxis={"title": "of the test images / %", "rangemode": "tozero"}, yaxis={"autorange": "reversed"}
+    )
     return fig, interactive
 
 
@@ -410,7 +481,11 @@ def numbers_ladder(cfg: Config, exact: Exact, real: dict, whole: Found, sizes: t
     }  # fmt: skip
     batches = {f"x{growth:g}": {"growth": growth} | _angle_numbers(found) for growth, found in real.items()}
     large = {"images": sizes[1], "chance": cfg.components / sizes[1]} | _angle_numbers(whole)
-    return {name: rung._asdict() for name, rung in rungs.items()} | {"exact": small, "picture": {"images": sizes[0], "weights": batches}, "whole": large}
+    return {name: rung._asdict() for name, rung in rungs.items()} | {
+        "exact": small,
+        "picture": {"images": sizes[0], "weights": batches},
+        "whole": large,
+    }
 
 
 def _angle_numbers(found):
@@ -423,26 +498,46 @@ def _angle_numbers(found):
 
 def answer_ladder(numbers: dict) -> str:
     """What the ladder shows, chosen by the numbers."""
-    return "\n\n".join((_answer_rungs(numbers), _answer_exact(numbers["exact"]), _answer_weights(numbers["exact"]), _answer_real(numbers)))
+    return "\n\n".join(
+        (
+            _answer_rungs(numbers),
+            _answer_exact(numbers["exact"]),
+            _answer_weights(numbers["exact"]),
+            _answer_real(numbers),
+        )
+    )
 
 
 def _answer_rungs(numbers):
-    steps = [(numbers[upper]["accuracy"] - numbers[lower]["accuracy"], upper, lower) for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)]
+    steps = [
+        (numbers[upper]["accuracy"] - numbers[lower]["accuracy"], upper, lower)
+        for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)
+    ]
     drop, upper, lower = max(steps)
     path = ", ".join(f"{METHOD_NAMES[name]} {numbers[name]['accuracy']:.1%}" for name in RUNGS)
     noise = 2 * numbers["vicreg"]["interval"]
     text = f"**The linear probe on the way down: {path}.** "
     if drop <= noise:
         return text + "No step costs more than the noise."
-    text += f"The dearest step is the one from {METHOD_NAMES[upper]} to {METHOD_NAMES[lower]}: {100 * drop:.1f} points. "
+    text += (
+        f"The dearest step is the one from {METHOD_NAMES[upper]} to {METHOD_NAMES[lower]}: {100 * drop:.1f} points. "
+    )
     last = numbers["free"]["accuracy"] - numbers["laplacian"]["accuracy"]
     if abs(last) <= noise:
-        return text + "Between free vectors and eigenvectors there is no measurable difference: they are two ways to one thing."
-    return text + f"Free vectors and eigenvectors, two ways to one optimum, still differ by {100 * abs(last):.1f} points, in favour of the {'free vectors' if last > 0 else 'eigenvectors'}: the loss fixes the subspace but not the scale of its directions, and the ways end at different distances from it."
+        return (
+            text
+            + "Between free vectors and eigenvectors there is no measurable difference: they are two ways to one thing."
+        )
+    return (
+        text
+        + f"Free vectors and eigenvectors, two ways to one optimum, still differ by {100 * abs(last):.1f} points, in favour of the {'free vectors' if last > 0 else 'eigenvectors'}: the loss fixes the subspace but not the scale of its directions, and the ways end at different distances from it."
+    )
 
 
 def _answer_exact(small):
-    verdict = "confirm" if small["own"] < 1 else "support" if small["own"] < small["nearest_other"] else "do not confirm"
+    verdict = (
+        "confirm" if small["own"] < 1 else "support" if small["own"] < small["nearest_other"] else "do not confirm"
+    )
     text = (
         f"**The numbers {verdict} the derivation.** On {small['images']} images, where every optimum is known, free vectors in {small['dims']} dimensions end within {small['own']:.2f} degrees of the eigenvectors of "
         f"the Laplacian that their way of drawing belongs to, and {small['nearest_other']:.1f} to {small['other']:.1f} degrees from those of the others. Drawing edges gives Laplacian Eigenmaps."
@@ -462,7 +557,11 @@ def _answer_weights(small):
     text += f"those that do lie within {max(small['largest_alive'][:2]):.2g} degrees of the eigenvectors even at the smallest weights. "
     sooner, later = small["largest_alive_sooner"][-1], small["largest_alive"][-1]
     if later > 2 * max(small["largest_alive"][:2]) + 0.5:
-        text += f"Larger weights do not move the optimum but make the way longer: at the largest, the angle is {sooner:.1f} degrees after a quarter of the steps and {later:.1f} after all of them." if later < sooner else f"At the largest weights the way is longest: {later:.1f} degrees remain."
+        text += (
+            f"Larger weights do not move the optimum but make the way longer: at the largest, the angle is {sooner:.1f} degrees after a quarter of the steps and {later:.1f} after all of them."
+            if later < sooner
+            else f"At the largest weights the way is longest: {later:.1f} degrees remain."
+        )
     return text
 
 
@@ -478,16 +577,30 @@ def _answer_real(numbers):
             "so that to the loss they are worth nearly the same, and batches only estimate it. "
         )
     weights = list(picture["weights"].values())
-    parts = [f"{one['overlap']:.0%} with {one['alive']} of {one['of']} directions alive (x {one['growth']:g})" for one in weights]
+    parts = [
+        f"{one['overlap']:.0%} with {one['alive']} of {one['of']} directions alive (x {one['growth']:g})"
+        for one in weights
+    ]
     reasons = ["small weights let directions die"] if weights[0]["alive"] < weights[0]["of"] else []
-    reasons += ["large ones make the way longer than these epochs"] if weights[-1]["overlap"] < max(one["overlap"] for one in weights) else []
-    return text + f"On {picture['images']:,} images, by weights, it is {'; '.join(parts)}" + (f": {', and '.join(reasons)}." if reasons else ".")
+    reasons += (
+        ["large ones make the way longer than these epochs"]
+        if weights[-1]["overlap"] < max(one["overlap"] for one in weights)
+        else []
+    )
+    return (
+        text
+        + f"On {picture['images']:,} images, by weights, it is {'; '.join(parts)}"
+        + (f": {', and '.join(reasons)}." if reasons else ".")
+    )
 
 
 CAPTIONS_LADDER = (
     ("ladder", "The ladder: linear probe and nearest neighbours on the test images, rung by rung."),
     ("ladder_tsne", "t-SNE of the same test images on all four rungs."),
-    ("ladder_angles", "Angles between free vectors and eigenvectors: by weights and by ways of drawing on a small graph, and on real ones."),
+    (
+        "ladder_angles",
+        "Angles between free vectors and eigenvectors: by weights and by ways of drawing on a small graph, and on real ones.",
+    ),
 )
 
 
@@ -500,7 +613,9 @@ def report_ladder(cfg: Config, numbers: dict) -> str:
     ]  # fmt: skip
     caption = "The ladder, on the test images. Training: of the rung itself; the second rests on the first, the last two include their graph."
     table = {"caption": caption, "header": header, "rows": rows}
-    return record(cfg, "ladder", "The ladder, with the missing rung", numbers, answer_ladder(numbers), CAPTIONS_LADDER, [table])
+    return record(
+        cfg, "ladder", "The ladder, with the missing rung", numbers, answer_ladder(numbers), CAPTIONS_LADDER, [table]
+    )
 
 
 def run(cfg: Config):
@@ -514,5 +629,9 @@ def run(cfg: Config):
     features, rungs = climb(cfg, images)
     save_figure(cfg, "ladder_angles", figure_angles(exact, real, whole, sizes))
     save_figure(cfg, "ladder", *figure_ladder(rungs))
-    save_figure(cfg, "ladder_tsne", figure_scatters(ladder_pictures(cfg, features), images.test_labels[: cfg.tsne_size], images.classes, columns=4))
+    save_figure(
+        cfg,
+        "ladder_tsne",
+        figure_scatters(ladder_pictures(cfg, features), images.test_labels[: cfg.tsne_size], images.classes, columns=4),
+    )
     report_ladder(cfg, numbers_ladder(cfg, exact, real, whole, sizes, rungs))

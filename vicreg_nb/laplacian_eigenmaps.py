@@ -1,39 +1,8 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 2d468c2ed78e61af
-# text 7992f0375230a55a
+# cells nbs/04_laplacian_eigenmaps.py fdce3fec6f6c4369
+# text e048a9744ed0a944
 
 """4 · Laplacian Eigenmaps (Q6)."""
-
-__all__ = [
-    "CAPTIONS_Q6",
-    "CONCLUSIONS_Q6",
-    "Embedding",
-    "FEATURE_SIZE",
-    "ImageGraph",
-    "LaplacianResult",
-    "Pieces",
-    "all_pictures",
-    "answer_q6",
-    "control_features",
-    "control_graph",
-    "eigenmaps",
-    "embed",
-    "figure_eigenvalues",
-    "figure_pictures",
-    "graph_features",
-    "image_graph",
-    "join_pieces",
-    "knn_graph",
-    "laplacian_features",
-    "make_graph",
-    "numbers_q6",
-    "pictures_q6",
-    "report_q6",
-    "run",
-    "same_class_edges",
-    "split_features",
-    "untrained_cnn",
-]
 
 import time
 from dataclasses import dataclass
@@ -44,8 +13,8 @@ import torch
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import eigsh
 from torch import nn
-from .ablations import method_features, nearest
-from .config import (
+from vicreg_nb.ablations import method_features, nearest
+from vicreg_nb.config import (
     CLASS_COLOURS,
     METHOD_NAMES,
     Config,
@@ -59,9 +28,9 @@ from .config import (
     save_figure,
     say,
 )
-from .data import Images, normalise, open_dataset, to_float
-from .representations import Features, Probe, linear_probe, neighbour_agreement, project_tsne
-from .training import duration
+from vicreg_nb.data import Images, normalise, open_dataset, to_float
+from vicreg_nb.representations import Features, Probe, linear_probe, neighbour_agreement, project_tsne
+from vicreg_nb.training import duration
 
 
 FEATURE_SIZE = 1024
@@ -72,7 +41,9 @@ def untrained_cnn(seed: int) -> nn.Sequential:
     widths = (3, 32, 64, 128, 256)
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random stream where it was
         torch.manual_seed(int(digest(seed, "untrained cnn"), 16) % 2**63)
-        layers = [layer for i in range(4) for layer in (nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1), nn.ReLU(inplace=True))]
+        layers = [
+            layer for i in range(4) for layer in (nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1), nn.ReLU(inplace=True))
+        ]
         cnn = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * 2 * 2, FEATURE_SIZE))
     return cnn.eval().requires_grad_(False)
 
@@ -96,11 +67,17 @@ def knn_graph(features: np.ndarray, k: int) -> sparse.csr_matrix:
     """
     features = np.asarray(features)
     if features.ndim != 2 or len(features) < 2:
-        raise UserError(f"features of shape {features.shape} make no graph: give an array [images, dimensions] of at least 2 images.")
+        raise UserError(
+            f"features of shape {features.shape} make no graph: give an array [images, dimensions] of at least 2 images."
+        )
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
-        raise UserError(f"the features hold NaN or infinity in {len(broken)} of {len(features)} rows, first in row {broken[0]}: leave these rows out.")
-    found = nearest(features - features.mean(axis=0), k)[1]  # centred: faiss subtracts squared norms, and their digits would be lost
+        raise UserError(
+            f"the features hold NaN or infinity in {len(broken)} of {len(features)} rows, first in row {broken[0]}: leave these rows out."
+        )
+    found = nearest(features - features.mean(axis=0), k)[
+        1
+    ]  # centred: faiss subtracts squared norms, and their digits would be lost
     rows = np.repeat(np.arange(len(found)), k)
     directed = sparse.csr_matrix((np.ones(found.size), (rows, found.ravel())), shape=(len(found), len(found)))
     return directed.maximum(directed.T).tocsr()
@@ -117,7 +94,11 @@ class Pieces:
         if len(self.sizes) == 1:
             return "the graph is in one piece"
         small = ", ".join(f"{size:,}" for size in self.sizes[1:6]) + (" ..." if len(self.sizes) > 6 else "")
-        edges = "an edge, the shortest between them," if len(self.added) == 1 else f"{len(self.added):,} edges, the shortest between them,"
+        edges = (
+            "an edge, the shortest between them,"
+            if len(self.added) == 1
+            else f"{len(self.added):,} edges, the shortest between them,"
+        )
         return f"the graph was in {len(self.sizes):,} pieces, of {self.sizes[0]:,} images and of {small}; {edges} joined them"
 
 
@@ -127,7 +108,9 @@ def join_pieces(graph: sparse.csr_matrix, features: np.ndarray) -> tuple[sparse.
     Raises UserError where the features are not those of the graph's N images.
     """
     if len(features) != graph.shape[0]:
-        raise UserError(f"there are {len(features)} rows of features for a graph of {graph.shape[0]} images: give one row for each image.")
+        raise UserError(
+            f"there are {len(features)} rows of features for a graph of {graph.shape[0]} images: give one row for each image."
+        )
     count, piece = connected_components(graph, directed=False)
     sizes, added = np.sort(np.bincount(piece))[::-1], [np.empty((0, 2), int)]
     while count > 1:
@@ -199,7 +182,9 @@ def eigenmaps(graph: sparse.csr_matrix, components: int, seed: int = 0, toleranc
     scale = sparse.diags(degree**-0.5)
     adjacency = (scale @ graph @ scale).tocsr()
     wanted = components + 1  # the constant is the first
-    lanczos = min(graph.shape[0], wanted + max(20, 5 * wanted // 8))  # so many vectors kept: measured, neither restarts nor memory dominate
+    lanczos = min(
+        graph.shape[0], wanted + max(20, 5 * wanted // 8)
+    )  # so many vectors kept: measured, neither restarts nor memory dominate
     first = np.random.default_rng([seed, 4]).normal(size=graph.shape[0])
     top, v = eigsh(adjacency, k=wanted, which="LA", v0=first, ncv=lanczos, tol=tolerance)
     order = np.argsort(-top)[1:]
@@ -217,14 +202,24 @@ def _checked_graph(graph, components):
     graph.eliminate_zeros()  # a stored zero is no edge
     n = graph.shape[0]
     if graph.shape != (n, n) or graph.nnz == 0:
-        raise UserError(f"the graph of shape {graph.shape} has {graph.nnz} edges: give a square matrix with edges, such as knn_graph makes.")
-    if not np.isfinite(graph.data).all() or graph.data.min() < 0 or abs(graph - graph.T).max() > 1e-12 * graph.data.max():
-        raise UserError("the graph has negative, infinite or NaN weights or is not symmetric: use graph.maximum(graph.T) of weights >= 0.")
+        raise UserError(
+            f"the graph of shape {graph.shape} has {graph.nnz} edges: give a square matrix with edges, such as knn_graph makes."
+        )
+    if (
+        not np.isfinite(graph.data).all()
+        or graph.data.min() < 0
+        or abs(graph - graph.T).max() > 1e-12 * graph.data.max()
+    ):
+        raise UserError(
+            "the graph has negative, infinite or NaN weights or is not symmetric: use graph.maximum(graph.T) of weights >= 0."
+        )
     if not 1 <= components <= n - 2:
         raise UserError(f"components is {components}: choose from 1 to {n - 2}, two less than the {n} images.")
     count, piece = connected_components(graph, directed=False)
     if count > 1:
-        raise UserError(f"the graph is in {count} pieces, the smallest of {np.bincount(piece).min()} images: join them first with join_pieces(graph, features).")
+        raise UserError(
+            f"the graph is in {count} pieces, the smallest of {np.bincount(piece).min()} images: join them first with join_pieces(graph, features)."
+        )
     return graph
 
 
@@ -250,7 +245,13 @@ def make_graph(cfg: Config, identity, make_features) -> ImageGraph:
         graph, pieces = join_pieces(knn_graph(features, cfg.graph_neighbours), features)
         times.append(time.perf_counter())
         say(str(pieces))
-        return {"indices": graph.indices, "indptr": graph.indptr, "sizes": pieces.sizes, "added": pieces.added, "seconds": np.diff(times)}
+        return {
+            "indices": graph.indices,
+            "indptr": graph.indptr,
+            "sizes": pieces.sizes,
+            "added": pieces.added,
+            "seconds": np.diff(times),
+        }
 
     arrays = cached(cfg, "graph", key, compute)
     n = len(arrays["indptr"]) - 1
@@ -320,7 +321,10 @@ def figure_pictures(panels: dict, classes: tuple):
         ax.scatter(*points[order].T, c=colours[labels[order]], s=size, alpha=0.75, linewidths=0)
         ax.set(title=title, xticks=[], yticks=[])
         ax.set_box_aspect(1)
-    handles = [axes[0, 0].scatter([], [], color=colour, s=28, label=name) for colour, name in zip(colours, classes, strict=True)]
+    handles = [
+        axes[0, 0].scatter([], [], color=colour, s=28, label=name)
+        for colour, name in zip(colours, classes, strict=True)
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2, handletextpad=0.2)
     return fig
 
@@ -329,7 +333,10 @@ def pictures_q6(cfg: Config, images: Images, embedding: Embedding, vicreg: Featu
     """{method: (t-SNE points, labels)}: Laplacian Eigenmaps of training images, VICReg of test images as in Q2."""
     test = slice(0, cfg.tsne_size)
     return {
-        "laplacian": (project_tsne(cfg, embedding.vectors.astype(np.float32)), images.train_labels[: len(embedding.vectors)]),
+        "laplacian": (
+            project_tsne(cfg, embedding.vectors.astype(np.float32)),
+            images.train_labels[: len(embedding.vectors)],
+        ),
         "vicreg": (project_tsne(cfg, vicreg.test[test]), images.test_labels[test]),
     }
 
@@ -365,7 +372,11 @@ def numbers_q6(cfg: Config, images: Images, result: LaplacianResult) -> dict:
     methods["laplacian"]["same_class_edges"] = same_class_edges(result.whole[0].graph, labels)
     methods["control"]["same_class_edges"] = same_class_edges(result.control.graph, labels)
     sizes = {name: _graph_numbers(*getattr(result, name)) for name in ("small", "whole")}
-    return methods | sizes | {"neighbours": cfg.graph_neighbours, "components": cfg.components, "chance": 1 / len(images.classes)}
+    return (
+        methods
+        | sizes
+        | {"neighbours": cfg.graph_neighbours, "components": cfg.components, "chance": 1 / len(images.classes)}
+    )
 
 
 def _graph_numbers(graph: ImageGraph, embedding: Embedding) -> dict:
@@ -383,9 +394,21 @@ def answer_q6(numbers: dict) -> str:
     """Q6 in words, chosen by the numbers."""
     vicreg, laplacian = numbers["vicreg"], numbers["laplacian"]
     gap, noise = vicreg["accuracy"] - laplacian["accuracy"], 2 * max(vicreg["interval"], laplacian["interval"])
-    verdict = "VICReg is more effective" if gap > noise else "Laplacian Eigenmaps are more effective" if gap < -noise else "The two are not measurably different"
+    verdict = (
+        "VICReg is more effective"
+        if gap > noise
+        else "Laplacian Eigenmaps are more effective"
+        if gap < -noise
+        else "The two are not measurably different"
+    )
     seen, other = vicreg["picture_agreement"], laplacian["picture_agreement"]
-    agrees = "The pictures in numbers" if abs(gap) <= noise else "The pictures agree" if (seen - other) * gap > 0 else "The pictures do not show it"
+    agrees = (
+        "The pictures in numbers"
+        if abs(gap) <= noise
+        else "The pictures agree"
+        if (seen - other) * gap > 0
+        else "The pictures do not show it"
+    )
     return "\n\n".join([
         f"**{verdict} for classification: the linear probe reaches {vicreg['accuracy']:.1%} on VICReg's representation and {laplacian['accuracy']:.1%} on that of Laplacian Eigenmaps** "
         f"(± {vicreg['interval']:.1%}; chance is {numbers['chance']:.0%}). {agrees}: of a point's ten nearest in t-SNE's picture, {seen:.1%} have its class with VICReg and {other:.1%} with Laplacian Eigenmaps.",
@@ -411,7 +434,9 @@ def _explain_q6(numbers, noise):
         f"Of the edges in this graph, {laplacian['same_class_edges']:.1%} join images of one class; the untrained features see colour and layout. "
         f"As a control, the same algorithm on the graph of neighbours by VICReg's representation ({control['same_class_edges']:.1%} of its edges within a class) is probed at {control['accuracy']:.1%}. "
     )
-    return text + CONCLUSIONS_Q6[_sign(graph, noise), _sign(rest, noise)].format(graph=100 * abs(graph), rest=100 * abs(rest))
+    return text + CONCLUSIONS_Q6[_sign(graph, noise), _sign(rest, noise)].format(
+        graph=100 * abs(graph), rest=100 * abs(rest)
+    )
 
 
 def _sign(difference, noise):
@@ -432,18 +457,31 @@ CONCLUSIONS_Q6 = {
 }  # fmt: skip
 
 
-CAPTIONS_Q6 = (("q6_tsne", "t-SNE of Laplacian Eigenmaps (training images, as in the exercise's Fig. 2) beside VICReg (test images, as in Q2)."),)
+CAPTIONS_Q6 = (
+    (
+        "q6_tsne",
+        "t-SNE of Laplacian Eigenmaps (training images, as in the exercise's Fig. 2) beside VICReg (test images, as in Q2).",
+    ),
+)
 
 
 def report_q6(cfg: Config, images: Images, result: LaplacianResult) -> str:
     """Record Q6 and return its answer."""
     numbers = numbers_q6(cfg, images, result)
-    titles = {"vicreg": METHOD_NAMES["vicreg"], "laplacian": METHOD_NAMES["laplacian"], "control": "Laplacian Eigenmaps, VICReg's neighbours"}
+    titles = {
+        "vicreg": METHOD_NAMES["vicreg"],
+        "laplacian": METHOD_NAMES["laplacian"],
+        "control": "Laplacian Eigenmaps, VICReg's neighbours",
+    }
     rows = [
         [title, f"{one['accuracy']:.1%}", f"{one['same_class_edges']:.1%}" if "same_class_edges" in one else "–"]
         for name, title in titles.items() for one in [numbers[name]]
     ]  # fmt: skip
-    table = {"caption": "Linear probe, and how often an edge joins two images of one class.", "header": ["", "probe accuracy", "edges within a class"], "rows": rows}
+    table = {
+        "caption": "Linear probe, and how often an edge joins two images of one class.",
+        "header": ["", "probe accuracy", "edges within a class"],
+        "rows": rows,
+    }
     return record(cfg, "Q6", "Ablation 3: Laplacian Eigenmaps", numbers, answer_q6(numbers), CAPTIONS_Q6, [table])
 
 
@@ -457,6 +495,10 @@ def run(cfg: Config):
     panels = {f"{METHOD_NAMES[name]}, {len(panel[0]):,} images": panel for name, panel in pictures.items()}
     save_figure(cfg, "q6_tsne", figure_pictures(panels, images.classes))
     control = control_graph(cfg, vicreg)
-    sides = {"vicreg": vicreg, "laplacian": laplacian_features(cfg, images), "control": control_features(cfg, images, control)}
+    sides = {
+        "vicreg": vicreg,
+        "laplacian": laplacian_features(cfg, images),
+        "control": control_features(cfg, images, control),
+    }
     probes = {name: linear_probe(cfg, features, images) for name, features in sides.items()}
     report_q6(cfg, images, LaplacianResult(small, whole, control, pictures, probes))

@@ -1,34 +1,8 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 2141042a0f1571ce
-# text 3242db9fc94f2e24
+# cells nbs/02_representations.py ac2f7a54906d994e
+# text 6836bc67d3f331fd
 
 """2 · Representations (Q2, Q3)."""
-
-__all__ = [
-    "CAPTIONS_Q3",
-    "CAPTION_Q2",
-    "Features",
-    "Probe",
-    "answer_q2",
-    "answer_q3",
-    "encode",
-    "entangled_pairs",
-    "features_of",
-    "figure_confusion",
-    "figure_per_class",
-    "figure_scatters",
-    "fit_linear",
-    "linear_probe",
-    "neighbour_agreement",
-    "numbers_q2",
-    "numbers_q3",
-    "project_pca",
-    "project_tsne",
-    "report_q2",
-    "report_q3",
-    "run",
-    "untrained_features",
-]
 
 from dataclasses import dataclass
 
@@ -40,7 +14,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
-from .config import (
+from vicreg_nb.config import (
     CLASS_COLOURS,
     Config,
     UserError,
@@ -54,9 +28,9 @@ from .config import (
     say,
     stream,
 )
-from .data import Images, normalise, open_dataset, to_float
-from .training import Run, train
-from .vicreg import Encoder
+from vicreg_nb.data import Images, normalise, open_dataset, to_float
+from vicreg_nb.training import Run, train
+from vicreg_nb.vicreg import Encoder
 
 
 @dataclass(frozen=True)
@@ -72,7 +46,9 @@ class Features:
 def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = "fp32", batch: int = 500) -> np.ndarray:
     """Representations float32 [N, d] of images uint8 [N, 32, 32, 3] by an encoder in evaluation mode."""
     if encoder.training:
-        raise UserError("the encoder is in training mode, so its batch normalisation would mix images: call .eval() first.")
+        raise UserError(
+            "the encoder is in training mode, so its batch normalisation would mix images: call .eval() first."
+        )
     device, parts = torch.device(device), []
     encoder = encoder.to(device)
     for start in progress(range(0, len(images), batch), "encoding"):
@@ -131,7 +107,10 @@ def figure_scatters(panels: dict, labels: np.ndarray, classes: tuple, columns: i
         ax.set_box_aspect(1)
     for ax in axes.flat[len(panels) :]:
         ax.remove()
-    handles = [axes.flat[0].scatter([], [], color=colour, s=28, label=name) for colour, name in zip(CLASS_COLOURS, classes, strict=True)]
+    handles = [
+        axes.flat[0].scatter([], [], color=colour, s=28, label=name)
+        for colour, name in zip(CLASS_COLOURS, classes, strict=True)
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2, handletextpad=0.2)
     return fig
 
@@ -195,7 +174,9 @@ def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     def compute():
         torch.manual_seed(cfg.seed)
         device = choose_device(cfg)
-        encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).to(device, memory_format=torch.channels_last).train()
+        encoder = (
+            Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).to(device, memory_format=torch.channels_last).train()
+        )
         for layer in encoder.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.momentum = None  # a plain mean over the batches seen
@@ -217,11 +198,27 @@ def figure_confusion(probe: Probe, classes: tuple):
     fig, ax = new_figure(width=4.6, height=4.3)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
     for i, j in np.ndindex(share.shape):
-        ax.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=7, color="white" if share[i, j] > 55 else "#333333")
+        ax.text(
+            j,
+            i,
+            f"{share[i, j]:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if share[i, j] > 55 else "#333333",
+        )
     ax.set(xticks=range(10), yticks=range(10), yticklabels=classes, xlabel="predicted class", ylabel="true class")
     ax.set_xticklabels(classes, rotation=45, ha="right", rotation_mode="anchor")
     ax.grid(False)
-    heat = go.Heatmap(z=share, x=classes, y=classes, colorscale="Blues", zmin=0, zmax=100, hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>")
+    heat = go.Heatmap(
+        z=share,
+        x=classes,
+        y=classes,
+        colorscale="Blues",
+        zmin=0,
+        zmax=100,
+        hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>",
+    )
     axes = {"xaxis": {"title": "predicted class"}, "yaxis": {"title": "true class", "autorange": "reversed"}}
     return fig, go.Figure(heat, axes)
 
@@ -236,7 +233,10 @@ def figure_per_class(probe: Probe, classes: tuple):
     ax.set(xlabel="accuracy on the test images / %", xlim=(0, 100))
     ax.grid(axis="y", visible=False)
     bar = go.Bar(x=100 * probe.per_class, y=classes, orientation="h", marker_color=CLASS_COLOURS)
-    axes = {"xaxis": {"title": "accuracy on the test images / %", "range": [0, 100]}, "yaxis": {"autorange": "reversed"}}
+    axes = {
+        "xaxis": {"title": "accuracy on the test images / %", "range": [0, 100]},
+        "yaxis": {"autorange": "reversed"},
+    }
     return fig, go.Figure(bar, axes)
 
 
@@ -253,7 +253,12 @@ def numbers_q2(features: Features, labels: np.ndarray, panels: dict, probe: Prob
     explained = PCA(2).fit(features.test).explained_variance_ratio_
     agreement = {name: neighbour_agreement(points, labels) for name, points in panels.items()}
     agreement["representation"] = neighbour_agreement(features.test[: len(labels)], labels)
-    return {"points": len(labels), "agreement": agreement, "pca_variance": explained.sum(), "entangled": entangled_pairs(probe.confusion, classes)}
+    return {
+        "points": len(labels),
+        "agreement": agreement,
+        "pca_variance": explained.sum(),
+        "entangled": entangled_pairs(probe.confusion, classes),
+    }
 
 
 def answer_q2(numbers: dict) -> str:
@@ -262,7 +267,11 @@ def answer_q2(numbers: dict) -> str:
     better, other = ("t-SNE", "PCA") if tsne > pca else ("PCA", "t-SNE")
     high, low = max(pca, tsne), min(pca, tsne)
     clear = "clearly more effective" if high > 1.15 * low else "a little more effective"
-    pairs = ", ".join(f"{a} and {b} ({share['share']:.0%} of their images)" for share in numbers["entangled"] for a, b in [share["pair"]])
+    pairs = ", ".join(
+        f"{a} and {b} ({share['share']:.0%} of their images)"
+        for share in numbers["entangled"]
+        for a, b in [share["pair"]]
+    )
     captured = "largely" if full > 0.6 else "partly" if full > 0.25 else "hardly"
     return (
         f"**{better} is {clear} for looking at.** Among a point's ten nearest points in the picture, {high:.1%} are of its class with {better} and "

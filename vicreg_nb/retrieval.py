@@ -1,58 +1,29 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 073a0893e048504b
-# text d9cf5d647a23a9cf
+# cells nbs/05_retrieval.py 58b1322d0f788465
+# text b339d5b4bf282103
 
 """5 · Retrieval (Q7)."""
-
-__all__ = [
-    "ATTRIBUTES",
-    "CAPTIONS_Q7",
-    "COMPARED",
-    "Extremes",
-    "FRAME",
-    "LANES",
-    "METHODS",
-    "ROWS",
-    "SPARE",
-    "TILE",
-    "answer_q7",
-    "attribute_ratios",
-    "checked",
-    "choose_queries",
-    "class_agreement",
-    "distance_factors",
-    "extreme_columns",
-    "features_by_name",
-    "figure_attributes",
-    "figure_hubs",
-    "figure_precision",
-    "figure_retrieval",
-    "fill_strip",
-    "hubness",
-    "image_attributes",
-    "numbers_q7",
-    "picture_rows",
-    "ranked",
-    "report_q7",
-    "retrieve",
-    "retrieve_all",
-    "run",
-    "search",
-    "show_image",
-    "tables_q7",
-    "typical_distance",
-]
 
 from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from .ablations import method_features
-from .config import METHOD_COLOURS, METHOD_NAMES, Config, UserError, cached, new_figure, progress, record, save_figure
-from .data import Images, open_dataset
-from .laplacian_eigenmaps import laplacian_features
-from .representations import Features
+from vicreg_nb.ablations import method_features
+from vicreg_nb.config import (
+    METHOD_COLOURS,
+    METHOD_NAMES,
+    Config,
+    UserError,
+    cached,
+    new_figure,
+    progress,
+    record,
+    save_figure,
+)
+from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.laplacian_eigenmaps import laplacian_features
+from vicreg_nb.representations import Features
 
 
 METHODS = ("vicreg", "neighbours")  # the two that the exercise asks for
@@ -66,9 +37,13 @@ def checked(features: np.ndarray, k: int = None, name: str = "the features") -> 
         raise UserError(f"{name} have shape {features.shape}: give an array of shape [images, dimensions].")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
-        raise UserError(f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, first in row {bad[0]}: train again with a lower lr.")
+        raise UserError(
+            f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, first in row {bad[0]}: train again with a lower lr."
+        )
     if k is not None and not 1 <= k < len(features):
-        raise UserError(f"k is {k}, but of {len(features)} images each has 1 to {len(features) - 1} others: choose k among these.")
+        raise UserError(
+            f"k is {k}, but of {len(features)} images each has 1 to {len(features) - 1} others: choose k among these."
+        )
     return features
 
 
@@ -188,7 +163,9 @@ def choose_queries(labels: np.ndarray, classes: tuple, per_class: int, seed: int
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
         if len(members) < per_class:
-            raise UserError(f"class {name} has {len(members)} images, fewer than per_class {per_class}: lower it or use more images.")
+            raise UserError(
+                f"class {name} has {len(members)} images, fewer than per_class {per_class}: lower it or use more images."
+            )
         chosen.append(np.random.default_rng([seed, label]).choice(members, per_class, replace=False))
     return np.concatenate(chosen)
 
@@ -203,7 +180,13 @@ def show_image(ax, picture, caption="", frame=False, size=5.5):
     ax.grid(False)
     for side in ax.spines.values():
         side.set(visible=True, color=FRAME if frame else "#d0d0d0", linewidth=2.2 if frame else 0.5)
-    ax.set_xlabel(caption, fontsize=size, labelpad=1.8, color=FRAME if frame else "#444444", fontweight="bold" if frame else "normal")
+    ax.set_xlabel(
+        caption,
+        fontsize=size,
+        labelpad=1.8,
+        color=FRAME if frame else "#444444",
+        fontweight="bold" if frame else "normal",
+    )
 
 
 def picture_rows(titles: list, columns: int, height: float):
@@ -225,7 +208,13 @@ def figure_retrieval(images: Images, queries: np.ndarray, results: dict, farthes
     k = next(iter(results.values())).shape[1]
     widths = [1.0] + ([0.22] + [1.0] * k) * len(results)
     inch = 6.9 / sum(widths)
-    fig, axes = new_figure(len(queries), len(widths), height=(1.19 * inch) * len(queries) + 0.55, gridspec_kw={"width_ratios": widths}, squeeze=False)
+    fig, axes = new_figure(
+        len(queries),
+        len(widths),
+        height=(1.19 * inch) * len(queries) + 0.55,
+        gridspec_kw={"width_ratios": widths},
+        squeeze=False,
+    )
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # room for the frames
     labels = images.train_labels
     for row, (line, query) in enumerate(zip(axes, queries, strict=True)):
@@ -235,7 +224,12 @@ def figure_retrieval(images: Images, queries: np.ndarray, results: dict, farthes
             line[start].axis("off")
             for ax, number in zip(line[start + 1 :], numbers[row], strict=False):
                 same = labels[number] == labels[query]
-                show_image(ax, images.train_images[number], images.classes[labels[number]], frame=same if farthest else not same)
+                show_image(
+                    ax,
+                    images.train_images[number],
+                    images.classes[labels[number]],
+                    frame=same if farthest else not same,
+                )
     _retrieval_headings(axes[0], results, k, farthest)
     return fig
 
@@ -245,7 +239,9 @@ def _retrieval_headings(line, results, k, farthest):
     line[0].set_title("query", fontsize=7.5)
     for place, name in enumerate(results):
         ax = line[1 + place * (k + 1) + (k + 1) // 2]
-        ax.set_title(f"{METHOD_NAMES[name]}: the {k} {word}", fontsize=7.5, color=METHOD_COLOURS[name], x=0.5 if k % 2 else 1.05)
+        ax.set_title(
+            f"{METHOD_NAMES[name]}: the {k} {word}", fontsize=7.5, color=METHOD_COLOURS[name], x=0.5 if k % 2 else 1.05
+        )
 
 
 def class_agreement(numbers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -258,7 +254,17 @@ def _dots(ax, values, name, label):
     """A method's values, one on each line of a dot plot; the methods a little apart, so that none hides another."""
     place = COMPARED.index(name)
     rows = np.arange(len(values)) + 0.15 * (place - 1.5)
-    ax.scatter(values, rows, color=METHOD_COLOURS[name], marker="osD^"[place], s=26, edgecolors="white", linewidths=0.5, zorder=2, label=label)
+    ax.scatter(
+        values,
+        rows,
+        color=METHOD_COLOURS[name],
+        marker="osD^"[place],
+        s=26,
+        edgecolors="white",
+        linewidths=0.5,
+        zorder=2,
+        label=label,
+    )
 
 
 def figure_precision(precision: dict, classes: tuple, k: int):
@@ -271,10 +277,22 @@ def figure_precision(precision: dict, classes: tuple, k: int):
         _dots(ax, row, name, f"{METHOD_NAMES[name]} (mean {100 * values.mean():.1f} %)")
     ax.axvline(100 / len(classes), color="#777777", linewidth=0.8, linestyle=":")
     ax.annotate("chance", (100 / len(classes), -0.75), fontsize=7, color="#666666", ha="center", annotation_clip=False)
-    ax.set(yticks=rows, yticklabels=classes, xlabel=f"precision at {k}: nearest images of the same class / %", xlim=(0, None), ylim=(len(classes) - 0.5, -0.5))
+    ax.set(
+        yticks=rows,
+        yticklabels=classes,
+        xlabel=f"precision at {k}: nearest images of the same class / %",
+        xlim=(0, None),
+        ylim=(len(classes) - 0.5, -0.5),
+    )
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handletextpad=0.2)
     dots = [
-        go.Scatter(x=row, y=classes, mode="markers", name=METHOD_NAMES[name], marker={"color": METHOD_COLOURS[name], "size": 11})
+        go.Scatter(
+            x=row,
+            y=classes,
+            mode="markers",
+            name=METHOD_NAMES[name],
+            marker={"color": METHOD_COLOURS[name], "size": 11},
+        )
         for name, row in zip(precision, every, strict=True)
     ]
     axes = {"xaxis": {"title": f"precision at {k} / %", "rangemode": "tozero"}, "yaxis": {"autorange": "reversed"}}
@@ -291,16 +309,33 @@ def hubness(numbers: np.ndarray, top: int = 10) -> dict:
     distinct = np.count_nonzero(counts)
     hubs = np.argsort(-counts, kind="stable")[: min(top, distinct)]
     covered = np.isin(numbers, hubs).any(axis=1).mean()
-    return {"covered": covered, "largest": counts.max() / len(numbers), "distinct": distinct, "hubs": hubs, "counts": counts[hubs]}
+    return {
+        "covered": covered,
+        "largest": counts.max() / len(numbers),
+        "distinct": distinct,
+        "hubs": hubs,
+        "counts": counts[hubs],
+    }
 
 
 def figure_hubs(images: Images, hubs: dict):
     """The images most often among the most distant, for each method of `hubs` {name: hubness}, with the share of queries they serve."""
-    titles = [(f"{METHOD_NAMES[name]}: most often among the most distant, and for what share of the queries", METHOD_COLOURS[name]) for name in hubs]
+    titles = [
+        (
+            f"{METHOD_NAMES[name]}: most often among the most distant, and for what share of the queries",
+            METHOD_COLOURS[name],
+        )
+        for name in hubs
+    ]
     fig, axes = picture_rows(titles, max(len(facts["hubs"]) for facts in hubs.values()), 1.2)
     for line, facts in zip(axes, hubs.values(), strict=True):
         for ax, number, count in zip(line, facts["hubs"], facts["counts"], strict=False):
-            show_image(ax, images.train_images[number], f"{images.classes[images.train_labels[number]]}\n{count / len(images.train_labels):.1%}", size=6)
+            show_image(
+                ax,
+                images.train_images[number],
+                f"{images.classes[images.train_labels[number]]}\n{count / len(images.train_labels):.1%}",
+                size=6,
+            )
         for ax in line[len(facts["hubs"]) :]:
             ax.axis("off")
     return fig
@@ -343,7 +378,9 @@ def attribute_ratios(attributes: dict, numbers: np.ndarray, seed: int) -> dict:
     other = np.random.default_rng([seed, 7]).permutation(len(numbers))
     ratios = {}
     for name, values in attributes.items():
-        pairs = np.mean([np.linalg.norm(values - values[column], axis=1).mean(dtype=np.float64) for column in numbers.T])
+        pairs = np.mean(
+            [np.linalg.norm(values - values[column], axis=1).mean(dtype=np.float64) for column in numbers.T]
+        )
         ratios[name] = float(pairs / np.linalg.norm(values - values[other], axis=1).mean(dtype=np.float64))
     return ratios
 
@@ -356,7 +393,13 @@ def figure_attributes(ratios: dict):
         ax.axvline(100, color="#777777", linewidth=0.8, linestyle=":")
         for name, sides in ratios.items():
             _dots(ax, [100 * sides[side][attribute] for attribute in ATTRIBUTES], name, METHOD_NAMES[name])
-        ax.set(yticks=rows, yticklabels=ATTRIBUTES, title=title, xlabel="difference, of that of random pairs / %", ylim=(len(rows) - 0.5, -0.5))
+        ax.set(
+            yticks=rows,
+            yticklabels=ATTRIBUTES,
+            title=title,
+            xlabel="difference, of that of random pairs / %",
+            ylim=(len(rows) - 0.5, -0.5),
+        )
     axes[0].set_xlim(0, max(106, axes[0].get_xlim()[1]))
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=len(names), handletextpad=0.2)
@@ -397,7 +440,12 @@ def numbers_q7(cfg: Config, images: Images, found: dict) -> dict:
             "near_attributes": attribute_ratios(attributes, extremes.near, cfg.seed),
             "far_attributes": attribute_ratios(attributes, extremes.far, cfg.seed),
         }
-    return {"k": cfg.neighbours_shown, "images": len(labels), "chance": float((np.bincount(labels) / len(labels)).max()), "methods": methods}
+    return {
+        "k": cfg.neighbours_shown,
+        "images": len(labels),
+        "chance": float((np.bincount(labels) / len(labels)).max()),
+        "methods": methods,
+    }
 
 
 def answer_q7(numbers: dict) -> str:
@@ -429,11 +477,15 @@ def _ordered(ratios):
 
 
 def _answer_attributes(numbers):
-    lines = ["**What each attends to.** Neighbours differ in a property by so much of what random pairs do (100 %: the method does not look at it)."]
+    lines = [
+        "**What each attends to.** Neighbours differ in a property by so much of what random pairs do (100 %: the method does not look at it)."
+    ]
     for name in METHODS:
         ratios = _ordered(numbers["methods"][name]["near_attributes"])
         (most, low), (next_, second), (least, high) = ratios[0], ratios[1], ratios[-1]
-        lines.append(f"{METHOD_NAMES[name]} attends most to {most} ({low:.0%}) and {next_} ({second:.0%}), and least to {least} ({high:.0%}).")
+        lines.append(
+            f"{METHOD_NAMES[name]} attends most to {most} ({low:.0%}) and {next_} ({second:.0%}), and least to {least} ({high:.0%})."
+        )
     vicreg, neighbours = (numbers["methods"][name]["near_attributes"] for name in METHODS)
     gaps = {name: neighbours[name] - vicreg[name] for name in vicreg}
     name, gap = max(gaps.items(), key=lambda item: abs(item[1]))
@@ -451,17 +503,27 @@ def _answer_attributes(numbers):
 def _answer_far(numbers):
     first, a, second, b = _better(numbers, "far_same_class", sign=-1)
     if b["far_same_class"] - a["far_same_class"] < 0.005:
-        lines = [f"**Neither excels at keeping distant images apart by class**: {a['far_same_class']:.1%} of the most distant images are of the query's own class with {first}, "]
+        lines = [
+            f"**Neither excels at keeping distant images apart by class**: {a['far_same_class']:.1%} of the most distant images are of the query's own class with {first}, "
+        ]
     else:
-        lines = [f"**{first} is better at keeping distant images far apart**: only {a['far_same_class']:.1%} of the most distant images are of the query's own class, "]
+        lines = [
+            f"**{first} is better at keeping distant images far apart**: only {a['far_same_class']:.1%} of the most distant images are of the query's own class, "
+        ]
     lines[0] += f"{b['far_same_class']:.1%} with {second} (chance is {numbers['chance']:.0%})."
     wide, c, narrow, d = _better(numbers, "far_distance")
-    lines.append(f"The most distant images lie {c['far_distance']:.2f} times as far as random pairs do with {wide} and {d['far_distance']:.2f} times with {narrow}.")
+    lines.append(
+        f"The most distant images lie {c['far_distance']:.2f} times as far as random pairs do with {wide} and {d['far_distance']:.2f} times with {narrow}."
+    )
     for name in METHODS:
         hubs = numbers["methods"][name]["far_hubs"]
-        lines.append(f"With {METHOD_NAMES[name]}, ten images are among the most distant of {hubs['covered']:.0%} of all queries, and only {hubs['distinct']:,} images ever are.")
+        lines.append(
+            f"With {METHOD_NAMES[name]}, ten images are among the most distant of {hubs['covered']:.0%} of all queries, and only {hubs['distinct']:,} images ever are."
+        )
     if min(numbers["methods"][name]["far_hubs"]["covered"] for name in METHODS) > 0.5:
-        lines.append("So the most distant images tell more about themselves, the outliers at the rim of the representation, than about the query.")
+        lines.append(
+            "So the most distant images tell more about themselves, the outliers at the rim of the representation, than about the query."
+        )
     return " ".join(lines)
 
 
@@ -473,19 +535,34 @@ def _answer_why(numbers):
         "Without generated views, the only instruction is that an image and one of its nearest images in VICReg's own representation belong together: its tastes are inherited, and its mistakes too."
     ]
     if neighbours["precision"] < vicreg["precision"] - vicreg["precision_interval"]:
-        lines.append("Pulling together pairs of which many are of different classes blurs the classes, which is what the lower precision shows.")
+        lines.append(
+            "Pulling together pairs of which many are of different classes blurs the classes, which is what the lower precision shows."
+        )
     elif neighbours["precision"] > vicreg["precision"] + vicreg["precision_interval"]:
-        lines.append("Here it gained by that: pairs of different images of one class teach more about the class than two views of the same image.")
+        lines.append(
+            "Here it gained by that: pairs of different images of one class teach more about the class than two views of the same image."
+        )
     if abs(colour) >= 0.02:
-        lines.append(f"No colour is ever changed in its training, and its neighbours' colours differ {'more' if colour > 0 else 'less'} than VICReg's do.")
+        lines.append(
+            f"No colour is ever changed in its training, and its neighbours' colours differ {'more' if colour > 0 else 'less'} than VICReg's do."
+        )
     return " ".join(lines)
 
 
 CAPTIONS_Q7 = (
-    ("q7_nearest", "An image of each class and its nearest training images by both methods. A frame marks an image of another class."),
-    ("q7_farthest", "The same queries and their most distant training images. A frame marks an image of the query's own class."),
+    (
+        "q7_nearest",
+        "An image of each class and its nearest training images by both methods. A frame marks an image of another class.",
+    ),
+    (
+        "q7_farthest",
+        "The same queries and their most distant training images. A frame marks an image of the query's own class.",
+    ),
     ("q7_precision", "Precision among the nearest images of every training image, by class and method."),
-    ("q7_attributes", "How much neighbours, and the most distant images, differ in a property; random pairs are at 100 %."),
+    (
+        "q7_attributes",
+        "How much neighbours, and the most distant images, differ in a property; random pairs are at 100 %.",
+    ),
     ("q7_hubs", "The ten images most often among the most distant, and the share of all queries that they serve."),
 )
 
@@ -500,12 +577,22 @@ def tables_q7(numbers: dict) -> list[dict]:
     far = [
         ["own class among the most distant", *(f"{facts['far_same_class']:.1%}" for facts in methods.values())],
         ["distance of the nearest / of random pairs", *(f"{facts['near_distance']:.2f}" for facts in methods.values())],
-        ["distance of the most distant / of random pairs", *(f"{facts['far_distance']:.2f}" for facts in methods.values())],
-        ["queries served by ten most distant images", *(f"{facts['far_hubs']['covered']:.1%}" for facts in methods.values())],
+        [
+            "distance of the most distant / of random pairs",
+            *(f"{facts['far_distance']:.2f}" for facts in methods.values()),
+        ],
+        [
+            "queries served by ten most distant images",
+            *(f"{facts['far_hubs']['covered']:.1%}" for facts in methods.values()),
+        ],
         ["images that are ever most distant", *(f"{facts['far_hubs']['distinct']:,}" for facts in methods.values())],
     ]
     return [
-        {"caption": f"Precision at {numbers['k']} over all {numbers['images']:,} training images.", "header": ["class", *names], "rows": rows},
+        {
+            "caption": f"Precision at {numbers['k']} over all {numbers['images']:,} training images.",
+            "header": ["class", *names],
+            "rows": rows,
+        },
         {"caption": "The nearest and the most distant images, over all queries.", "header": ["", *names], "rows": far},
     ]
 
@@ -527,7 +614,9 @@ def run(cfg: Config):
         save_figure(cfg, name, figure_retrieval(images, queries, results, farthest))
     precision = {name: np.array(list(facts["precision_by_class"].values())) for name, facts in methods.items()}
     save_figure(cfg, "q7_precision", *figure_precision(precision, images.classes, cfg.neighbours_shown))
-    ratios = {name: {"near": facts["near_attributes"], "far": facts["far_attributes"]} for name, facts in methods.items()}
+    ratios = {
+        name: {"near": facts["near_attributes"], "far": facts["far_attributes"]} for name, facts in methods.items()
+    }
     save_figure(cfg, "q7_attributes", *figure_attributes(ratios))
     save_figure(cfg, "q7_hubs", figure_hubs(images, {name: hubness(found[name].far) for name in METHODS}))
     report_q7(cfg, numbers)

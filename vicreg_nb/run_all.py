@@ -1,32 +1,8 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 98ec825e64349516
-# text bedfa4f1ea76c648
+# cells nbs/08_run_all.py a67fa7aa7c734041
+# text 01f2425d772b46a3
 
 """8 · The whole book."""
-
-__all__ = [
-    "BAR",
-    "LONG_WORK",
-    "STAGES",
-    "Stage",
-    "check_weights",
-    "choose_stages",
-    "is_done",
-    "list_stages",
-    "main",
-    "modules_below",
-    "notebook_path",
-    "package_folder",
-    "parameters",
-    "parse_arguments",
-    "print_places",
-    "publish",
-    "read_changes",
-    "run_book",
-    "run_stage",
-    "source_of",
-    "stage_key",
-]
 
 import argparse
 import ast
@@ -42,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
-from .config import (
+from vicreg_nb.config import (
     PROFILES,
     Config,
     UserError,
@@ -57,8 +33,8 @@ from .config import (
     say,
     write_results,
 )
-from .data import find_file, open_dataset
-from .training import choose_precision, duration
+from vicreg_nb.data import find_file, open_dataset
+from vicreg_nb.training import choose_precision, duration
 
 
 @dataclass(frozen=True)
@@ -144,7 +120,10 @@ def is_done(cfg: Config, stage: Stage) -> bool:
     """Whether results.json holds this stage's result, and the folder its figures. Only reads, whatever run it finds there."""
     try:
         results = json.loads(results_path(cfg).read_text(encoding="utf-8"))
-        key, answered = results["stages"][stage.notebook]["key"], [results["questions"][name] for name in stage.questions]
+        key, answered = (
+            results["stages"][stage.notebook]["key"],
+            [results["questions"][name] for name in stage.questions],
+        )
         figures = [cfg.figures / f"{figure}.png" for entry in answered for figure, _ in entry["figures"]]
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -174,12 +153,24 @@ def _run_notebook(cfg, stage, notebook, bar):
             say(f"  {line}")
 
     try:
-        execute_notebook(notebook, cfg.folder / "executed" / f"{stage.notebook}.ipynb", parameters(cfg), on_cell=on_cell, on_line=on_line)
+        execute_notebook(
+            notebook,
+            cfg.folder / "executed" / f"{stage.notebook}.ipynb",
+            parameters(cfg),
+            on_cell=on_cell,
+            on_line=on_line,
+        )
     except NotebookError as error:
         raise UserError(str(error)) from None
 
 
-LONG_WORK = ("training ", "resuming ", "epoch ", "free vectors: ", "t-SNE of ")  # lines of a notebook that are shown while it runs
+LONG_WORK = (
+    "training ",
+    "resuming ",
+    "epoch ",
+    "free vectors: ",
+    "t-SNE of ",
+)  # lines of a notebook that are shown while it runs
 
 
 def _run_plainly(cfg, stage):
@@ -191,15 +182,25 @@ def _run_plainly(cfg, stage):
     except UserError as error:
         raise UserError(f"{stage.module}: {error}") from None
     except Exception as error:
-        place = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == package_folder()][-1]
-        raise UserError(f"{stage.module}: {Path(place.filename).name}, line {place.lineno}: {type(error).__name__}: {error}") from error
+        place = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).parent == package_folder()
+        ][-1]
+        raise UserError(
+            f"{stage.module}: {Path(place.filename).name}, line {place.lineno}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def parameters(cfg: Config) -> dict:
     """What a notebook must be given to build the same `Config`: what differs from the profile."""
     values = dataclasses.asdict(cfg)
     always = ("profile", "dataset", "seed", "device")
-    changed = {name: value for name, value in values.items() if name in PROFILES[cfg.profile] and value != PROFILES[cfg.profile][name]}
+    changed = {
+        name: value
+        for name, value in values.items()
+        if name in PROFILES[cfg.profile] and value != PROFILES[cfg.profile][name]
+    }
     return changed | {name: values[name] for name in always} | {"out": str(cfg.folder)}
 
 
@@ -207,7 +208,9 @@ def _mark_done(cfg, stage, seconds):
     results = read_results(cfg)
     if results is None:  # a stage without questions came first
         results = {"header": header(cfg), "questions": {}, "stages": {}}
-    before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # a later run finds what is cached: the cost is that of the longest
+    before = (
+        results["stages"].get(stage.notebook, {}).get("seconds", 0)
+    )  # a later run finds what is cached: the cost is that of the longest
     results["stages"][stage.notebook] = {"key": stage_key(cfg, stage), "seconds": max(before, round(seconds, 2))}
     write_results(cfg, results)
 
@@ -223,7 +226,9 @@ def _mark_whole(cfg):
 def run_book(cfg: Config, stages: list[Stage] = STAGES, again: bool = False) -> float:
     """Run the stages that are not done yet (all of them if `again`), with one progress bar; returns the seconds it took."""
     start = time.perf_counter()
-    with tqdm(total=len(stages), unit="stage", dynamic_ncols=True, bar_format=BAR, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(
+        total=len(stages), unit="stage", dynamic_ncols=True, bar_format=BAR, disable=not sys.stderr.isatty()
+    ) as bar:
         for place, stage in enumerate(stages):
             bar.n = place
             bar.set_description(stage.notebook)
@@ -254,15 +259,42 @@ def publish(cfg: Config):
 
 
 def parse_arguments(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.run_all", description="Run the book: every question, figure and number, and the report.")
-    parser.add_argument("--profile", default="auto", help="smoke (2 minutes, a test), quick (for a CPU), exercise (the exercise's settings), best; default: exercise on a GPU, else quick")
-    parser.add_argument("--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had")
+    parser = argparse.ArgumentParser(
+        prog="python -m vicreg_nb.run_all",
+        description="Run the book: every question, figure and number, and the report.",
+    )
+    parser.add_argument(
+        "--profile",
+        default="auto",
+        help="smoke (2 minutes, a test), quick (for a CPU), exercise (the exercise's settings), best; default: exercise on a GPU, else quick",
+    )
+    parser.add_argument(
+        "--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random; default 0")
     parser.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="where results go; default: the project's folder (smoke: runs/smoke)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help="any other setting, as in --set lr=1e-3; may be repeated")
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="where results go; default: the project's folder (smoke: runs/smoke)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="changes",
+        help="any other setting, as in --set lr=1e-3; may be repeated",
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--only", nargs="+", default=[], metavar="STAGE", help="only these, done or not, by notebook, number or question: --only 02 Q7")
+    which.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="STAGE",
+        help="only these, done or not, by notebook, number or question: --only 02 Q7",
+    )
     which.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
     parser.add_argument("--again", action="store_true", help="also run stages that are done")
     parser.add_argument("--list", action="store_true", help="show the stages and where they stand, run nothing")
@@ -288,7 +320,9 @@ def check_weights(changes: dict, stages: list[Stage]):
     asked = {question for stage in stages for question in stage.questions}
     for name in {"lam", "mu", "nu"} & set(changes):
         if {"Q1", "Q4"} <= asked:
-            raise UserError(f"--set {name} would mean Q1's weight in one notebook and Q4's in another: run one of them with --only, or change PROFILES in nbs/00_config.py.")
+            raise UserError(
+                f"--set {name} would mean Q1's weight in one notebook and Q4's in another: run one of them with --only, or change PROFILES in nbs/00_config.py."
+            )
 
 
 def main(arguments=None) -> int:
@@ -304,7 +338,9 @@ def main(arguments=None) -> int:
             list_stages(cfg, stages)
             return 0
         cfg, images = open_dataset(cfg)
-        say(f"profile {cfg.profile}, {images.name} ({len(images.train_images):,} training images), seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
+        say(
+            f"profile {cfg.profile}, {images.name} ({len(images.train_images):,} training images), seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}"
+        )
         seconds = run_book(cfg, stages, again=options.again or bool(options.only))
         publish(cfg)
     except UserError as error:

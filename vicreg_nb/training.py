@@ -1,36 +1,8 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py dc0d564181513feb
-# text 1ac30294c17fcd78
+# cells nbs/01a_training.py 99ec598ed34b6d7b
+# text d265c678d89bfefa
 
 """1a · Training (Q1)."""
-
-__all__ = [
-    "CAPTIONS_Q1",
-    "GeneratedPairs",
-    "OBJECTIVES",
-    "Run",
-    "Trainer",
-    "WEIGHT_SETTINGS",
-    "answer_q1",
-    "bf16_speedup",
-    "choose_precision",
-    "duration",
-    "evaluate_terms",
-    "figure_objective",
-    "is_finished",
-    "learning_rate",
-    "numbers_q1",
-    "project_and_compare",
-    "report_q1",
-    "run",
-    "run_folder",
-    "run_settings",
-    "running_median",
-    "stop_if_not_finite",
-    "train",
-    "train_epoch",
-    "train_step",
-]
 
 import json
 import math
@@ -43,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 from torch import nn
-from .config import (
+from vicreg_nb.config import (
     Config,
     UserError,
     atomic,
@@ -58,9 +30,9 @@ from .config import (
     say,
     stream,
 )
-from .data import Images, open_dataset
-from .vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
-from .views import make_view
+from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
+from vicreg_nb.views import make_view
 
 
 class GeneratedPairs:
@@ -278,7 +250,9 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     pairs = pairs or GeneratedPairs(cfg, images)
     steps = len(images.train_images) // cfg.batch_size
     if not steps:
-        raise UserError(f"batch_size is {cfg.batch_size}, more than the {len(images.train_images)} training images: lower it.")
+        raise UserError(
+            f"batch_size is {cfg.batch_size}, more than the {len(images.train_images)} training images: lower it."
+        )
     settings = run_settings(cfg, images, pairs.identity)
     folder = run_folder(cfg, settings, tag)
     if is_finished(folder):
@@ -286,7 +260,9 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     atomic(folder / "config.json", lambda path: path.write_text(json.dumps(settings, indent=1)))
     trainer = Trainer(cfg, settings, steps)
     _resume(trainer, folder)
-    say(f"training {tag}: {cfg.epochs} epochs of {steps} steps on {device_name(cfg)} in {settings['precision']}, {folder}")
+    say(
+        f"training {tag}: {cfg.epochs} epochs of {steps} steps on {device_name(cfg)} in {settings['precision']}, {folder}"
+    )
     _train_epochs(trainer, pairs, images, folder)
     _finish(trainer, folder)
     return _load(cfg, folder, settings, fresh=True)
@@ -403,14 +379,20 @@ def _interactive_objective(name, batches, values, smooth, ends, tests):
         go.Scatter(x=batches, y=smooth, name="their running median", line={"color": "#2a6fb0", "width": 2}),
         go.Scatter(x=ends, y=tests, name="test set", mode="markers", marker={"color": "#bd1f01", "size": 8}),
     ]
-    return go.Figure(lines, {"xaxis": {"title": "training batch"}, "yaxis": {"title": f"{name} term", "rangemode": "tozero"}})
+    return go.Figure(
+        lines, {"xaxis": {"title": "training batch"}, "yaxis": {"title": f"{name} term", "rangemode": "tozero"}}
+    )
 
 
 def numbers_q1(run: Run) -> dict:
     """What Q1 reports: terms at the start and the end, on training batches and the test set, and the cost."""
     last = len(run.history) // len(run.tests)
     numbers = {"epochs": len(run.tests), "batches": len(run.history), "seconds": run.seconds, "views": run.views}
-    numbers |= {"views_per_second": run.views / run.seconds, "precision": run.precision, "batch_size": run.cfg.batch_size}
+    numbers |= {
+        "views_per_second": run.views / run.seconds,
+        "precision": run.precision,
+        "batch_size": run.cfg.batch_size,
+    }
     for column, name in enumerate(OBJECTIVES):
         numbers[name] = {
             "first_batch": run.history[0, column],
@@ -433,7 +415,9 @@ def answer_q1(numbers: dict) -> str:
         start, end, test = term["first_epoch"], term["last_epoch"], term["last_test"]
         move = "falls" if end < start else "rises"
         gap = "higher" if test > 1.1 * end else "lower" if test < 0.9 * end else "about the same"
-        lines.append(f"The **{name}** term {move} from {start:.3f} in the first epoch to {end:.3f} in the last; on the test set it ends at {test:.3f}, {gap}.")
+        lines.append(
+            f"The **{name}** term {move} from {start:.3f} in the first epoch to {end:.3f} in the last; on the test set it ends at {test:.3f}, {gap}."
+        )
     lines += _why_invariance_rises(numbers["invariance"], numbers["variance"])
     return "\n\n".join(lines)
 
@@ -449,12 +433,16 @@ def _why_invariance_rises(inv, var):
     if inv["last_epoch"] < inv["first_epoch"]:
         return [start + " Then the views are brought together again."]
     if var["last_epoch"] < var["first_epoch"]:
-        return [start + " It does not come down in these epochs: the projections go on spreading, as the falling variance term says, and the distance between views grows with the spread."]
+        return [
+            start
+            + " It does not come down in these epochs: the projections go on spreading, as the falling variance term says, and the distance between views grows with the spread."
+        ]
     return [start]
 
 
 CAPTIONS_Q1 = tuple(
-    (f"q1_{name}", f"The {name} term against training batches, with its value on the test set after each epoch.") for name in OBJECTIVES
+    (f"q1_{name}", f"The {name} term against training batches, with its value on the test set after each epoch.")
+    for name in OBJECTIVES
 )
 
 

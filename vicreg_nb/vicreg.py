@@ -1,17 +1,15 @@
 # Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01_vicreg.py 44aba044dc631766
-# text f21d44927fa4a0d1
+# cells nbs/01_vicreg.py 46a871180cf30f01
+# text 8c8ebeb3d37074fa
 
 """1 · VICReg."""
-
-__all__ = ["Encoder", "Projector", "Terms", "covariance", "invariance", "variance", "vicreg_loss", "vicreg_terms"]
 
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
-from .config import UserError
+from vicreg_nb.config import UserError
 
 
 class Encoder(nn.Module):
@@ -36,8 +34,12 @@ def _stage(channels_in, channels_out, stride):
     """Two residual blocks; where the shape changes, the shortcut is a 1 x 1 convolution."""
     shortcut = None
     if stride != 1 or channels_in != channels_out:
-        shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
-    return nn.Sequential(BasicBlock(channels_in, channels_out, stride, shortcut), BasicBlock(channels_out, channels_out))
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+        )
+    return nn.Sequential(
+        BasicBlock(channels_in, channels_out, stride, shortcut), BasicBlock(channels_out, channels_out)
+    )
 
 
 def _initialise_convolution(module):

@@ -1,46 +1,8 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py c73b24f4bad13b7b
-# text 8f42b05d692719c6
+# cells nbs/00b_views.py b62ce1b408601a03
+# text 247e98696124ff7f
 
 """0b · Views."""
-
-__all__ = [
-    "ATTEMPTS",
-    "BLUR_SHARE",
-    "BRIGHTNESS",
-    "CHUNK",
-    "COLUMNS",
-    "CONTRAST",
-    "FLIP_SHARE",
-    "GREY_SHARE",
-    "GREY_WEIGHTS",
-    "HUE",
-    "JITTER",
-    "RATIO",
-    "SATURATION",
-    "SCALE",
-    "SHOWN_CLASSES",
-    "SIGMA",
-    "STRONGEST",
-    "ViewParameters",
-    "apply_views",
-    "as_pictures",
-    "blend_",
-    "blend_rounds",
-    "blend_weights",
-    "blur",
-    "crop_and_flip",
-    "draw_parameters",
-    "figure_views",
-    "grey_weights",
-    "hue_turn",
-    "interpolation",
-    "make_view",
-    "one_at_a_time",
-    "plain_parameters",
-    "run",
-    "shift_hue_",
-]
 
 import dataclasses
 import math
@@ -50,8 +12,8 @@ from functools import cache
 
 import numpy as np
 import torch
-from .config import Config, UserError, new_figure, save_figure, stream
-from .data import MEAN, STD, Images, open_dataset, to_float
+from vicreg_nb.config import Config, UserError, new_figure, save_figure, stream
+from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
 
 
 SCALE = (0.2, 1.0)  # a crop's share of the image's area

@@ -1,66 +1,8 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 2d7d7c72333c10f4
-# text c06b65bc7e27cfc0
+# cells nbs/92_report.py 2f2bc69aea7969e3
+# text b323f9bdd389a555
 
 """92 · The report."""
-
-__all__ = [
-    "DATASET_NAMES",
-    "DIFFICULTIES",
-    "DOTS",
-    "GUTTER",
-    "MANDATORY",
-    "METHOD",
-    "NUMERIC",
-    "PAGE_HEIGHT",
-    "PROBES",
-    "QUESTIONS",
-    "READABLE",
-    "REFERENCES",
-    "SCALES",
-    "SUBTITLE",
-    "TASKS",
-    "TEMPLATE",
-    "TEXT_WIDTH",
-    "TITLE",
-    "build",
-    "changed_rows",
-    "common_settings",
-    "compiled",
-    "cost_rows",
-    "did_not",
-    "difficulties",
-    "figures_markdown",
-    "fitted",
-    "heading",
-    "headline_cells",
-    "headline_table",
-    "literal",
-    "load_results",
-    "main",
-    "markdown_table",
-    "method_section",
-    "missing",
-    "number",
-    "opening",
-    "page_limit",
-    "png_size",
-    "provenance_rows",
-    "question_section",
-    "report_markdown",
-    "rows_of",
-    "run_section",
-    "section_lengths",
-    "side_by_side",
-    "spelled_out",
-    "statement_block",
-    "to_typst",
-    "typst_block",
-    "typst_source",
-    "typst_text",
-    "warning",
-    "worked",
-]
 
 import argparse
 import json
@@ -71,7 +13,7 @@ from pathlib import Path
 
 import pypandoc
 import typst
-from ..config import EXERCISE, METHOD_NAMES, PROFILES, UserError, atomic, project_root
+from vicreg_nb.config import EXERCISE, METHOD_NAMES, PROFILES, UserError, atomic, project_root
 
 
 QUESTIONS = {
@@ -108,15 +50,21 @@ def load_results(folder: Path, name: str = "results.json") -> dict:
     """The results file of a run, its questions in the exercise's order; UserError where there is none to report on."""
     path = Path(folder) / name
     if not path.is_file():
-        raise UserError(f"{path} is not there: run `python -m vicreg_nb.run_all` first, or name the run's folder with --out.")
+        raise UserError(
+            f"{path} is not there: run `python -m vicreg_nb.run_all` first, or name the run's folder with --out."
+        )
     try:
         results = json.loads(path.read_text())
         questions, _ = results["questions"], results["header"]["profile"]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is not a results file: move it away and run `python -m vicreg_nb.run_all` again.") from None
+        raise UserError(
+            f"{path} is not a results file: move it away and run `python -m vicreg_nb.run_all` again."
+        ) from None
     strange = [name for name in questions if name not in QUESTIONS]
     if strange:
-        raise UserError(f"{path} holds {strange[0]!r}, which is no question of the exercise: move the file away and run again.")
+        raise UserError(
+            f"{path} holds {strange[0]!r}, which is no question of the exercise: move the file away and run again."
+        )
     results["questions"] = {name: questions[name] for name in QUESTIONS if name in questions}
     if not questions:
         raise UserError(f"{path} holds no question yet: run `python -m vicreg_nb.run_all` first.")
@@ -192,7 +140,9 @@ def common_settings(results: dict) -> dict:
 def changed_rows(results: dict) -> list[list[str]]:
     """Settings in which a run differs from the exercise's: (setting, exercise, this run)."""
     used = PROFILES[results["header"]["profile"]] | common_settings(results)
-    return [[name.replace("_", " "), str(value), str(used[name])] for name, value in EXERCISE.items() if used[name] != value]
+    return [
+        [name.replace("_", " "), str(value), str(used[name])] for name, value in EXERCISE.items() if used[name] != value
+    ]
 
 
 PROBES = {  # where each method's probe accuracy stands
@@ -272,14 +222,22 @@ def typst_block(code: str) -> str:
 
 def method_section(results: dict) -> str:
     """Eq. 1-6, the architecture in words, and what differs from the exercise's settings."""
-    numbered = typst_block('#set math.equation(numbering: "(1)")') + METHOD + typst_block("#set math.equation(numbering: none)")
+    numbered = (
+        typst_block('#set math.equation(numbering: "(1)")')
+        + METHOD
+        + typst_block("#set math.equation(numbering: none)")
+    )
     rows = changed_rows(results)
     if not rows:
         return numbered + "\nArchitecture, augmentations, optimiser and all hyper-parameters are the exercise's.\n"
     note = "\nThe loss, the augmentations and the optimiser are the exercise's. This run's budget changes the settings of the next table.\n\n"
     columns = 3 if len(rows) > 12 else 2 if len(rows) > 4 else 1
     names = ["Setting", "Exercise", "This run"] * columns
-    return numbered + note + markdown_table(names, side_by_side(rows, columns), "Settings in which this run differs from the exercise.")
+    return (
+        numbered
+        + note
+        + markdown_table(names, side_by_side(rows, columns), "Settings in which this run differs from the exercise.")
+    )
 
 
 def side_by_side(rows: list[list[str]], columns: int) -> list[list[str]]:
@@ -328,7 +286,9 @@ def figures_markdown(folder: Path, figures: list, scale: float) -> str:
     paths = [Path(folder) / "figures" / f"{name}.png" for name, _ in figures]
     for path in paths:
         if not path.is_file():
-            raise UserError(f"{path} is in results.json but not on disk: run its question again, `python -m vicreg_nb.run_all`.")
+            raise UserError(
+                f"{path} is in results.json but not on disk: run its question again, `python -m vicreg_nb.run_all`."
+            )
     rows, position, text = rows_of([png_size(path)[0] for path in paths], scale), 0, []
     for row in rows:
         cells = [_figure(*figures[position + i], width) for i, width in enumerate(row)]
@@ -352,15 +312,30 @@ def question_section(folder: Path, name: str, entry: dict, scale: float) -> str:
     """One question of the exercise as markdown; captions name the question, since figures may float off its text."""
     answer = re.sub(r"^#+\s+(.*)$", r"**\1**", entry["answer"], flags=re.M)
     tables = [markdown_table(table["header"], table["rows"], table["caption"]) for table in entry["tables"]]
-    figures = [(figure, f"{name.capitalize() if name == 'ladder' else name} · {caption}") for figure, caption in entry["figures"]]
-    first, _, rest = answer.partition("\n\n")  # figures come after it in the source, so that none stands before its heading's page
-    parts = [f"# {heading(name, entry)} {{#{name.lower()}}}", first, figures_markdown(folder, figures, scale), rest, *tables]
+    figures = [
+        (figure, f"{name.capitalize() if name == 'ladder' else name} · {caption}")
+        for figure, caption in entry["figures"]
+    ]
+    first, _, rest = answer.partition(
+        "\n\n"
+    )  # figures come after it in the source, so that none stands before its heading's page
+    parts = [
+        f"# {heading(name, entry)} {{#{name.lower()}}}",
+        first,
+        figures_markdown(folder, figures, scale),
+        rest,
+        *tables,
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def difficulties(results: dict) -> str:
     """The section on difficulties, what worked and what did not, as markdown."""
-    parts = [DIFFICULTIES.strip(), "**What worked.** " + " ".join(worked(results)), "**What did not.** " + " ".join(did_not(results))]
+    parts = [
+        DIFFICULTIES.strip(),
+        "**What worked.** " + " ".join(worked(results)),
+        "**What did not.** " + " ".join(did_not(results)),
+    ]
     return "# Difficulties, what worked and what did not {#difficulties}\n\n" + "\n\n".join(parts) + "\n"
 
 
@@ -388,13 +363,21 @@ pairs are drawn, and the obvious guess was wrong: to draw an image, and then a n
 def worked(results: dict) -> list[str]:
     """Sentences on what worked, each conditional on its numbers."""
     said = []
-    accuracy, bar, plain, interval = (number(results, "Q3", name) for name in ("accuracy", "bar", "untrained_accuracy", "interval"))
+    accuracy, bar, plain, interval = (
+        number(results, "Q3", name) for name in ("accuracy", "bar", "untrained_accuracy", "interval")
+    )
     if accuracy is not None and accuracy >= bar:
-        settings = "This run's settings were enough" if changed_rows(results) else "The exercise's settings worked as given"
+        settings = (
+            "This run's settings were enough" if changed_rows(results) else "The exercise's settings worked as given"
+        )
         said.append(f"{settings}: the linear probe reaches {accuracy:.1%}, and the exercise asks for {bar:.0%}.")
     elif accuracy is not None and accuracy - plain > 2 * interval:  # Q3's own rule
-        said.append(f"Training taught the encoder something: its linear probe gives {accuracy:.1%}, and {plain:.1%} untrained.")
-    said.append("Small exact cases were worth their time: a graph that can be solved densely, a loss computed by a double loop and a score in double precision found what curves do not show.")
+        said.append(
+            f"Training taught the encoder something: its linear probe gives {accuracy:.1%}, and {plain:.1%} untrained."
+        )
+    said.append(
+        "Small exact cases were worth their time: a graph that can be solved densely, a loss computed by a double loop and a score in double precision found what curves do not show."
+    )
     return said
 
 
@@ -493,7 +476,9 @@ SUBTITLE = "Exercise 3: Self-Supervised and Unsupervised Learning"
 
 def to_typst(markdown: str) -> str:
     """Typst of our markdown; whatever pandoc warns of is an error."""
-    return pypandoc.convert_text(markdown, "typst", format="markdown-citations", extra_args=["--fail-if-warnings", "--columns=10000"])
+    return pypandoc.convert_text(
+        markdown, "typst", format="markdown-citations", extra_args=["--fail-if-warnings", "--columns=10000"]
+    )
 
 
 REFERENCES = r"""
@@ -511,7 +496,9 @@ def report_markdown(folder: Path, results: dict, scale: float, statement: str = 
     """The whole report as markdown; scale: of the figures, 1 is as drawn; statement: on automatic tools, as somebody wrote it."""
     questions = [question_section(folder, name, entry, scale) for name, entry in results["questions"].items()]
     tools = ["# Automatic tools {#tools}\n\n" + statement_block(statement)] if statement else []
-    body = "\n\n".join([method_section(results), *questions, difficulties(results), *tools, run_section(results), REFERENCES])
+    body = "\n\n".join(
+        [method_section(results), *questions, difficulties(results), *tools, run_section(results), REFERENCES]
+    )
     return opening(results, re.findall(r"^# .*\{#(\w+)\}$", body, flags=re.M)) + body
 
 
@@ -542,16 +529,32 @@ def opening(results: dict, labels: list) -> str:
     lacking = missing(results)
     note = f"**Not a whole report:** this run has not answered {', '.join(lacking)} yet." if lacking else ""
     names, rows = headline_table(results)
-    table = markdown_table(names, rows, "The methods in short; what each number means is told where its question is answered.") if rows else ""
+    table = (
+        markdown_table(
+            names, rows, "The methods in short; what each number means is told where its question is answered."
+        )
+        if rows
+        else ""
+    )
     return f"{contents}\n\n{note}\n\n{table}\n"
 
 
 def run_section(results: dict) -> str:
     """Provenance and cost."""
-    provenance = markdown_table(["", "This run"], provenance_rows(results), "Where every number of this report comes from.")
+    provenance = markdown_table(
+        ["", "This run"], provenance_rows(results), "Where every number of this report comes from."
+    )
     cost = cost_rows(results)
     columns = 3 if len(cost) > 6 else 1
-    table = markdown_table(["Stage", "Seconds"] * columns, side_by_side(cost, columns), "What it cost: wall-clock time of each stage, nothing cached.") if cost else ""
+    table = (
+        markdown_table(
+            ["Stage", "Seconds"] * columns,
+            side_by_side(cost, columns),
+            "What it cost: wall-clock time of each stage, nothing cached.",
+        )
+        if cost
+        else ""
+    )
     return f"# The run: provenance and cost {{#run}}\n\n{provenance}\n\n{table}\n"
 
 
@@ -597,7 +600,9 @@ def section_lengths(source: bytes, folder: Path) -> tuple[int, dict]:
     marks = json.loads(typst.query(source, "<mark>", field="value", root=str(folder), ignore_system_fonts=True))
     places = [mark["page"] + mark["y"] / PAGE_HEIGHT for mark in marks]
     names = [re.sub(r"\\(.)", r"\1", name) for name in re.findall(r"^= (.+)$", source.decode(), flags=re.M)]
-    return marks[-1]["page"], {name: end - start for name, start, end in zip(names, places[:-1], places[1:], strict=True)}
+    return marks[-1]["page"], {
+        name: end - start for name, start, end in zip(names, places[:-1], places[1:], strict=True)
+    }
 
 
 def fitted(folder: Path, results: dict, author: str = "", statement: str = "") -> bytes:
@@ -627,8 +632,12 @@ def build(folder: Path, author: str = "", statement: str = "", path: Path = None
 
 def main(arguments: list = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.report", description="Write report.pdf from results.json and figures/.")
-    parser.add_argument("--out", default="", help="folder of the run: results.json and figures/ (default: the project's folder)")
+    parser = argparse.ArgumentParser(
+        prog="python -m vicreg_nb.tools.report", description="Write report.pdf from results.json and figures/."
+    )
+    parser.add_argument(
+        "--out", default="", help="folder of the run: results.json and figures/ (default: the project's folder)"
+    )
     options = parser.parse_args(arguments)
     try:
         print(build(Path(options.out).expanduser() if options.out else project_root()))

@@ -1,22 +1,8 @@
 # Generated from nbs/94_results_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_results_page.py 705f937ced7de50f
-# text 8e861662ce4776cf
+# cells nbs/94_results_page.py 4c4ec28bfce872d4
+# text bcd6a87eeac0271f
 
 """94 · The results page."""
-
-__all__ = [
-    "PAGE",
-    "build",
-    "figure_markdown",
-    "html_block",
-    "main",
-    "page_html",
-    "page_markdown",
-    "question_markdown",
-    "run_markdown",
-    "table_markdown",
-    "to_html",
-]
 
 import argparse
 import html
@@ -25,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pypandoc
-from ..config import UserError, atomic, project_root
-from .report import (
+from vicreg_nb.config import UserError, atomic, project_root
+from vicreg_nb.tools.report import (
     DATASET_NAMES,
     TITLE,
     changed_rows,
@@ -50,7 +36,9 @@ def figure_markdown(folder: Path, name: str, caption: str) -> str:
     """A figure with its caption, and plotly's drawing of it where there is one; UserError where it is not on disk."""
     path = Path(folder) / "figures" / f"{name}.png"
     if not path.is_file():
-        raise UserError(f"{path} is in results.json but not on disk: run its question again, `python -m vicreg_nb.run_all`.")
+        raise UserError(
+            f"{path} is in results.json but not on disk: run its question again, `python -m vicreg_nb.run_all`."
+        )
     width, height = (round(96 * inches) for inches in png_size(path))
     picture = f'![{caption}]({name}.png){{loading="lazy" width={width} height={height}}}\n'
     if not path.with_suffix(".html").is_file():
@@ -82,11 +70,22 @@ def page_markdown(folder: Path, results: dict) -> str:
 
 def run_markdown(results: dict) -> str:
     """Provenance, settings and cost."""
-    parts = ["## The run: provenance and cost {#run}", table_markdown(["", "This run"], provenance_rows(results), "Where every number on this page comes from.")]
+    parts = [
+        "## The run: provenance and cost {#run}",
+        table_markdown(["", "This run"], provenance_rows(results), "Where every number on this page comes from."),
+    ]
     if changed_rows(results):
-        parts.append(table_markdown(["Setting", "Exercise", "This run"], changed_rows(results), "Settings in which this run differs from the exercise."))
+        parts.append(
+            table_markdown(
+                ["Setting", "Exercise", "This run"],
+                changed_rows(results),
+                "Settings in which this run differs from the exercise.",
+            )
+        )
     if cost_rows(results):
-        parts.append(table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage, nothing cached."))
+        parts.append(
+            table_markdown(["Stage", "Seconds"], cost_rows(results), "Wall-clock time of each stage, nothing cached.")
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -152,7 +151,9 @@ footer { color: var(--quiet); font-size: .85rem; margin: 3rem auto 2rem; }
 
 def to_html(markdown: str) -> str:
     """HTML of our markdown, mathematics as MathML; whatever pandoc warns of is an error."""
-    return pypandoc.convert_text(markdown, "html5", format="markdown-citations", extra_args=["--fail-if-warnings", "--columns=10000", "--mathml"])
+    return pypandoc.convert_text(
+        markdown, "html5", format="markdown-citations", extra_args=["--fail-if-warnings", "--columns=10000", "--mathml"]
+    )
 
 
 def page_html(folder: Path, results: dict) -> str:
@@ -161,7 +162,9 @@ def page_html(folder: Path, results: dict) -> str:
     stamp = warning(head)
     values = {
         "title": TITLE,
-        "source": html.escape(f"{DATASET_NAMES[head['dataset']]}, profile {head['profile']}, seed {head['seed']}, {head['device']}, {head['updated']}"),
+        "source": html.escape(
+            f"{DATASET_NAMES[head['dataset']]}, profile {head['profile']}, seed {head['seed']}, {head['device']}, {head['updated']}"
+        ),
         "stamp": f'<p class="stamp" role="note">{html.escape(stamp)}</p>' if stamp else "",
         "links": "".join(f'<a href="#{name.lower()}">{name}</a>' for name in [*results["questions"], "run"]),
         "body": to_html(page_markdown(folder, results)),
@@ -178,8 +181,16 @@ def build(folder: Path) -> Path:
 
 def main(arguments: list = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.results_page", description="Write figures/index.html from results.json and figures/.")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run: results.json and figures/ (default: the project's folder)")
+    parser = argparse.ArgumentParser(
+        prog="python -m vicreg_nb.tools.results_page",
+        description="Write figures/index.html from results.json and figures/.",
+    )
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="folder of the run: results.json and figures/ (default: the project's folder)",
+    )
     options = parser.parse_args(arguments)
     try:
         print(build(Path(options.out).expanduser() if options.out else project_root()))

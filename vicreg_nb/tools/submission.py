@@ -1,25 +1,8 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/93_submission.py d25458413fd019e7
-# text f71727df4409bf4f
+# cells nbs/93_submission.py bd7161c9ac2740e9
+# text 959ea8b38db00826
 
 """93 · The submission."""
-
-__all__ = [
-    "ABOUT",
-    "ALLOWED",
-    "README",
-    "checked_results",
-    "checked_words",
-    "forbidden_imports",
-    "main",
-    "make_submission",
-    "marked",
-    "package_modules",
-    "read_statement",
-    "readme_text",
-    "requirements_text",
-    "write_zip",
-]
 
 import argparse
 import ast
@@ -32,16 +15,16 @@ import zipfile
 from pathlib import Path
 
 import vicreg_nb
-from ..config import UserError, atomic, code_digest, project_root
-from ..run_all import STAGES
-from .report import QUESTIONS, build, load_results, missing, warning
+from vicreg_nb.config import UserError, atomic, code_digest, project_root
+from vicreg_nb.run_all import STAGES
+from vicreg_nb.tools.report import QUESTIONS, build, load_results, missing, warning
 
 
 def checked_words(name: str, username: str, statement_file: str) -> tuple[str, str, str]:
     """(name, username, statement), or UserError for the first that is missing."""
     name, username = name.strip(), username.strip()
     if not name or not name.isprintable():
-        raise UserError(f"The name is {name!r}: give yours in one line, --name \"...\".")
+        raise UserError(f'The name is {name!r}: give yours in one line, --name "...".')
     if not re.fullmatch(r"[\w.@+-]+", username):
         raise UserError(f"The username is {username!r}: give your CSE username, one word, --username ....")
     return name, username, read_statement(statement_file)
@@ -65,15 +48,34 @@ def checked_results(folder: Path) -> dict:
     """results.json of a whole, real run of this very code; UserError otherwise."""
     results = load_results(folder)
     if warning(results["header"]):
-        raise UserError(f"This run cannot be handed in ({warning(results['header'])}): run `python -m vicreg_nb.run_all --dataset cifar10` with profile exercise or quick.")
+        raise UserError(
+            f"This run cannot be handed in ({warning(results['header'])}): run `python -m vicreg_nb.run_all --dataset cifar10` with profile exercise or quick."
+        )
     if missing(results):
-        raise UserError(f"This run has not answered {', '.join(missing(results))}: run `python -m vicreg_nb.run_all` to its end first.")
+        raise UserError(
+            f"This run has not answered {', '.join(missing(results))}: run `python -m vicreg_nb.run_all` to its end first."
+        )
     if results["header"].get("code") != code_digest():
-        raise UserError("The results are older than the code (the package has changed since the run): run `python -m vicreg_nb.run_all` again.")
+        raise UserError(
+            "The results are older than the code (the package has changed since the run): run `python -m vicreg_nb.run_all` again."
+        )
     return results
 
 
-ALLOWED = {"numpy", "scipy", "sklearn", "faiss", "torch", "torchvision", "matplotlib", "tensorboard", "wandb", "pandas", "plotly", "tqdm"}
+ALLOWED = {
+    "numpy",
+    "scipy",
+    "sklearn",
+    "faiss",
+    "torch",
+    "torchvision",
+    "matplotlib",
+    "tensorboard",
+    "wandb",
+    "pandas",
+    "plotly",
+    "tqdm",
+}
 
 
 def forbidden_imports(path: Path) -> list[str]:
@@ -82,7 +84,9 @@ def forbidden_imports(path: Path) -> list[str]:
     The modules of `tools`, which stay out, may be named inside a function only: such code is not reached without them.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inner = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)}
+    inner = {
+        id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+    }
     found = []
     for node in ast.walk(tree):
         for name in _imported(node):
@@ -151,7 +155,9 @@ def readme_text(name: str, username: str, header: dict, modules: list[Path]) -> 
     asked = {stage.module: "; ".join(QUESTIONS[question] for question in stage.questions) for stage in STAGES}
     told = {path.stem: asked.get(path.stem) or ABOUT.get(path.stem) for path in modules}
     lines = [f"  - `{module}.py`: {text}" for module, text in told.items() if text]
-    return README.format(name=name, username=username, profile=header["profile"], seed=header["seed"], modules="\n".join(lines))
+    return README.format(
+        name=name, username=username, profile=header["profile"], seed=header["seed"], modules="\n".join(lines)
+    )
 
 
 def requirements_text() -> str:
@@ -167,13 +173,18 @@ def make_submission(folder: Path, name: str, username: str, statement_file: str)
     results, modules = checked_results(folder), package_modules()
     forbidden = [fault for path in modules for fault in forbidden_imports(path)]
     if forbidden:
-        raise UserError(f"The exercise does not allow this import: {forbidden[0]}; keep to {', '.join(sorted(ALLOWED))}.")
+        raise UserError(
+            f"The exercise does not allow this import: {forbidden[0]}; keep to {', '.join(sorted(ALLOWED))}."
+        )
     files = {
         "README.md": readme_text(name, username, results["header"], modules).encode(),
         "requirements.txt": requirements_text().encode(),
         "report.pdf": _report(folder, f"{name} ({username})", statement),
     }
-    files |= {f"vicreg_nb/{path.name}": marked(path.read_text(encoding="utf-8"), name, username, statement).encode() for path in modules}
+    files |= {
+        f"vicreg_nb/{path.name}": marked(path.read_text(encoding="utf-8"), name, username, statement).encode()
+        for path in modules
+    }
     return atomic(folder / "submission.zip", lambda path: write_zip(path, files))
 
 
@@ -193,14 +204,34 @@ def write_zip(path: Path, files: dict):
 
 def main(arguments: list = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.submission", description="Make submission.zip, as the exercise's Sec. 5.2 describes it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m vicreg_nb.tools.submission",
+        description="Make submission.zip, as the exercise's Sec. 5.2 describes it.",
+    )
     parser.add_argument("--name", default="", help="your name")
     parser.add_argument("--username", default="", help="your CSE username")
-    parser.add_argument("--tools-statement", default="", metavar="FILE", help="a text on how you used automatic tools; the exercise requires one")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run: results.json and figures/ (default: the project's folder)")
+    parser.add_argument(
+        "--tools-statement",
+        default="",
+        metavar="FILE",
+        help="a text on how you used automatic tools; the exercise requires one",
+    )
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="folder of the run: results.json and figures/ (default: the project's folder)",
+    )
     options = parser.parse_args(arguments)
     try:
-        print(make_submission(Path(options.out).expanduser() if options.out else project_root(), options.name, options.username, options.tools_statement))
+        print(
+            make_submission(
+                Path(options.out).expanduser() if options.out else project_root(),
+                options.name,
+                options.username,
+                options.tools_statement,
+            )
+        )
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
