@@ -26,6 +26,7 @@ test: check ## check, and run the tests
 check: $(READY) ## are notebooks, their pairs and the package in step, and does ruff agree?
 	$(PYTHON) $(EXPORT) --check
 	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check nbs
 
 export: $(READY) ## carry edits between .py and .ipynb, and write the package from the notebooks
 	$(PYTHON) $(EXPORT) $(ARGS)

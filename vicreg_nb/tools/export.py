@@ -5,558 +5,287 @@
 import argparse
 import ast
 import configparser
-import difflib
 import hashlib
 import json
 import os
 import re
 import sys
-import textwrap
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-
-import jupytext
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
 
 class ExportError(ValueError):
-    """Something that export cannot go on with: one line for each fault, with its file and the remedy."""
+    """What export stops at: a sentence for each fault, with its place and what to do."""
 
 
-@dataclass(frozen=True)
-class Project:
-    """A project's folder, and what its settings.ini says."""
-
-    root: Path
-    name: str  # of the package
-    version: str
-    notebooks: Path  # folder of the notebooks
-    package: Path  # folder of the package
-
-    def show(self, path: Path) -> str:
-        """`path` as messages and headers name it: from the project's folder, with slashes."""
-        return path.relative_to(self.root).as_posix()
-
-
-def open_project(start: Path = None) -> Project:
-    """The project that `start` (default: the current folder) lies in. Raises ExportError where there is none."""
-    start = Path(start or Path.cwd()).resolve()
-    root = next((folder for folder in (start, *start.parents) if (folder / "settings.ini").is_file()), None)
-    if root is None:
-        raise ExportError(f"{start} lies in no project: change to the folder that holds settings.ini, or to one in it.")
-    settings = configparser.ConfigParser(interpolation=None)
-    try:
-        settings.read(root / "settings.ini", encoding="utf-8")
-        name, version, notebooks, package = (settings["DEFAULT"][key] for key in SETTINGS)
-    except (configparser.Error, KeyError) as error:
-        raise ExportError(f"settings.ini: {error}: it needs a [DEFAULT] section with {', '.join(SETTINGS)}.") from None
-    return Project(root, name, version, root / notebooks, root / package)
-
-
-SETTINGS = ("lib_name", "version", "nbs_path", "lib_path")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What counts of a cell."""
-
-    kind: str  # code, markdown or raw
-    source: str
-    tags: tuple = ()
-
-
-def digest(*things) -> str:
+def _digest(*things):
     """16 hex digits that stand for `things`, which JSON can hold."""
     return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
 
 
-def cells_digest(cells) -> str:
-    """16 hex digits that stand for a notebook's content."""
-    return digest(*([cell.kind, cell.source, list(cell.tags)] for cell in cells))
-
-
-def read_text(path: Path, project: Project) -> str:
-    """The text of a file, as it stands there. Raises ExportError where it is not UTF-8."""
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ExportError(f"{project.show(path)} is not UTF-8 text ({error}): save it as UTF-8.") from None
-
-
-def read_ipynb(path: Path, project: Project) -> list:
-    """The cells of an .ipynb. Raises ExportError where it is not one, or holds what a .py cannot."""
-    name, text = project.show(path), read_text(path, project)
-    try:
-        entries = [(entry["cell_type"], entry["source"], entry) for entry in json.loads(text)["cells"]]
-    except (ValueError, KeyError, TypeError):
-        way_out = f'repair it, or go back to the .py with `make export ARGS="--take py {path.stem}"`'
-        raise ExportError(
-            f"{name} is not a notebook in format 4 (broken off, or a merge conflict?): {way_out}."
-        ) from None
-    for number, (_, _, entry) in enumerate(entries, 1):
-        if entry.get("attachments"):
-            raise ExportError(f"{name}, cell {number} has a picture pasted in: save it as a file and link to it.")
-    return [clean(kind, "".join(source), entry.get("metadata", {})) for kind, source, entry in entries]
-
-
-def clean(kind: str, source: str, metadata: dict) -> Cell:
-    """A `Cell` without the spaces and line ends that the two formats keep differently."""
-    lines = source.replace("\r\n", "\n").strip("\n").rstrip()
-    return Cell(kind, lines, tuple(sorted(set(metadata.get("tags", ())))))
-
-
-def ipynb_text(cells) -> str:
-    """The .ipynb of `cells`: no outputs, and the same bytes each time."""
-    seen = Counter()
-    entries = []
-    for cell in cells:
-        seen[cell.kind, cell.source] += 1
-        entry = {
-            "cell_type": cell.kind,
-            "id": digest(cell.kind, cell.source, seen[cell.kind, cell.source]),
-            "metadata": {"tags": list(cell.tags)} if cell.tags else {},
-            "source": cell.source.splitlines(keepends=True),
-        }
-        entries.append(entry | ({"execution_count": None, "outputs": []} if cell.kind == "code" else {}))
-    notebook = {"cells": entries, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+COLAB = """# On Colab only: go to the project's folder and install it. Elsewhere this cell does nothing.
+import os, subprocess, sys
+
+if "google.colab" in sys.modules:
+    if not os.path.exists("/content/vicreg_nb/settings.ini"):
+        sys.exit("Clone the project into /content/vicreg_nb, or upload its folder there, and run this cell again.")
+    os.chdir("/content/vicreg_nb")
+    sys.path.insert(0, os.getcwd())
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)"""
+COLAB_CELL = ("code", COLAB, ("skip-execution",))
 
 
-PERCENT = {"extension": ".py", "format_name": "percent", "comment_magics": False}
+def _split_percent(text):
+    """(kind, source, tags) of each cell of a percent file; a header that jupytext wrote is none."""
+    text = re.sub(r"\A# ---\n# jupyter:\n(#   .*\n)*# ---\n", "", text)
+    above, *parts = re.split(r"^# %%(?!\S)(.*)\n?", text, flags=re.M)
+    if above.strip():
+        yield "code", f"\0{above.strip()}", []
+    for marker, body in zip(parts[::2], parts[1::2], strict=True):
+        match = re.fullmatch(r'(?: \[(markdown|raw)\])?(?: tags=\[("[^"\\]+"(?:, "[^"\\]+")*)\])?[ \t]*', marker)
+        kind, tags = match.groups() if match else (None, None)
+        if kind:
+            body = re.sub("^# ?", "", re.sub(r"^(?!# |#$|[ \t]*$)", "\0", body, flags=re.M), flags=re.M)
+        yield kind or "code", body if match else f"\0# %%{marker}\n{body}", re.findall('"(.*?)"', tags or "")
 
 
-def read_percent(text: str) -> list:
-    """The cells of a percent file."""
-    return [clean(cell.cell_type, cell.source, cell.metadata) for cell in jupytext.reads(text, fmt=PERCENT).cells]
+def read_cells(path: Path) -> list[tuple]:
+    """The cells, (kind, source, tags), of a .py in percent format or an .ipynb. Raises ExportError for other files."""
+    cells = []
+    try:
+        text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a BOM, a byte order mark")
+        for kind, source, tags in (_split_percent if path.suffix == ".py" else _split_ipynb)(text):
+            good = kind in ("code", "markdown", "raw") and isinstance(tags, list)
+            if not good or not all(re.fullmatch(r'[^"\\\n]+', tag) for tag in tags):
+                raise ValueError(f"cell_type or tags of cell {len(cells) + 1}")
+            cells.append((kind, "".join(source).replace("\r\n", "\n").strip("\n").rstrip(" \t\n"), tuple(tags)))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"its {path.suffix} is no notebook in format 4 and UTF-8 ({type(error).__name__}: {error})"
+        raise ExportError(f"{what}: repair it, or delete it, and its other file makes it again.") from None
+    return cells
 
 
-def percent_text(cells, name: str, old: str = "") -> str:
-    """The percent file of `cells`, with the blank lines between them as in its text before, `old`.
+def _split_ipynb(text):
+    notebook = json.loads(text)
+    notebook.get("metadata", {}).keys()  # a dict as well
+    for cell in notebook["cells"]:
+        yield cell["cell_type"], cell["source"], cell.get("metadata", {}).get("tags", [])
 
-    Raises ExportError where percent format cannot hold a cell; `name` is the notebook's in the message.
-    """
-    make = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
-    nodes = [make[cell.kind](cell.source, metadata={"tags": list(cell.tags)} if cell.tags else {}) for cell in cells]
-    keep_spacing(nodes, cells, old)
-    filters = {"notebook_metadata_filter": "kernelspec,-all", "cell_metadata_filter": "tags,-all"}
-    notebook = new_notebook(cells=nodes, metadata={"kernelspec": KERNEL, "jupytext": filters})
-    text = jupytext.writes(notebook, fmt=PERCENT)
-    back = read_percent(text)
-    if back != list(cells):
-        number = next((n for n, (a, b) in enumerate(zip(cells, back), 1) if a != b), min(len(cells), len(back)))
-        reason = "has a line that would start a new cell there, such as `# %%` or `# In[1]:`: change that line"
-        raise ExportError(f"{name}, cell {number} cannot stand in a percent file: it {reason}.")
+
+def percent_text(cells: list[tuple]) -> str:
+    """The percent file of `cells`."""
+    text, define, below = "", re.compile("@|def |async def |class "), None
+    for kind, source, tags in cells:
+        starts = [line for line in source.split("\n") if kind == "code" and re.match(r"[^\s#)}\]]", line)] or [""]
+        text += "\n" * (bool(text) + bool(below or define.match(starts[0])))
+        text += "# %%" + f" [{kind}]" * (kind != "code")
+        text += f" tags={json.dumps(tags, ensure_ascii=False)}\n" if tags else "\n"
+        text += f"{_percent_source(kind, source)}\n" if source else ""
+        below = define.match(starts[-1])
     return text
 
 
-def keep_spacing(nodes, cells, old: str) -> None:
-    """Give the `nodes` of `cells` the layout that the same cells have in the percent text `old`."""
-    before = jupytext.reads(old, fmt=PERCENT).cells
-    was = [clean(cell.cell_type, cell.source, cell.metadata) for cell in before]
-    for change, start, end, to, to_end in difflib.SequenceMatcher(None, was, cells, autojunk=False).get_opcodes():
-        if change == "equal" or end - start == to_end - to:  # a cell that was edited keeps its place
-            for old_node, node in zip(before[start:end], nodes[to:to_end]):
-                node.metadata.update({key: value for key, value in old_node.metadata.items() if key != "tags"})
+def _percent_source(kind, source):
+    prose = re.sub("^(.?)", lambda line: f"# {line[1]}" if line[1] else "#", source, flags=re.M)
+    return source if kind == "code" else prose
 
 
-DIRECTIVES = ("default_exp", "export", "hide")
-SIGN = re.compile(r"#\s*\|\s*(\w*)\s*(.*)")
+def ipynb_text(cells: list[tuple], old: Path | None = None) -> str:
+    """The .ipynb of `cells`; those that the file `old` holds as well keep their outputs, ids and settings."""
+    before, kept, entries = json.loads(old.read_bytes()) if old else {"cells": []}, {}, {}
+    for cell, entry in zip(read_cells(old) if old else [], before["cells"], strict=True):
+        kept.setdefault(cell, []).append(entry)
+    for cell in cells:
+        kind, source, tags = cell
+        entry = {"cell_type": kind, "id": _digest(cell), "metadata": {"tags": tags} if tags else {}}
+        entry["source"] = re.findall(r"[^\n]*\n|[^\n]+", source)
+        entry |= {"execution_count": None, "outputs": []} if kind == "code" else {}
+        entry |= (kept.get(cell) or [{}]).pop(0)
+        while entry["id"] in entries:
+            entry["id"] = _digest(entry["id"])
+        entries[entry["id"]] = entry
+    notebook = {"cells": list(entries.values()), "nbformat": 4, "nbformat_minor": 5}
+    notebook["metadata"] = {**before.get("metadata", {}), "kernelspec": KERNEL}
+    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def directives(cell: Cell, where: str) -> tuple:
-    """The directives of a code cell, {name: argument}, and the code below them; ExportError for an unknown one."""
-    lines = cell.source.split("\n")
-    size = next((n for n, line in enumerate(lines) if line.strip() and not SIGN.match(line)), len(lines))
-    found = {}
-    for line in filter(str.strip, lines[:size]):
-        name, argument = SIGN.match(line).groups()
-        if name not in DIRECTIVES:
-            raise ExportError(f"{where}: `{line}` is not a directive: use {', '.join('#| ' + d for d in DIRECTIVES)}.")
-        found[name] = argument.strip()
-    for line in lines[size:]:
-        if (late := SIGN.match(line)) and late[1] in DIRECTIVES:
-            raise ExportError(f"{where}: `{line}` has no effect there: move it to the cell's first lines.")
-    return found, "\n".join(lines[size:]).strip("\n").rstrip()
+FAULTS = {  # in a percent file -> what is wrong there
+    "^(# )?\0": 'it begins no cell and is no prose: write `# %%`, [markdown] or [raw], tags=["name"], no title',
+    r"^\s*#\s*(%%+(\s|$)|<codecell>\s*$|In\[[0-9 ]*\]:?\s*$)": "it would begin a cell in percent format: change it",
+    "^(# )?(<{7}|[|]{7}|>{7})( |$)": "git left a conflict: resolve it",
+    r"^# .*\]\(attachment:": "a picture was pasted in: save it as a file, and link to that",
+    "^.*[\0\r\ud800-\udfff]": "it holds a carriage return or half a character: delete that",
+}
+DIRECTIVE = r"#\s*\|\s*(?:(export|hide)|default_exp\s+([a-zA-Z]\w*(?:\.[a-zA-Z]\w*)?))\s*"
+MAGIC = r"^[ \t]*(%%?\w|!|\?{1,2}\w)|^[ \t]*[\w.]+\?{1,2}[ \t]*$|^[\w, ]+=[ \t]*(%\w|!)"
 
 
-def relative_name(target: str, module: str, package: str) -> str:
-    """How `module` (such as tools.export) of `package` names `target` (such as package.config): ..config."""
-    here, there = [package, *module.split(".")][:-1], target.split(".")
-    common = len(os.path.commonprefix([here, there]))
-    return "." * (len(here) - common + 1) + ".".join(there[common:])
-
-
-def relative_imports(code: str, module: str, package: str, where: str) -> str:
-    """`code` with its imports from `package` made relative to `module`; a bare `import package` stays."""
-    lines = code.encode().split(b"\n")
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import) and any(alias.name.startswith(f"{package}.") for alias in node.names):
-            old, new = aliased_import(node, module, package, where)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] == package:
-            old, new = rf"from\s+{re.escape(node.module)}", f"from {relative_name(node.module, module, package)}"
-        else:
-            continue
-        line = lines[node.lineno - 1]
-        head, tail = line[: node.col_offset], line[node.col_offset :]
-        lines[node.lineno - 1] = head + re.sub(old.encode(), new.encode(), tail, count=1)
-    return b"\n".join(lines).decode()
-
-
-def aliased_import(node: ast.Import, module: str, package: str, where: str) -> tuple:
-    """Pattern and replacement for `import package.x as y`; raises ExportError for one without an alias."""
-    parent, _, leaf = node.names[0].name.rpartition(".")
-    alias = node.names[0].asname
-    if len(node.names) > 1 or not alias:
-        bad = ast.unparse(node)
-        raise ExportError(f"{where}: `{bad}` cannot be made relative: write `from {package} import ...` instead.")
-    new = f"from {relative_name(parent, module, package)} import {leaf}"
-    pattern = rf"import\s+{re.escape(node.names[0].name)}\s+as\s+{alias}\b"
-    return pattern, new if alias == leaf else f"{new} as {alias}"
-
-
-@dataclass
-class Notebook:
-    """A notebook's cells, and what they say of the package."""
-
-    path: Path  # the side that counts: the .py, or the .ipynb where that was edited
-    name: str  # of the .py, from the project's folder: it stands in the module's header
-    cells: list
-    old: str = ""  # text of the .py before export
-    module: str = ""  # such as config or tools.export; empty: none
-    exported: list = field(default_factory=list)  # code of the exported cells, imports made relative
-
-    @property
-    def title(self) -> str:
-        """The first heading, else the notebook's name."""
-        lines = (line for cell in self.cells if cell.kind == "markdown" for line in cell.source.split("\n"))
-        return next((line.lstrip("# ").strip() for line in lines if line.startswith("# ")), Path(self.name).stem)
-
-
-def understand(notebook: Notebook, project: Project) -> None:
-    """Fill in module and exported code. Raises ExportError for the first fault, with its cell."""
-    codes = []
-    for number, cell in enumerate(notebook.cells, 1):
-        if cell.kind == "code":
-            where = f"{project.show(notebook.path)}, cell {number}"
-            found, code = directives(cell, where)
-            parse(cell.source, where)
-            if "default_exp" in found:
-                notebook.module = module_name(found["default_exp"], notebook.module, where)
-            if "export" in found:
-                codes.append((where, code))
-    if codes and not notebook.module:
-        raise ExportError(f"{codes[0][0]} is exported, but no cell says where to: add one with `#| default_exp name`.")
-    filled = [(where, code) for where, code in codes if code]
-    notebook.exported = [relative_imports(code, notebook.module, project.name, where) for where, code in filled]
-
-
-def module_name(name: str, before: str, where: str) -> str:
-    """A module's name, checked."""
-    if not all(part.isidentifier() and not part.startswith("__") for part in name.split(".")):
-        raise ExportError(
-            f"{where}: `#| default_exp {name}` names no module: write a name such as config or tools.run."
-        )
-    if before and before != name:
-        raise ExportError(f"{where}: `#| default_exp {name}` after `#| default_exp {before}`: keep one of them.")
-    return name
-
-
-def parse(code: str, where: str) -> ast.Module:
-    """The syntax tree of a cell; top-level `await` is allowed, as in a kernel."""
+def _code(source, above):
+    """([module that a code cell names], [code that it exports to stand below `above`]). Raises SyntaxError."""
+    lines = source.split("\n")
     try:
-        return compile(code, where, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        tree = ast.parse(source)
     except SyntaxError as error:
-        line = (code.split("\n") + [""])[(error.lineno or 1) - 1].strip()
-        if line.startswith(("%", "!", "?")) or line.endswith("?"):
-            reason = "a magic or shell line, and notebooks are plain Python here: write it in Python, or delete it."
-            raise ExportError(f"{where}, line {error.lineno} is `{line}`, {reason}") from None
-        raise ExportError(f"{where}, line {error.lineno}: {error.msg}: `{line}`.") from None
-    except ValueError as error:
-        raise ExportError(f"{where}: {error}.") from None
+        magic = re.search(MAGIC, source, flags=re.M)
+        if not magic or re.search(r"^#\s*\|\s*(?!hide\b|\s)", source, flags=re.M):
+            error.msg += " (magics may stand in cells without directives only)" if magic else ""
+            raise
+        return [], []
+    strings = [node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))]
+    quoted = {n for node in strings for n in range(node.lineno, node.end_lineno)}
+    found = {n: line for n, line in enumerate(lines) if re.match(r"#\s*\|", line) and n not in quoted}
+    if wrong := [n for n, line in found.items() if not re.fullmatch(DIRECTIVE, line)]:
+        raise SyntaxError("use #| export, #| hide or #| default_exp module", ("", wrong[0] + 1, 1, ""))
+    names = [re.fullmatch(DIRECTIVE, line).groups() for line in found.values()]
+    code = "\n".join(line for n, line in enumerate(lines) if n not in found).strip("\n")
+    if is_exported := ("export", None) in names:
+        compile(ast.Module(ast.parse(above).body + tree.body, []), "cell", "exec", dont_inherit=True)
+    return [module for _, module in names if module], [code] if is_exported and code else []
 
 
-MODULE = re.compile(r"# Generated from [^\n]*\n(?P<notebooks>(?:# cells [^\n]+ \w+\n)*)# text (?P<text>\w+)\n")
-
-
-def module_text(notebooks: list, package: str) -> str:
-    """The module of all `notebooks` that export to it, in their order. Raises ExportError where they make none."""
-    check_names(notebooks)
-    code = "\n\n\n".join(code for notebook in notebooks for code in notebook.exported)
-    title = notebooks[0].title.rstrip(".").replace("\\", "\\\\").replace('"', '\\"')
-    text = f'\n"""{title}."""\n\n{all_text(code)}\n' + (f"\n{code}\n" if code else "")
-    names = " and ".join(notebook.name for notebook in notebooks)
-    try:
-        compile(text, "module", "exec")
-    except SyntaxError as error:
-        raise ExportError(
-            f"{names}: the exported cells make no module: {error.msg}: `{(error.text or '').strip()}`."
-        ) from None
-    return stamped(names, "the notebook", notebooks, text)
-
-
-def check_names(notebooks: list) -> None:
-    """Raise ExportError where two notebooks define one name of a module, as a notebook and its copy do."""
-    owners = {}
-    for notebook in notebooks:
-        for name in {name for code in notebook.exported for name in defined(ast.parse(code).body)}:
-            owner = owners.setdefault(name, notebook.name)
-            if owner != notebook.name:
-                both = f"{owner} and {notebook.name} both define `{name}` in module {notebook.module}"
-                raise ExportError(f"{both}: rename one, or delete the notebook that is a copy.")
-
-
-def stamped(names: str, instead: str, notebooks: list, text: str) -> str:
-    """`text` under the header that tells where it comes from."""
-    lines = [f"# Generated from {names} by `make export`. Do not edit: edit {instead}."]
-    lines += [f"# cells {notebook.name} {cells_digest(notebook.cells)}" for notebook in notebooks]
-    return "\n".join([*lines, f"# text {digest(text)}", text])
-
-
-def all_text(code: str) -> str:
-    """The `__all__` of a module: its public functions, classes and variables, sorted."""
-    names = sorted(name for name in set(defined(ast.parse(code).body)) if not name.startswith("_"))
-    line = f"__all__ = {json.dumps(names)}"
-    return line if len(line) <= 120 else "__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + "]"
-
-
-def defined(statements):
-    """The names that `statements` define at module level, imports left out."""
-    for node in statements:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if node.value else []
-            names = (name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
-            yield from (name.id for name in names if isinstance(name.ctx, ast.Store))
-        for part in ("body", "orelse", "finalbody", "handlers") if isinstance(node, BLOCKS) else ():
-            yield from defined(getattr(node, part, []))
-
-
-BLOCKS = (ast.If, ast.Try, ast.With, ast.ExceptHandler)
-
-
-@dataclass
-class Module:
-    """A file in the package, as it was found."""
-
-    text: str
-    generated: bool  # it has our header
-    intact: bool  # and the text that was written under it
-    cells: dict  # notebook's name -> digest of its cells at the last export
-
-
-def read_module(path: Path, project: Project) -> Module:
-    """What a file of the package says of itself."""
-    text = read_text(path, project)
-    header = MODULE.match(text)
-    if not header:
-        return Module(text, False, False, {})
-    cells = dict(line.removeprefix("# cells ").rsplit(" ", 1) for line in header["notebooks"].splitlines())
-    return Module(text, True, header["text"] == digest(text[header.end() :]), cells)
-
-
-def edited_side(p: str, q: str, s: str) -> str:
-    """Which side of a pair counts, py or ipynb; "" where both were edited. None stands for a file that is not there."""
-    if p is None or q is None:
-        return "ipynb" if p is None else "py"
-    if p == q or s == q:
-        return "py"
-    return "ipynb" if s == p else ""
-
-
-def read_pair(stem: str, project: Project, last: dict, take: str = "") -> Notebook:
-    """The `Notebook` of a pair, from the side that counts. Raises ExportError where both were edited."""
-    paths = {side: project.notebooks / f"{stem}.{side}" for side in ("py", "ipynb")}
-    there = [side for side, path in paths.items() if path.exists() and take in ("", side)]
-    if not there:
-        raise ExportError(f"{project.show(paths[take])} is not there, so it cannot be taken: take the other side.")
-    old = read_text(paths["py"], project).replace("\r\n", "\n") if paths["py"].exists() else ""
-    cells = {side: read_percent(old) if side == "py" else read_ipynb(paths[side], project) for side in there}
-    digests = {side: cells_digest(cells[side]) for side in there}
-    name = project.show(paths["py"])
-    side = edited_side(digests.get("py"), digests.get("ipynb"), last.get(name))
-    if not side:
-        ways = " or ".join(f'`make export ARGS="--take {side} {stem}"`' for side in paths)
-        state = "were both edited" if name in last else "differ, and no earlier export tells which was edited"
-        raise ExportError(f"{name} and {stem}.ipynb {state}: keep one of them with {ways}.")
-    return Notebook(paths[side], name, cells[side], old)
-
-
-def pair_texts(notebook: Notebook, project: Project) -> dict:
-    """{path: text} of what the sides of a pair should hold; a .py that counts stays as it is."""
-    texts = {notebook.path.with_suffix(".ipynb"): ipynb_text(notebook.cells)}
-    if notebook.path.suffix == ".ipynb":
-        texts[project.root / notebook.name] = percent_text(notebook.cells, project.show(notebook.path), notebook.old)
-    return texts
-
-
-@dataclass
-class Plan:
-    """What export would do: file -> (its new text or None to delete it, why), and what stands against it."""
-
-    files: dict = field(default_factory=dict)
-    faults: list = field(default_factory=list)
-
-
-def make_plan(project: Project, take: dict = None) -> Plan:
-    """What would change; `take` says which side to keep for a notebook, {stem: py or ipynb}."""
-    plan, take = Plan(), take or {}
-    found = {path: read_module(path, project) for path in sorted(project.package.rglob("*.py"))}
-    last = {name: cells for module in found.values() for name, cells in module.cells.items()}
-    groups = {"": []}
-    for stem in stems(project):
+def exported(cells: list[tuple]) -> tuple[str, str]:
+    """Name and code of the module that a notebook makes, "" for none. Raises ExportError for its first fault."""
+    modules, parts = [], []
+    for number, (kind, source, _) in enumerate(cells, 1):
+        text = _percent_source(kind, source)
         try:
-            notebook = read_pair(stem, project, last, take.get(stem, ""))
-            understand(notebook, project)
-            texts = pair_texts(notebook, project)
-        except ExportError as error:
-            plan.faults.append(str(error))
-            continue
-        groups.setdefault(notebook.module, []).append(notebook)
-        for path, text in texts.items():
-            old = read_text(path, project) if path.exists() else None
-            if old != text:
-                plan.files[path] = text, reason(old, text, project.show(notebook.path))
-    if not plan.faults:
-        plan_modules(plan, package_texts(groups, project, plan), found, project)
-    return plan
+            for pattern, reason in FAULTS.items():
+                if match := re.search(pattern, text, flags=re.M):
+                    raise SyntaxError(reason, ("", text.count("\n", 0, match.start()) + 1, 1, ""))
+            names, code = _code(source, "0" if parts else "'title'") if kind == "code" else ([], [])
+        except SyntaxError as error:
+            line = (source.split("\n") + [""])[(error.lineno or 1) - 1].strip("\0 \t")
+            raise ExportError(f"cell {number}, line {error.lineno or 1}: {line!r}: {error.msg}.") from None
+        modules, parts = modules + names, parts + code
+    if len(set(modules)) > 1 or parts and not modules:
+        raise ExportError(f"it exports to {' and '.join(modules) or 'no module'}: write one `#| default_exp name`.")
+    return "".join(modules[:1]), "\n\n\n".join(parts)
 
 
-def stems(project: Project) -> list:
-    """The names of all notebooks, in reading order. Raises ExportError where there are none."""
-    paths = [path for suffix in ("py", "ipynb") for path in project.notebooks.glob(f"*.{suffix}")]
-    found = sorted({path.stem for path in paths if not path.name.startswith((".", "_"))})
-    if not found:
-        raise ExportError(f"{project.show(project.notebooks)}/ holds no notebooks: see nbs_path in settings.ini.")
-    return found
+def edit_pair(py: Path, last: str | None, take: str | None) -> tuple[list[tuple], dict]:
+    """A pair's cells, and {path: (new text, why)} of files to be written; last: digest of its cells when exported."""
+    ipynb, colab = py.with_suffix(".ipynb"), COLAB.split("\n")[0]
+    found = {path: read_cells(path) for path in (py, ipynb) if path.exists()}
+    sides = {path: [cell for cell in cells if cell[1].split("\n")[0] != colab] for path, cells in found.items()}
+    edited = [path for path in sides if _digest(*sides[path]) != last]
+    if len({_digest(*cells) for cells in sides.values()}) == 1:
+        edited = list(sides)[:1]
+    if len(edited) == 2 and not take:
+        raise ExportError("both its .py and its .ipynb were edited: keep one of them with --take py or --take ipynb.")
+    source = edited[0] if len(edited) == 1 else py.with_suffix(f".{take}")
+    cells, changes = sides[source], {}
+    below = int(bool(cells) and cells[0][0] == "markdown")
+    for path, wanted in {py: cells, ipynb: [*cells[:below], COLAB_CELL, *cells[below:]]}.items():
+        if found.get(path) != wanted:
+            text = percent_text(wanted) if path == py else ipynb_text(wanted, path if path in found else None)
+            is_carried = sides.get(path, cells) != cells
+            changes[path] = text, f"{source} was edited: carried to {path}" if is_carried else f"{path}: written"
+    return cells, changes
 
 
-def package_texts(groups: dict, project: Project, plan: Plan) -> dict:
-    """{path: (text, names of its sources)} of the whole package."""
-    texts = {project.package / "__init__.py": (init_text(groups.pop(""), project), "settings.ini")}
-    for module, notebooks in groups.items():
-        path = project.package.joinpath(*module.split(".")).with_suffix(".py")
+def _stamped(source, remedy, notebooks, text):
+    """`text` under its header; notebooks: {name: cells} of those that it was made from."""
+    cells = "".join(f"# cells {name} {_digest(*cells)}\n" for name, cells in notebooks.items())
+    first = f"# Generated from {source} by `make export`. Do not edit: edit {remedy}.\n"
+    return f"{first}{cells}# text {_digest(text)}\n{text}"
+
+
+def _last_export(package):
+    """What the headers say: {notebook: digest of its cells}, {file: the notebook it was made from}, and faults."""
+    last, made, faults = {}, {}, []
+    for path in sorted(path for path in package.rglob("*.py") if "/." not in path.as_posix()):
+        text = path.read_text("utf-8")
+        header = re.match(r"# Generated from (\S+) by .*\n((?:# cells \S+ \w+\n)*)# text (\w+)\n", text)
+        made[path] = header[1] if header else "a notebook"
+        last |= dict(line.split()[2:] for line in header[2].splitlines()) if header else {}
+        if not header or header[3] != _digest(text[header.end() :]):
+            faults.append(f"{path} was edited by hand: move the edit to {made[path]}, and delete the file.")
+    return last, made, faults
+
+
+def _read_notebook(stem, package, last, made, take):
+    """A notebook's cells, {path: (new text, why)} of its pair, {path: text} of its module. Raises ExportError."""
+    name = f"{stem}.py"
+    cells, changes = edit_pair(Path(name), last.get(name), take)
+    module, code = exported(cells)
+    if not cells or not code and name in made.values():
+        raise ExportError("it exports nothing any more: put its cells back, or delete both of its files.")
+    title = next((source.split("\n")[0].lstrip("# ") for kind, source, _ in cells if kind == "markdown"), stem)
+    title = title.rstrip(".").replace("\\", "\\\\").replace('"', '\\"')
+    text = _stamped(name, "the notebook", {name: cells}, f'\n"""{title}."""\n\n{code}\n')
+    path = package.joinpath(*module.split(".")).with_suffix(".py")
+    folder = _stamped("settings.ini", "the notebooks", {}, f'\n"""The {path.parent.name} of {package}."""\n')
+    return cells, changes, {path: text, path.parent / "__init__.py": folder} if code else {}
+
+
+def _project():
+    """The project in the current folder: its version, its package, its notebooks' names, and the files left out."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read_string(Path("settings.ini").read_text("utf-8"), "settings.ini")
+    version, nbs, package = (settings.get("DEFAULT", key) for key in ("version", "nbs_path", "lib_path"))
+    if not re.fullmatch(r"\w+", package) or package == nbs:
+        raise ExportError(f"settings.ini: lib_path = {package}: name a folder in the project for the package alone.")
+    files = sorted(path for path in Path(nbs).iterdir() if path.suffix in (".py", ".ipynb"))
+    book = [path for path in files if re.fullmatch(r"[0-9]\w*", path.stem, flags=re.ASCII)]
+    if not book:
+        raise ExportError(f"{nbs} holds no notebook whose name begins with a digit: see nbs_path in settings.ini.")
+    return version, Path(package), sorted({f"{nbs}/{path.stem}" for path in book}), sorted({*files} - {*book})
+
+
+def plan(take: str | None = None) -> tuple[dict, list]:
+    """({path: (new text, None to delete it; why)}, files left out). Raises ExportError with a line for each fault."""
+    version, package, stems, left_out = _project()
+    last, made, faults = _last_export(package)
+    changes, texts, plain = {}, {}, {}
+    for stem in stems:
         try:
-            texts[path] = module_text(notebooks, project.name), " and ".join(notebook.name for notebook in notebooks)
+            cells, edits, module = _read_notebook(stem, package, last, made, take)
+            if twice := [path for path in module if path in texts and path.name != "__init__.py"]:
+                raise ExportError(f"{twice[0]} is another notebook's module: choose another name.")
+            changes, texts, plain = changes | edits, texts | module, plain | ({} if module else {f"{stem}.py": cells})
         except ExportError as error:
-            plan.faults.append(str(error))
-        for folder in path.parents[: module.count(".")]:
-            text = f'\n"""The {folder.name} of {project.name}."""\n'
-            texts[folder / "__init__.py"] = stamped("settings.ini", "the notebooks", [], text), "settings.ini"
-    return texts
+            faults.append(f"{stem}: {error}")
+    if faults:
+        raise ExportError("\n".join(faults))
+    text = f'\n"""{package}, exported from the notebooks in {Path(stems[0]).parent}/."""\n\n__version__ = "{version}"\n'
+    texts[package / "__init__.py"] = _stamped("settings.ini", "settings.ini", plain, text)
+    for path in sorted({*texts, *made}):
+        if path not in texts:
+            changes[path] = None, f"{path} comes from no notebook any more: deleted"
+        elif path not in made or path.read_text("utf-8") != texts[path]:
+            changes[path] = texts[path], f"{path}: written"
+    return changes, left_out
 
 
-def init_text(notebooks: list, project: Project) -> str:
-    """The package's `__init__.py`: its version, and the digests of the `notebooks` without a module."""
-    text = f'\n"""{project.name}, exported from the notebooks in {project.show(project.notebooks)}/."""\n'
-    text += f'\n__version__ = "{project.version}"\n'
-    return stamped("settings.ini", "settings.ini", notebooks, text)
-
-
-def plan_modules(plan: Plan, texts: dict, found: dict, project: Project) -> None:
-    """Add the package to the plan; an edit by hand stands against it."""
-    for path in sorted({*texts, *found}):
-        text, sources = texts.get(path, (None, "a notebook"))
-        module = found.get(path)
-        if module and module.text == text:
-            continue
-        name = project.show(path)
-        if module and not module.generated:
-            plan.faults.append(f"{name} was not written by export: move its code to {sources}, and delete the file.")
-        elif module and not module.intact:
-            plan.faults.append(f"{name} was edited by hand: move the edit to {sources}, and delete the file.")
-        else:
-            plan.files[path] = text, reason(module, text, sources)
-
-
-def reason(old, new, sources: str) -> str:
-    """Why a file is out of step."""
-    if new is None:
-        return "comes from no notebook any more"
-    return f"is missing beside {sources}" if old is None else f"differs from {sources}"
-
-
-def export(project: Project, take: dict = None, check: bool = False) -> list:
-    """Export all notebooks; returns a line for each file changed (with `check`: that would have to be).
-
-    Raises ExportError, with nothing written, where a notebook has a fault, a module was edited by hand, or both
-    sides of a pair were edited.
-    """
-    plan = make_plan(project, take)
-    if plan.faults:
-        raise ExportError("\n".join(plan.faults))
-    for path, (text, _) in plan.files.items():
-        if not check:
-            write(path, text)
-    return [f"{project.show(path)} {reason}" for path, (_, reason) in sorted(plan.files.items())]
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file whole; None deletes it."""
-    if text is None:
-        path.unlink()
-        return
+def _write(path, text):
+    """Replace a file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(text.encode())
+    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # JSON may hold half a character
     os.replace(temporary, path)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of `make export`."""
-    text = """
-        Carry each notebook's edit from its .py to its .ipynb or back, whichever side was edited, and write the cells
-        marked `#| export` to the package. Nothing is written where a notebook has a fault."""
-    command = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.export", description=textwrap.dedent(text))
-    command.add_argument(
-        "--check", action="store_true", help="write nothing; name each file that is out of step, and exit with 1"
-    )
-    command.add_argument(
-        "--take", choices=("py", "ipynb"), help="keep this side of the notebooks named, and overwrite the other"
-    )
-    command.add_argument(
-        "notebooks", nargs="*", metavar="NOTEBOOK", help="with --take: such as 03_ablations or nbs/03_ablations.py"
-    )
-    return command
-
-
-def taken(side: str, names: list, project: Project) -> dict:
-    """{stem: side} of the command line. Raises ExportError for a notebook that is not there."""
-    if bool(side) != bool(names):
-        raise ExportError("--take needs a side and the notebooks it is for: --take py 03_ablations, for instance.")
-    known = stems(project)
-    for name in names:
-        if stem(name) not in known:
-            close = difflib.get_close_matches(stem(name), known, 1, 0) or known
-            raise ExportError(
-                f"{name} is not a notebook in {project.show(project.notebooks)}/: do you mean {close[0]}?"
-            )
-    return {stem(name): side for name in names}
-
-
-def stem(name: str) -> str:
-    """The notebook that a user means by its name, .py or .ipynb, with a folder or without."""
-    return re.sub(r"\.(py|ipynb)$", "", Path(name).name)
-
-
-def main(arguments: list = None) -> int:
-    """Run the command; returns the exit code."""
-    given = parser().parse_args(arguments)
+def main(arguments: list | None = None) -> int:
+    """Carry each notebook's edit to its other file and to the package. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.export", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a file is out of step")
+    parser.add_argument("--take", choices=("py", "ipynb"), help="keep this side where both of a notebook were edited")
+    options = parser.parse_args(arguments)
     try:
-        project = open_project()
-        lines = export(project, taken(given.take, given.notebooks, project), given.check)
-    except ExportError as error:
+        changes, left_out = plan(options.take)
+        for path, (text, why) in changes.items():
+            print(f"{why.replace(': ', ': to be ') if options.check else why}.")
+            if not options.check:
+                path.unlink() if text is None else _write(path, text)
+    except (ExportError, OSError, UnicodeDecodeError, configparser.Error) as error:
         print(error, file=sys.stderr)
         return 1
-    for line in lines:
-        print(f"{line}: run `make export`." if given.check else f"{line}: written.")
-    if not lines:
-        print("The notebooks, their pairs and the package agree.")
-    return int(given.check and bool(lines))
+    for path in left_out:
+        print(f"{path} is left out: its name is not one of the book's.")
+    print("" if changes else "The notebooks, their pairs and the package agree.\n", end="")
+    return int(options.check and bool(changes))
 
 
 if __name__ == "__main__" and "__file__" in globals():  # in a notebook's kernel there is no __file__
