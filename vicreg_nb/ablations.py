@@ -1,4 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/03_ablations.py 9bb216f8daf7d671
+# text dad37c6ed51508bd
 
 """3 · Ablations (Q4, Q5)."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/06_anomaly.py 11453aa3ca353a2b
+# text af25baec3b8cd859
 
 """6 · Anomaly detection (Sec. 4.2)."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/84_book.py fa01477c064e5c08
+# text a7075dd9c5b37df6
 
 """84 · Book."""
 

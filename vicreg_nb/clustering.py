@@ -1,4 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/07_clustering.py d6deba0183a259b2
+# text b7eff3baaca27628
 
 """7 · Clustering (Sec. 4.3)."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/00_config.py 20cbadbd7f28094a
+# text b703a4f4653f4ab5
 
 """0 · Configuration."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/00a_data.py 098f619d8bed306d
+# text d95ef69abfe88907
 
 """0a · Data."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/04a_ladder.py 041fbee25d93b7cf
+# text 844f20143dc14c66
 
 """4a · The ladder."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/82_methods.py b8ff7e71be41287e
+# text 558d5035fddfe0af
 
 """82 · Methods."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/81_neighbours.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/81_neighbours.py de239f97d0ca0541
+# text 86427977322a944e
 
 """81 · Neighbours."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/83_plots.py 087b7e453d5783b0
+# text c3129b0243bb480a
 
 """83 · Plots."""
 

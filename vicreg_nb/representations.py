@@ -1,4 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/02_representations.py 2b943d87f708ec90
+# text dd67f998604bfddb
 
 """2 · Representations (Q2, Q3)."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/08_run_all.py 8b0ffcd04066f19d
+# text b69011d8c6b49323
 
 """8 · The whole book."""
 

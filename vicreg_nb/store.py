@@ -1,4 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/80_store.py 52731648e24fd355
+# text 1dcf1555bbf66716
 
 """80 · Store."""
 

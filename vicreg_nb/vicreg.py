@@ -1,4 +1,6 @@
 # Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/01_vicreg.py f86389bb45582862
+# text 9e2ce9ea09b85417
 
 """1 · VICReg."""
 

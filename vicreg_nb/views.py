@@ -1,4 +1,6 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/00b_views.py 0968a1779705c9cc
+# text c51183671840f24f
 
 """0b · Views."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/91_execute.py d6a49220145cf338
+# text d5c47e9c2245ae2d
 
 """91 · Running a notebook without a hand on it."""
 

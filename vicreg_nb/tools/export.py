@@ -1,4 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/90_export.py 0c0f47e7a4e80f76
+# text 5e9ec080e0c62a26
 
 """90 · Export: from notebooks to a package."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/95_readme.py 3fd950972d7eae91
+# text 9d5a14ff612e8c12
 
 """95 · The README's results."""
 

@@ -1,4 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/92_report.py 2f2bc69aea7969e3
+# text b323f9bdd389a555
 
 """92 · The report."""
 

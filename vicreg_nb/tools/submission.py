@@ -1,4 +1,6 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/93_submission.py 457ba827e5017605
+# text fb27498774aa46ea
 
 """93 · The submission."""
 
