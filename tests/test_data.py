@@ -10,8 +10,19 @@ import torchvision
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torchvision.transforms import functional as TF
-from vicreg_nb.config import UserError, make_config, read_results, record
-from vicreg_nb.data import MEAN, STD, draw_shapes, normalise, obtain, open_dataset, open_outliers, read_cache_file, to_float
+from vicreg_nb.config import make_config
+from vicreg_nb.data import (
+    MEAN,
+    STD,
+    draw_shapes,
+    normalise,
+    obtain,
+    open_dataset,
+    open_outliers,
+    read_cache_file,
+    to_float,
+)
+from vicreg_nb.store import UserError
 
 
 def write(folder, name, **arrays):
@@ -21,7 +32,10 @@ def write(folder, name, **arrays):
 
 
 def cifar_test(**changes):
-    arrays = {"images": np.zeros((10_000, 32, 32, 3), np.uint8), "labels": np.repeat(np.arange(10, dtype=np.uint8), 1_000)}
+    arrays = {
+        "images": np.zeros((10_000, 32, 32, 3), np.uint8),
+        "labels": np.repeat(np.arange(10, dtype=np.uint8), 1_000),
+    }
     return arrays | changes
 
 
@@ -31,11 +45,14 @@ def test_a_good_file_is_read(tmp_path):
 
 
 WRONG = {
-    "type": (cifar_test(images=np.zeros((10_000, 32, 32, 3), np.float32)), "float32 instead of uint8"),
+    "type": (cifar_test(images=np.zeros((10_000, 32, 32, 3), np.float32)), "float32"),
     "size": (cifar_test(images=np.zeros((9_000, 32, 32, 3), np.uint8)), r"\(9000, 32, 32, 3\)"),
     "labels": (cifar_test(labels=np.zeros(10_000, np.float32)), "whole numbers from 0 to 9"),
     "range": (cifar_test(labels=np.full(10_000, 11)), "whole numbers from 0 to 9"),
-    "classes": (cifar_test(labels=np.r_[np.zeros(1, int), np.repeat(np.arange(10), 1_000)[1:-1], [3]]), "images of class"),
+    "classes": (
+        cifar_test(labels=np.r_[np.zeros(1, int), np.repeat(np.arange(10), 1_000)[1:-1], [3]]),
+        "images of class",
+    ),
     "missing": ({"images": np.zeros(3)}, "damaged"),
     "pickle": (cifar_test(images=np.array([None, {}], dtype=object)), "damaged"),
 }
@@ -76,14 +93,13 @@ def bare_machine(tmp_path, monkeypatch):
 
 def test_asked_for_and_not_to_be_had(bare_machine):
     timeout = socket.getdefaulttimeout()
-    with pytest.raises(UserError, match="set VICREG_NB_DATA to its folder, or use dataset shapes"):
+    with pytest.raises(UserError, match=r"cifar10_train\.npz.*VICREG_NB_DATA"):
         open_dataset(make_config("quick", dataset="cifar10", device="cpu"))
     assert socket.getdefaulttimeout() == timeout
 
 
 def test_auto_falls_back_loudly(bare_machine, capsys):
-    cfg, images = open_dataset(make_config("quick", device="cpu"))
-    assert cfg.dataset == images.name == "shapes"
+    assert open_dataset(make_config("quick", device="cpu", batch_size=100)).name == "shapes"
     assert "NOT results on CIFAR-10" in capsys.readouterr().out
 
 
@@ -93,12 +109,16 @@ def test_a_folder_that_is_none(monkeypatch):
         obtain("cifar10_train.npz")
 
 
-def test_the_facts_of_the_data_are_kept_with_the_settings(tmp_path):
-    cfg, images = open_dataset(make_config("smoke", out=str(tmp_path)))
-    assert cfg.data == {"identity": images.identity, "train_images": 384, "test_images": 160, "note": ""}
-    record(cfg, "Q0", "A question", {})
-    header = read_results(cfg)["header"]
-    assert header["data"] == {"identity": images.identity, "train_images": 384, "test_images": 160} and header["dataset_note"] == ""
+def test_what_was_opened_last_is_at_hand_and_other_sizes_are_other_data():
+    cfg = make_config("smoke")
+    assert open_dataset(cfg) is open_dataset(cfg.replace(seed=5))
+    fewer = open_dataset(cfg.replace(train_size=380))
+    assert len(fewer.train_images) == 380 and fewer.identity != open_dataset(cfg).identity
+
+
+def test_a_setting_that_does_not_fit_the_images_is_told_at_once():
+    with pytest.raises(UserError, match="^clusters is 384"):
+        open_dataset(make_config("smoke", clusters=384))
 
 
 def test_inexact_images_are_told(tmp_path, monkeypatch):
@@ -106,8 +126,7 @@ def test_inexact_images_are_told(tmp_path, monkeypatch):
     for name, shape, lossy in (("cifar10_train.npz", 50_000, 7), ("cifar10_test.npz", 10_000, 2)):
         images, labels = np.zeros((shape, 32, 32, 3), np.uint8), (np.arange(shape) % 10).astype(np.uint8)
         write(tmp_path, name, images=images, labels=labels, lossy=np.arange(shape) < lossy)
-    cfg, images = open_dataset(make_config("quick", device="cpu"))
-    assert images.note == cfg.data["note"] and images.note.startswith("9 of the 60,000 images are JPEG copies")
+    assert "9 of the 60,000" in open_dataset(make_config("quick", device="cpu")).note
 
 
 class FakeCIFAR10:
@@ -138,14 +157,16 @@ def test_shapes_need_more_than_colour():
     assert np.array_equal(images, again) and not np.array_equal(images, draw_shapes(2_000, seed=1)[0])
 
 
-@pytest.mark.parametrize(("sizes", "says"), [({"train_size": 9_000}, "more than the 5000"), ({"test_size": 7}, "too few")])
+@pytest.mark.parametrize(
+    ("sizes", "says"), [({"train_size": 9_000}, "more than the 5000"), ({"test_size": 7}, "too few")]
+)
 def test_impossible_sizes(sizes, says):
     with pytest.raises(UserError, match=says):
         open_dataset(make_config("smoke", **sizes))
 
 
 def test_embedded_outliers_are_the_digits_enlarged():
-    outliers = open_outliers(make_config("smoke"))
+    outliers = open_outliers(open_dataset(make_config("smoke")))
     assert outliers.images.shape == (160, 32, 32, 3) and outliers.images.dtype == np.uint8
     small = outliers.images[:, ::4, ::4, 1]
     np.testing.assert_allclose(small, load_digits().images[:160] * 255 / 16, atol=1)
@@ -158,9 +179,12 @@ def test_normalisation_is_torchvisions():
 
 
 def test_real_cifar10(real_data):
-    cfg, images = open_dataset(make_config("quick", dataset="cifar10", device="cpu"))
+    images = open_dataset(make_config("quick", dataset="cifar10", device="cpu"))
     assert images.train_images.shape == (50_000, 32, 32, 3) and images.test_images.shape == (10_000, 32, 32, 3)
-    assert np.bincount(images.train_labels).tolist() == [5_000] * 10 and np.bincount(images.test_labels).tolist() == [1_000] * 10
+    assert (
+        np.bincount(images.train_labels).tolist() == [5_000] * 10
+        and np.bincount(images.test_labels).tolist() == [1_000] * 10
+    )
     means = images.train_images.mean(axis=(0, 1, 2), dtype=np.float64) / 255
     np.testing.assert_allclose(means, MEAN, atol=1e-4)
     deviations = images.train_images.reshape(-1, 3).std(axis=0, dtype=np.float64) / 255
@@ -168,7 +192,7 @@ def test_real_cifar10(real_data):
 
 
 def test_real_mnist_is_treated_like_cifar10(real_data):
-    outliers = open_outliers(make_config("quick", dataset="cifar10", device="cpu"))
+    outliers = open_outliers(open_dataset(make_config("quick", dataset="cifar10", device="cpu")))
     assert outliers.images.shape == (10_000, 32, 32, 3)
     assert (outliers.images[:, :2] == 0).all() and (outliers.images[..., 0] == outliers.images[..., 2]).all()
     mean = outliers.images[:, 2:30, 2:30, 0].mean(dtype=np.float64) / 255

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import resnet18
-from vicreg_nb.config import UserError
+from vicreg_nb.store import UserError
 from vicreg_nb.vicreg import Encoder, Projector, covariance, invariance, variance, vicreg_loss, vicreg_terms
 
 
