@@ -1,6 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py 0c0f47e7a4e80f76
-# text 5e9ec080e0c62a26
+# cells nbs/90_export.py 4a69099f08f718c4
+# text 4664bf2e4b1534c9
 
 """90 · Export: from notebooks to a package."""
 
@@ -41,8 +41,8 @@ def _split_percent(text):
     """(kind, source, tags) of each cell of a percent file; a header that jupytext wrote is none."""
     text = re.sub(r"\A# ---\n# jupyter:\n(#   .*\n)*# ---\n", "", text)
     above, *parts = re.split(r"^# %%(?!\S)(.*)\n?", text, flags=re.M)
-    if above.strip():
-        yield "code", f"\0{above.strip()}", []
+    if above.strip(" \t\n"):
+        yield "code", "\0" + above.strip(" \t\n"), []
     for marker, body in zip(parts[::2], parts[1::2], strict=True):
         match = re.fullmatch(r'(?: \[(markdown|raw)\])?(?: tags=\[("[^"\\]+"(?:, "[^"\\]+")*)\])?[ \t]*', marker)
         kind, tags = match.groups() if match else (None, None)
@@ -105,9 +105,9 @@ def ipynb_text(cells: list[tuple], old: Path | None = None) -> str:
         entry["source"] = re.findall(r"[^\n]*\n|[^\n]+", source)
         entry |= {"execution_count": None, "outputs": []} if kind == "code" else {}
         entry |= (kept.get(cell) or [{}]).pop(0)
-        while entry["id"] in entries:
+        while str(entry["id"]) in entries:
             entry["id"] = _digest(entry["id"])
-        entries[entry["id"]] = entry
+        entries[str(entry["id"])] = entry
     notebook = {"cells": list(entries.values()), "nbformat": 4, "nbformat_minor": 5}
     notebook["metadata"] = {**before.get("metadata", {}), "kernelspec": KERNEL}
     return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -198,7 +198,7 @@ def _last_export(package):
     """What the headers say: {notebook: digest of its cells}, {file: the notebook it was made from}, and faults."""
     last, made, faults = {}, {}, []
     for path in sorted(path for path in package.rglob("*.py") if "/." not in path.as_posix()):
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8", errors="replace")
         header = re.match(r"# Generated from (\S+) by .*\n((?:# cells \S+ \w+\n)*)# text (\w+)\n", text)
         made[path] = header[1] if header else "a notebook"
         last |= dict(line.split()[2:] for line in header[2].splitlines()) if header else {}
@@ -284,8 +284,8 @@ def main(arguments: list | None = None) -> int:
     except (ExportError, OSError, UnicodeDecodeError, configparser.Error) as error:
         print(error, file=sys.stderr)
         return 1
-    for path in left_out:
-        print(f"{path} is left out: its name is not one of the book's.")
+    if left_out:
+        print(f"Left out, for names that are not of the book: {', '.join(map(str, left_out))}.")
     print("" if changes else "The notebooks, their pairs and the package agree.\n", end="")
     return int(options.check and bool(changes))
 
