@@ -3,6 +3,7 @@
 """83 · Plots."""
 
 import io
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +128,27 @@ def dots(
     return Drawing(fig, page)
 
 
+def _apart(places, names, inch):
+    """`places` [K, 2] of labels, moved up and down until none covers another; inch: an inch of paper in data units."""
+    places, height = np.array(places, float), 0.15 * inch
+    for _ in range(200):
+        for i, j in combinations(range(len(places)), 2):
+            across, up = places[j] - places[i]
+            if abs(across) < 0.04 * inch * (len(names[i]) + len(names[j])) and abs(up) < height:
+                push = 0.5 * np.copysign(height - abs(up), up)
+                places[[i, j], 1] += -push, push
+    return places
+
+
+def _name_classes(ax, points, labels, classes, colours, inch):
+    kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
+    middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
+    for kind, place in zip(kinds, _apart(middles, [classes[kind] for kind in kinds], inch), strict=True):
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
+        box["edgecolor"] = colours[kind % len(colours)]
+        ax.text(*place, classes[kind], fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
+
+
 def scatter(panels: dict, classes, columns: int = 2, colours=CLASS_COLOURS, marks=None, width=6.9) -> Drawing:
     """Points {title: (points [N, 2], labels [N])}; classes: their names; marks: {title: points to draw in black}."""
     rows = -(-len(panels) // columns)
@@ -136,9 +158,7 @@ def scatter(panels: dict, classes, columns: int = 2, colours=CLASS_COLOURS, mark
         size = float(np.clip(12_000 / len(points), 1.2, 14))
         shades = np.array([colours[kind % len(colours)] for kind in labels])
         ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
-        for kind, name in enumerate(classes):
-            if (labels == kind).any():
-                _name(ax, np.median(points[labels == kind], axis=0), name, colours[kind % len(colours)])
+        _name_classes(ax, points, labels, classes, colours, 1.1 * np.ptp(points, axis=0).max() / (width / columns))
         if marks:
             ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
         ax.set(title=title, xticks=[], yticks=[])
@@ -147,11 +167,6 @@ def scatter(panels: dict, classes, columns: int = 2, colours=CLASS_COLOURS, mark
     for ax in places.flat[len(panels) :]:
         ax.remove()
     return Drawing(fig)
-
-
-def _name(ax, place, name, colour):
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colour, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
-    ax.text(*place, name, fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
 
 
 def image_grid(rows: list, captions=None, frames=None, titles=None, labels=None, width: float = 6.9) -> Drawing:
