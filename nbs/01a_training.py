@@ -53,7 +53,7 @@ tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 
 # %% [markdown]
 # What is built on this page is tried out at once, on a network so small and so few images (`tiny`, `few`) that it
-# takes no time. The real training comes at the end, with the settings printed here.
+# takes no time on any CPU. The real training comes at the end, with the settings printed here.
 
 # %%
 import contextlib
@@ -69,7 +69,7 @@ images = open_dataset(cfg)
 print(cfg)
 scratch = tempfile.TemporaryDirectory()
 tiny = dict(width=4, stem_stride=2, encoder_dim=8, projection_dim=16, epochs=3, batch_size=32, precision="fp32")
-tiny = cfg.replace(out=scratch.name, schedule="constant", lr=1e-3, **tiny)
+tiny = cfg.replace(out=scratch.name, device="cpu", compile=False, schedule="constant", lr=1e-3, **tiny)
 few = replace(images, train_images=images.train_images[:96], test_images=images.test_images[:64], identity="few")
 
 # %% [markdown]

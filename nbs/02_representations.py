@@ -1,7 +1,10 @@
 # %% [markdown]
 # # 2 · Representations (Q2, Q3)
-# What has the encoder learned, without ever seeing a label? We look at its representations of the test images in two dimensions (PCA and t-SNE),
-# and ask how well one linear layer on top of the frozen encoder can tell the ten classes apart.
+# What has the encoder learned, without ever seeing a label? We look at its representations of the test images in two
+# dimensions (PCA and t-SNE), and ask how well one linear layer on the frozen encoder tells the ten classes apart.
+#
+# In short, for the run that this project shows: animals and vehicles lie apart, within each group the classes overlap,
+# and most of what the linear layer finds in the features was put there by the training.
 
 # %%
 #| default_exp representations
@@ -9,19 +12,22 @@
 # %%
 #| export
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 import torch
+from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
-from sklearn.neighbors import NearestNeighbors
 from torch import nn
+from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
-from vicreg_nb.data import Images, normalise, open_dataset, to_float
-from vicreg_nb.training import Run, train
-from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress, seeded
+from vicreg_nb.data import Images, normalise, to_float
+from vicreg_nb.neighbours import checked, nearest, same_class
+from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
+from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
+from vicreg_nb.training import Run, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 
 # %% tags=["parameters"]
@@ -39,71 +45,121 @@ tsne_size: int = None  # test images in the picture
 perplexity: float = None  # t-SNE's
 
 # %%
-from IPython.display import Markdown
+from dataclasses import replace
+
 from vicreg_nb.config import notebook_config
+from vicreg_nb.data import open_dataset
+from vicreg_nb.neighbours import agreement
+from vicreg_nb.plots import lines
 
 cfg = notebook_config(globals())
 images = open_dataset(cfg)
 print(cfg)
+run = train(cfg, images)
 
 # %% [markdown]
-# ## Features
-# The representation $y = f(I)$ of an image, not augmented, normalised as in training, by the frozen encoder in evaluation mode.
-# A `Features` object carries both halves of one encoder's view of the data, so that nobody can score one encoder's test features against
-# another's training features.
+# ## From images to features
+# The representation $y = f(I)$ of an image: not augmented, but normalised as in training, by the frozen encoder in
+# evaluation mode. In training mode the batch normalisation would let an image's features depend on the other images
+# of its batch, so that is refused.
 
 
 # %%
 #| export
-@dataclass(frozen=True)
-class Features:
-    """Representations by one method. train: float32 [N, d]; test: float32 [M, d]; identity: digest of where they come from."""
-
-    train: np.ndarray
-    test: np.ndarray
-    identity: str
+def _input(images, device):
+    return normalise(to_float(images, device)).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
 def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = "fp32", batch: int = 500) -> np.ndarray:
     """Representations float32 [N, d] of images uint8 [N, 32, 32, 3] by an encoder in evaluation mode."""
     if encoder.training:
-        raise UserError(
-            "the encoder is in training mode, so its batch normalisation would mix images: call .eval() first."
-        )
+        raise UserError("the encoder is in training mode, in which images of a batch mix: call .eval() first.")
     device, parts = torch.device(device), []
     encoder = encoder.to(device)
     for start in progress(range(0, len(images), batch), "encoding"):
-        x = normalise(to_float(images[start : start + batch], device)).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            parts.append(encoder(x).float())
+            parts.append(encoder(_input(images[start : start + batch], device)).float())
     return torch.cat(parts).cpu().numpy()
 
 
 # %%
-#| export
-def features_of(cfg: Config, images: Images, run: Run) -> Features:
-    """The `Features` of a run's encoder, computed once."""
-    identity = digest(run.identity, images.identity, run.precision)
+alone = encode(run.encoder(), images.test_images[:7])
+np.testing.assert_allclose(alone, encode(run.encoder(), images.test_images[:50])[:7], atol=1e-4)
 
-    def compute():
-        device = choose_device(cfg)
-        encoder = run.encoder(device)
-        return {part: encode(encoder, pictures, device, run.precision)
-                for part, pictures in (("train", images.train_images), ("test", images.test_images))}  # fmt: skip
-
-    arrays = cached(cfg.cache, "features", identity, compute)
-    return Features(arrays["train"], arrays["test"], identity)
+# %% [markdown]
+# Training and test features of one encoder stay together in one object, so that nobody can score one encoder's test
+# features against another's training features. They are computed once and kept under the digest of the weights.
 
 
 # %%
-q1 = train(cfg, images)
-features = features_of(cfg, images, q1)
-print(f"train {features.train.shape}, test {features.test.shape}, computed by {q1.folder.name}")
-again = encode(q1.encoder(), images.test_images[:7])
-np.testing.assert_allclose(
-    again, encode(q1.encoder(), images.test_images[:50])[:7], atol=1e-4
-)  # no image depends on another
+#| export
+@dataclass(frozen=True)
+class Features:
+    """Representations by one method. train: float32 [N, d]; test: float32 [M, d]; identity: where they come from."""
+
+    train: np.ndarray
+    test: np.ndarray
+    identity: str
+
+
+def features_of(cfg: Config, images: Images, run: Run) -> Features:
+    """The `Features` of a run's encoder, computed once."""
+    return _features(cfg, images, digest(run.identity, images.identity, run.precision), run.encoder, run.precision)
+
+
+def _features(cfg, images, identity, make_encoder, precision):
+    def compute():
+        device = choose_device(cfg)
+        parts, encoder = {"train": images.train_images, "test": images.test_images}, make_encoder(device)
+        return {part: encode(encoder, pictures, device, precision) for part, pictures in parts.items()}
+
+    return Features(**cached(cfg.cache, "features", identity, compute), identity=identity)
+
+
+# %%
+features = features_of(cfg, images, run)
+print(f"train {features.train.shape}, test {features.test.shape}, computed by {run.folder.name}")
+assert features.identity == features_of(cfg, images, run).identity
+
+# %% [markdown]
+# ## How many directions are in use?
+# The singular values of the centred features are the standard deviations along their principal directions. If the
+# representation collapses, then all but a few are negligible. The effective rank (Roy and Vetterli, 2007) counts
+# those that matter, by the entropy of the normalised singular values $p_i$:
+#
+# $$\mathrm{erank} = \exp\Big(-\sum_i p_i \log p_i\Big), \qquad p_i = \frac{s_i}{\sum_j s_j} .$$
+#
+# It is $d$ when all are equal, and one when there is but one. Q4 and the ladder ask for it.
+
+
+# %%
+#| export
+def singular_values(x: np.ndarray) -> np.ndarray:
+    """[N, d] to [min(N, d)]: standard deviations along the principal directions, the largest first."""
+    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    return np.linalg.svd(centred, compute_uv=False) / np.sqrt(max(1, len(x) - 1))
+
+
+def effective_rank(x: np.ndarray) -> float:
+    """exp of the entropy of the normalised singular values (Roy and Vetterli, 2007); 0 for a constant."""
+    values = singular_values(x)
+    if values.sum() < 1e-12:
+        return 0.0
+    share = values / values.sum()
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+# %%
+random = np.random.default_rng(0)
+assert abs(effective_rank(random.normal(size=(20_000, 16))) - 16) < 0.1
+assert abs(effective_rank(random.normal(size=(500, 1)) @ random.normal(size=(1, 16))) - 1) < 1e-6
+assert effective_rank(np.ones((9, 3))) == 0
+spectrum = singular_values(features.test)
+curve = {f"effective rank {effective_rank(features.test):.0f}": (np.arange(1, len(spectrum) + 1), spectrum)}
+colours = dict.fromkeys(curve, METHOD_COLOURS[0])
+lines(dict(zip(curve, [curve])), "principal direction", "standard deviation", colours, width=3.4, yscale="log")
 
 # %% [markdown]
 # ## How many directions are in use
@@ -137,7 +193,10 @@ assert effective_rank(np.ones((9, 3))) == 0
 
 # %% [markdown]
 # ## Two dimensions
-# PCA keeps the two directions of largest variance: a linear shadow, in which distances mean something everywhere. t-SNE keeps neighbourhoods and gives up distances.
+# PCA keeps the two directions of largest variance. It is a linear shadow, in which distances mean the same everywhere,
+# and all that happens in the other directions is laid on top of each other. t-SNE (van der Maaten and Hinton, 2008)
+# keeps neighbourhoods and gives up distances: that two groups lie far apart in its picture says little, that two
+# points are neighbours says much.
 
 
 # %%
@@ -148,10 +207,7 @@ def project_pca(x: np.ndarray) -> np.ndarray:
 
 
 def project_tsne(cfg: Config, x: np.ndarray) -> np.ndarray:
-    """[N, d] to [N, 2] by t-SNE (van der Maaten and Hinton, 2008), started from PCA; computed once.
-
-    Raises UserError where the perplexity is not below the number of points.
-    """
+    """[N, d] to [N, 2] by t-SNE, started from PCA; computed once. UserError if perplexity is not below N."""
     if cfg.perplexity >= len(x):
         raise UserError(f"perplexity is {cfg.perplexity:g}, not less than the {len(x)} points: lower it.")
 
@@ -164,95 +220,52 @@ def project_tsne(cfg: Config, x: np.ndarray) -> np.ndarray:
 
 
 # %%
-#| export
-def figure_scatters(panels: dict, labels: np.ndarray, classes: tuple, columns: int = 2):
-    """Scatter plots side by side, {title: points [N, 2]}, the same points in the same class colours in each."""
-    rows = -(-len(panels) // columns)
-    fig, axes = new_figure(rows, columns, height=6.9 / columns * rows + 0.35, squeeze=False)
-    order = np.random.default_rng(0).permutation(len(labels))  # no class lies on top of the others
-    colours = np.array(CLASS_COLOURS)[labels]
-    size = float(np.clip(12_000 / len(labels), 1.5, 14))
-    for ax, (title, points) in zip(axes.flat, panels.items(), strict=False):
-        ax.scatter(*points[order].T, c=colours[order], s=size, alpha=0.75, linewidths=0)
-        ax.set(xticks=[], yticks=[])
-        ax.set_title(title, fontsize=10 if columns < 3 else 8)
-        ax.set_box_aspect(1)
-    for ax in axes.flat[len(panels) :]:
-        ax.remove()
-    handles = [
-        axes.flat[0].scatter([], [], color=colour, s=28, label=name)
-        for colour, name in zip(CLASS_COLOURS, classes, strict=True)
-    ]
-    fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2, handletextpad=0.2)
-    return fig
-
-
-# %%
 shown = slice(0, cfg.tsne_size)
-shown_labels = images.test_labels[shown]
 panels = {"PCA": project_pca(features.test)[shown], "t-SNE": project_tsne(cfg, features.test[shown])}
-save_figure(cfg, "q2_pca_tsne", figure_scatters(panels, shown_labels, images.classes))
+assert all(points.shape == (len(images.test_labels[shown]), 2) for points in panels.values())
 
 # %% [markdown]
-# ## Which picture shows more?
-# A picture shows a class well where a point's neighbours in the picture are of its class. That can be counted.
+# ## Which classes are mixed?
+# Whether classes overlap in a picture can be counted. Take each point's ten nearest points and note its class and
+# theirs: that is a confusion matrix, as if each neighbour had guessed the class. Out of any confusion matrix, the
+# picture's or the probe's, we take one number for each pair of classes: of all guesses about these two classes, the
+# share that named the other one.
 
 
 # %%
 #| export
-def neighbour_agreement(points: np.ndarray, labels: np.ndarray, k: int = 10) -> float:
-    """The mean share of a point's k nearest points (itself excluded) that have its label."""
-    found = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
-    return float((labels[found] == labels[:, None]).mean())
+def mixing(confusion: np.ndarray) -> np.ndarray:
+    """Share of guesses about two classes that name the other one, for each pair, in the order of np.tril_indices.
+
+    confusion: [K, K], counts of guesses; rows are the true classes.
+    """
+    totals = confusion.sum(axis=1)
+    return ((confusion + confusion.T) / np.add.outer(totals, totals).clip(min=1))[np.tril_indices(len(totals), -1)]
+
+
+def most_mixed(shares: np.ndarray, classes: tuple, count: int = 3) -> list[dict]:
+    """The pairs of classes with the largest shares: [{"pair": [name, name], "share": share}, ...]."""
+    second, first = np.tril_indices(len(classes), -1)
+    largest = np.argsort(shares, kind="stable")[::-1][:count]
+    return [{"pair": [classes[first[n]], classes[second[n]]], "share": shares[n]} for n in largest]
 
 
 # %%
-agreement = {title: neighbour_agreement(points, shown_labels) for title, points in panels.items()}
-print({title: f"{share:.1%}" for title, share in agreement.items()})
-shuffled = np.random.default_rng(0).permutation(shown_labels)
-assert neighbour_agreement(panels["t-SNE"], shuffled) < 0.25  # ten classes without any order agree in one case of ten
+toy = mixing(np.array([[8, 2, 0], [3, 7, 0], [0, 1, 9]]))
+assert toy.tolist() == [5 / 20, 0, 1 / 20]
+assert most_mixed(toy, ("cat", "dog", "ship"), 1) == [{"pair": ["cat", "dog"], "share": 0.25}]
 
 # %% [markdown]
 # ## The linear probe, Sec. 2.2
-# One fully connected layer, trained by SGD on the cross-entropy, on features that do not change. The features are first scaled to zero mean and unit
-# variance with the training set's statistics, which a linear layer could do itself, only slowly.
-
-
-# %%
-#| export
-@dataclass(frozen=True)
-class Probe:
-    """A linear probe's result. confusion: int [10, 10], rows are the true classes; per_class: accuracy of each; all on test images."""
-
-    accuracy: float
-    train_accuracy: float
-    confusion: np.ndarray
-    per_class: np.ndarray
-    interval: float  # half the 95 % interval of the accuracy
-
-
-def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
-    """Accuracy on the test images of one linear layer trained with SGD on the training images' features."""
-    device = choose_device(cfg)
-    if not (np.isfinite(features.train).all() and np.isfinite(features.test).all()):
-        raise UserError("the features hold NaN or infinite values: train the encoder again with a lower lr.")
-    mean, std = features.train.mean(axis=0), features.train.std(axis=0) + 1e-6
-    x, x_test = (torch.from_numpy((part - mean) / std).to(device) for part in (features.train, features.test))
-    y = torch.from_numpy(images.train_labels).to(device)
-    layer = fit_linear(cfg, x, y, len(images.classes))
-    with torch.inference_mode():
-        guess_train, guess = (layer(part).argmax(dim=1).cpu().numpy() for part in (x, x_test))
-    confusion = confusion_matrix(images.test_labels, guess, labels=range(len(images.classes)))
-    accuracy = float((guess == images.test_labels).mean())
-    interval = 1.96 * float(np.sqrt(accuracy * (1 - accuracy) / len(guess)))
-    per_class = confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
-    return Probe(accuracy, float((guess_train == images.train_labels).mean()), confusion, per_class, interval)
+# One fully connected layer $W y + b$, trained by SGD on the cross-entropy of its softmax, on features that do not
+# change any more. It starts at zero, so that only the order of the batches is random, and the learning rate comes down
+# along a cosine.
 
 
 # %%
 #| export
 def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> nn.Linear:
-    """SGD with momentum and a cosine schedule on softmax cross-entropy. x: [N, d] float; y: [N] int."""
+    """SGD with momentum and cosine decay on softmax cross-entropy. x: [N, d] float; y: [N] int."""
     layer = nn.Linear(x.shape[1], classes).to(x.device)
     nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
     optimizer = torch.optim.SGD(layer.parameters(), lr=cfg.probe_lr, momentum=0.9)
@@ -269,247 +282,344 @@ def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> n
     return layer
 
 
+# %%
+points = torch.tensor([[-1.0], [-0.8], [0.9], [1.1]]).repeat(64, 1)
+sides = torch.tensor([0, 0, 1, 1]).repeat(64)
+assert (fit_linear(cfg, points, sides, classes=2)(points).argmax(dim=1) == sides).all()
+
 # %% [markdown]
-# Against scikit-learn's logistic regression on the same features, which solves the same problem to the end:
+# Around it, the protocol: the features are scaled to zero mean and unit variance with the training set's statistics
+# (a linear layer could do that itself, only slowly), the layer is fitted on the training images, and the test images
+# are used once, at the end. The interval is that of a share of independent test images. Below, scikit-learn's logistic
+# regression solves the same problem to the end, and must not come out differently.
+
+
+# %%
+#| export
+@dataclass(frozen=True)
+class Probe:
+    """A linear probe's result on the test images. confusion: int [10, 10], rows are the true classes."""
+
+    accuracy: float
+    train_accuracy: float
+    confusion: np.ndarray
+    per_class: np.ndarray  # accuracy of each class
+    interval: float  # half the 95 % interval of the accuracy
+
+
+def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
+    """One linear layer fitted on the training features, scored on the test features. UserError for NaN."""
+    parts = checked(features.train, "the training features"), checked(features.test, "the test features")
+    mean, std = parts[0].mean(axis=0), parts[0].std(axis=0) + 1e-6
+    x, x_test = (torch.from_numpy((part - mean) / std).to(choose_device(cfg)) for part in parts)
+    layer = fit_linear(cfg, x, torch.from_numpy(images.train_labels).to(x.device), len(images.classes))
+    with torch.inference_mode():
+        guess_train, guess = (layer(part).argmax(dim=1).cpu().numpy() for part in (x, x_test))
+    confusion = confusion_matrix(images.test_labels, guess, labels=range(len(images.classes)))
+    accuracy, per_class = (guess == images.test_labels).mean(), confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
+    interval = 1.96 * np.sqrt(accuracy * (1 - accuracy) / len(guess))
+    return Probe(float(accuracy), float((guess_train == images.train_labels).mean()), confusion, per_class, interval)
+
 
 # %%
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 probe = linear_probe(cfg, features, images)
 part = slice(0, 5_000)
-small = Features(features.train[part], features.test, "part")
-scaler = StandardScaler().fit(small.train)
-solver = LogisticRegression(max_iter=300).fit(scaler.transform(small.train), images.train_labels[part])
-solved = solver.score(scaler.transform(small.test), images.test_labels)
-from dataclasses import replace
-
-ours = linear_probe(
-    cfg, small, replace(images, train_images=images.train_images[part], train_labels=images.train_labels[part])
-)
-print(f"on {len(small.train):,} training images: SGD {ours.accuracy:.1%}, logistic regression {solved:.1%}")
+fewer = replace(images, train_images=images.train_images[part], train_labels=images.train_labels[part])
+ours = linear_probe(cfg, Features(features.train[part], features.test, "part"), fewer)
+solver = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(features.train[part], fewer.train_labels)
+solved = solver.score(features.test, images.test_labels)
+print(f"on {len(fewer.train_labels):,} training images: SGD {ours.accuracy:.1%}, logistic regression {solved:.1%}")
 print(f"on all {len(features.train):,}: {probe.accuracy:.1%} ± {probe.interval:.1%} of the test images")
-if cfg.profile != "smoke":
-    assert abs(ours.accuracy - solved) < 0.03
+assert cfg.profile == "smoke" or abs(ours.accuracy - solved) < 0.03
 
 # %% [markdown]
 # ## Is it the training or the architecture?
-# Features of an untrained encoder are already better than chance. What VICReg has added is what lies above them.
+# The features of an untrained convolutional network are already better than chance. What VICReg has learned is what
+# lies above them. So the control is the very network that the training starts from, with the same initial weights.
+# Only its batch normalisation needs running statistics; it gets those of two thousand training images.
 
 
 # %%
 #| export
+def _untrained_encoder(cfg, images, device):
+    """The encoder that training starts from, in evaluation mode."""
+    encoder = initial_networks(cfg)[0].to(device, memory_format=torch.channels_last).train()
+    for layer in encoder.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.momentum = None  # a plain mean over the batches seen
+    with torch.no_grad():
+        for batch in np.array_split(images.train_images[:2_000], 8):
+            encoder(_input(batch, device))
+    return encoder.eval()
+
+
 def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
-    """`Features` of the run's architecture with its random initial weights (batch statistics of 2,000 training images)."""
-
-    def compute():
-        torch.manual_seed(cfg.seed)
-        device = choose_device(cfg)
-        encoder = (
-            Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim).to(device, memory_format=torch.channels_last).train()
-        )
-        for layer in encoder.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.momentum = None  # a plain mean over the batches seen
-        with torch.no_grad():
-            for batch in np.array_split(images.train_images[:2_000], 8):
-                encoder(normalise(to_float(batch, device)).contiguous(memory_format=torch.channels_last))
-        encoder.eval()
-        return {"train": encode(encoder, images.train_images, device, run.precision),
-                "test": encode(encoder, images.test_images, device, run.precision)}  # fmt: skip
-
-    key = [images.identity, cfg.width, cfg.stem_stride, cfg.encoder_dim, cfg.seed, run.precision]
-    arrays = cached(cfg.cache, "untrained", key, compute)
-    return Features(arrays["train"], arrays["test"], digest(key))
+    """`Features` of the network that `run` started from."""
+    architecture = [cfg.width, cfg.stem_stride, cfg.encoder_dim]
+    identity = digest("initial weights", cfg.seed, architecture, images.identity, run.precision)
+    return _features(cfg, images, identity, lambda device: _untrained_encoder(cfg, images, device), run.precision)
 
 
 # %%
-untrained = linear_probe(cfg, untrained_features(cfg, images, q1), images)
-print(f"untrained {untrained.accuracy:.1%}, trained {probe.accuracy:.1%}")
+untrained = linear_probe(cfg, untrained_features(cfg, images, run), images)
+print(f"untrained {untrained.accuracy:.1%}, trained {probe.accuracy:.1%}, chance 10%")
+start = _untrained_encoder(cfg, images, "cpu").parameters()
+assert all(torch.equal(a, b) for a, b in zip(start, initial_networks(cfg)[0].parameters(), strict=True))
 
 # %% [markdown]
-# ## Which classes get mixed up
-
-
-# %%
-#| export
-def figure_confusion(probe: Probe, classes: tuple):
-    """(matplotlib, plotly) confusion matrix in per cent of the true class."""
-    share = 100 * probe.confusion / probe.confusion.sum(axis=1, keepdims=True).clip(min=1)
-    fig, ax = new_figure(width=4.6, height=4.3)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    for i, j in np.ndindex(share.shape):
-        ax.text(
-            j,
-            i,
-            f"{share[i, j]:.0f}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if share[i, j] > 55 else "#333333",
-        )
-    ax.set(xticks=range(10), yticks=range(10), yticklabels=classes, xlabel="predicted class", ylabel="true class")
-    ax.set_xticklabels(classes, rotation=45, ha="right", rotation_mode="anchor")
-    ax.grid(False)
-    heat = go.Heatmap(
-        z=share,
-        x=classes,
-        y=classes,
-        colorscale="Blues",
-        zmin=0,
-        zmax=100,
-        hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>",
-    )
-    axes = {"xaxis": {"title": "predicted class"}, "yaxis": {"title": "true class", "autorange": "reversed"}}
-    return fig, go.Figure(heat, axes)
-
-
-def figure_per_class(probe: Probe, classes: tuple):
-    """(matplotlib, plotly) accuracy of each class, in the class's colour."""
-    fig, ax = new_figure(width=4.6, height=2.3)
-    bars = ax.barh(classes, 100 * probe.per_class, color=CLASS_COLOURS)
-    ax.bar_label(bars, fmt="%.0f", padding=3, fontsize=7)
-    ax.axvline(100 * probe.accuracy, color="#333333", linewidth=0.8, linestyle="--")
-    ax.invert_yaxis()
-    ax.set(xlabel="accuracy on the test images / %", xlim=(0, 100))
-    ax.grid(axis="y", visible=False)
-    bar = go.Bar(x=100 * probe.per_class, y=classes, orientation="h", marker_color=CLASS_COLOURS)
-    axes = {
-        "xaxis": {"title": "accuracy on the test images / %", "range": [0, 100]},
-        "yaxis": {"autorange": "reversed"},
-    }
-    return fig, go.Figure(bar, axes)
-
-
-# %%
-save_figure(cfg, "q3_confusion", *figure_confusion(probe, images.classes))
-
-# %%
-save_figure(cfg, "q3_per_class", *figure_per_class(probe, images.classes))
-
+# ## Q2 and Q3, computed
+# The two questions share what was built above: features, two pictures of them, and two probes.
 
 # %%
 #| export
-def entangled_pairs(confusion: np.ndarray, classes: tuple, count: int = 3) -> list[dict]:
-    """The pairs of classes most often taken for each other: names, and the share of their images that are."""
-    both = (confusion + confusion.T).astype(float)
-    totals = confusion.sum(axis=1)
-    pairs = [(both[i, j] / max(1, totals[i] + totals[j]), i, j) for i in range(len(both)) for j in range(i)]
-    return [{"pair": [classes[j], classes[i]], "share": share} for share, i, j in sorted(pairs, reverse=True)[:count]]
+q2 = Question("Q2", "PCA and t-SNE", "Section 3.2, Question 2")
+q3 = Question("Q3", "Linear probing", "Section 3.2, Question 3")
+
+
+class _Result(NamedTuple):
+    cfg: Config
+    images: Images
+    features: Features
+    panels: dict  # {"PCA": points [n, 2], "t-SNE": points [n, 2]} of the first n test images
+    trained: Probe
+    untrained: Probe
+
+
+@q2.result
+@q3.result
+def _compute(cfg, images):
+    run = train(cfg, images)
+    features, shown = features_of(cfg, images, run), slice(0, cfg.tsne_size)
+    panels = {"PCA": project_pca(features.test)[shown], "t-SNE": project_tsne(cfg, features.test[shown])}
+    probes = (linear_probe(cfg, one, images) for one in (features, untrained_features(cfg, images, run)))
+    return _Result(cfg, images, features, panels, *probes)
 
 
 # %%
-entangled_pairs(probe.confusion, images.classes)
+result = q2.compute(cfg, images)
+assert abs(result.trained.accuracy - probe.accuracy) < 0.005
 
 # %% [markdown]
-# ## Q2 and Q3 in words
+# The two pictures side by side, each class in its colour and with its name at the middle of its points.
 
 
 # %%
 #| export
-def numbers_q2(features: Features, labels: np.ndarray, panels: dict, probe: Probe, classes: tuple) -> dict:
-    """Q2's numbers: the pictures' neighbour agreement, PCA's share of the variance, and the entangled pairs."""
-    explained = PCA(2).fit(features.test).explained_variance_ratio_
-    agreement = {name: neighbour_agreement(points, labels) for name, points in panels.items()}
-    agreement["representation"] = neighbour_agreement(features.test[: len(labels)], labels)
-    return {
-        "points": len(labels),
-        "agreement": agreement,
-        "pca_variance": explained.sum(),
-        "entangled": entangled_pairs(probe.confusion, classes),
-    }
+@q2.figure("Representations of the test images, coloured by class: PCA and t-SNE.")
+def q2_pca_tsne(result):
+    classes, labels = result.images.classes, result.images.test_labels
+    return scatter({name: (points, labels[: len(points)]) for name, points in result.panels.items()}, classes)
 
 
-def answer_q2(numbers: dict) -> str:
-    """Q2 in words, chosen by the numbers."""
-    pca, tsne, full = (numbers["agreement"][name] for name in ("PCA", "t-SNE", "representation"))
-    better, other = ("t-SNE", "PCA") if tsne > pca else ("PCA", "t-SNE")
-    high, low = max(pca, tsne), min(pca, tsne)
-    clear = "clearly more effective" if high > 1.15 * low else "a little more effective"
-    pairs = ", ".join(
-        f"{a} and {b} ({share['share']:.0%} of their images)"
-        for share in numbers["entangled"]
-        for a, b in [share["pair"]]
-    )
-    captured = "largely" if full > 0.6 else "partly" if full > 0.25 else "hardly"
-    return (
-        f"**{better} is {clear} for looking at.** Among a point's ten nearest points in the picture, {high:.1%} are of its class with {better} and "
-        f"{low:.1%} with {other}; in the whole representation it is {full:.1%} (chance is a tenth). PCA's plane holds {numbers['pca_variance']:.0%} of the variance: "
-        "it shows the coarse directions and lays everything else on top of each other. t-SNE gives up distances to keep neighbourhoods, and neighbourhoods are where the classes are.\n\n"
-        f"**VICReg has {captured} captured the classes.** No label was used, so groups arise where classes also look different. The pairs that the probe mixes up most are {pairs}: "
-        "things of similar shape, pose and background, which random crops and colour changes give the encoder no reason to tell apart."
-    )
+# %%
+q2_pca_tsne(result)
+
+# %% [markdown]
+# What the probe takes for what. A row is a true class, and its numbers are per cent of that class.
 
 
 # %%
 #| export
-def numbers_q3(probe: Probe, untrained: Probe, classes: tuple) -> dict:
-    """Q3's numbers, accuracies as shares of the test images."""
-    return {
-        "accuracy": probe.accuracy,
-        "interval": probe.interval,
-        "train_accuracy": probe.train_accuracy,
-        "untrained_accuracy": untrained.accuracy,
-        "per_class": dict(zip(classes, probe.per_class, strict=True)),
-        "confusion": probe.confusion,
-        "bar": 0.6,
-    }
+@q3.figure("What the linear probe takes each class for, in per cent of the class; off the diagonal are its mistakes.")
+def q3_confusion(result):
+    share = 100 * result.trained.confusion / result.trained.confusion.sum(axis=1, keepdims=True).clip(min=1)
+    classes = result.images.classes
+    return heatmap({"": (classes, share)}, classes, "predicted class", "true class", width=4.6, height=3.9)
 
 
-def answer_q3(numbers: dict) -> str:
-    """Q3 in words, chosen by the numbers."""
-    ranked = sorted(numbers["per_class"].items(), key=lambda item: item[1])
-    (worst, low), (best, high) = ranked[0], ranked[-1]
-    bar = "reached" if numbers["accuracy"] >= numbers["bar"] else "not reached with this profile's budget"
-    gain = numbers["accuracy"] - numbers["untrained_accuracy"]
-    training = "the training's merit" if gain > 2 * numbers["interval"] else "not a clear gain"
-    return (
-        f"**The linear probe classifies {numbers['accuracy']:.1%} (± {numbers['interval']:.1%}, 95 %) of the test images correctly**; "
-        f"the exercise's bar of {numbers['bar']:.0%} is {bar}. The same encoder untrained gives {numbers['untrained_accuracy']:.1%}, so the difference of "
-        f"{100 * gain:.1f} points is {training}. On the training images it is {numbers['train_accuracy']:.1%}. The easiest class is {best} ({high:.0%}), the hardest {worst} ({low:.0%})."
-    )
+# %%
+q3_confusion(result)
+
+# %% [markdown]
+# And how much each class gains by the training.
 
 
 # %%
 #| export
-CAPTION_Q2 = ("q2_pca_tsne", "Representations of the test images by class: PCA and t-SNE.")
-CAPTIONS_Q3 = (
-    ("q3_confusion", "Confusion of the linear probe, in per cent of each true class."),
-    ("q3_per_class", "Accuracy of the linear probe by class; the dashed line is the mean."),
+@q3.figure("Accuracy of the linear probe by class, before and after the training of the encoder.")
+def q3_per_class(result):
+    series = {"untrained": 100 * result.untrained.per_class, "VICReg": 100 * result.trained.per_class}
+    colours = {"untrained": QUIET, "VICReg": METHOD_COLOURS[0]}
+    classes, chance = result.images.classes, 100 / len(result.images.classes)
+    return dots({"": series}, classes, "accuracy / %", colours, chance=chance, width=4.6, xlim=(0, 100))
+
+
+# %%
+q3_per_class(result)
+
+# %% [markdown]
+# ## Q2: what the pictures show
+# A picture shows a class well where a point's neighbours are of its class. To know what that is worth, the same is
+# asked of all dimensions of the representation, and of the images themselves, shrunk to 8 x 8 pixels. The second
+# control may also explain what overlaps: if classes overlap in the picture because their images look alike, then the
+# same pairs overlap among plain pixels; if the picture has its own reasons, they do not.
+
+# %%
+#| export
+_ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
+
+
+def _neighbourhoods(result):
+    """The ten nearest of each shown test image [n, 10], in each picture, in all dimensions, among 8 x 8 pixels."""
+    count = len(result.panels["PCA"])
+    pixels = result.images.test_images[:count].reshape(count, 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(count, -1)
+    spaces = result.panels | {"representation": result.features.test[:count], "pixels": pixels}
+    return {name: nearest(points, 10, device=choose_device(result.cfg)).numbers for name, points in spaces.items()}
+
+
+# %%
+found = _neighbourhoods(result)
+labels = images.test_labels[shown]
+print({name: f"{same_class(numbers, labels).mean():.1%}" for name, numbers in found.items()})
+assert all(not (numbers == np.arange(len(labels))[:, None]).any() for numbers in found.values())
+
+
+# %% [markdown]
+# Two means of the same points are compared by their difference, point by point, with its 95 % interval. And two ways
+# to mix the pairs of classes are compared by their rank correlation: it is one if they order the pairs alike.
+
+
+# %%
+#| export
+def _mixed(result, found, labels):
+    """`mixing` in the t-SNE picture, among the pixels, and by the probe."""
+    kinds = range(len(result.images.classes))
+    guesses = {name: (labels.repeat(10), labels[found[name]].ravel()) for name in ("t-SNE", "pixels")}
+    counts = {name: confusion_matrix(*pair, labels=kinds) for name, pair in guesses.items()}
+    return {name: mixing(table) for name, table in (counts | {"probe": result.trained.confusion}).items()}
+
+
+@q2.summary
+def _numbers_q2(result):
+    found, classes = _neighbourhoods(result), result.images.classes
+    labels = result.images.test_labels[: len(found["PCA"])]
+    own, mixed = {name: same_class(one, labels) for name, one in found.items()}, _mixed(result, found, labels)
+    numbers = {"points": len(labels), "agreement": {name: shares.mean() for name, shares in own.items()}}
+    gain, animal = own["t-SNE"] - own["PCA"], np.isin(classes, _ANIMALS)[labels]
+    numbers["gain"] = {"over_pca": gain.mean(), "interval": 1.96 * gain.std() / np.sqrt(len(gain))}
+    same = same_class(found["t-SNE"], animal).mean()
+    numbers["groups"] = {"same": same, "chance": animal.mean() ** 2 + (~animal).mean() ** 2}
+    numbers |= {"overlapping": most_mixed(mixed["t-SNE"], classes), "entangled": most_mixed(mixed["probe"], classes)}
+    numbers["alike"] = {name: spearmanr(mixed["t-SNE"], mixed[name]).statistic for name in ("pixels", "probe")}
+    variance = PCA(2).fit(result.features.test).explained_variance_ratio_.sum()
+    return numbers | {"pca_variance": variance, "chance": 1 / len(classes), "pairs": len(mixed["probe"])}
+
+
+# %%
+numbers = _numbers_q2(result)
+for name in ("agreement", "groups", "overlapping", "alike"):
+    print(name, numbers[name])
+assert np.isclose(numbers["agreement"]["t-SNE"], agreement(panels["t-SNE"], labels))
+
+# %% [markdown]
+# The answer, claim by claim: which picture is better, whether the classes were captured, what the picture separates,
+# which classes overlap in it, and whether that is the picture's doing. A claim whose numbers do not meet its condition
+# is left out.
+
+# %%
+#| export
+q2.says("**t-SNE is the more effective picture.**", when=lambda n: n.gain.over_pca > n.gain.interval)
+q2.says("""Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class in t-SNE's picture and
+    {agreement[PCA]:.1%} in PCA's ({points:,} test images; the difference is {gain.over_pca:+.1%} ±
+    {gain.interval:.1%}; chance is {chance:.0%}). In all dimensions of the representation it is
+    {agreement[representation]:.1%}, among the images' own pixels {agreement[pixels]:.1%}.""")
+q2.says(
+    """t-SNE keeps nearly all of the neighbourhoods that there are. PCA's plane holds {pca_variance:.0%} of the
+    variance, and keeps less of a class together than plain pixels do.""",
+    when=lambda n: n.agreement["t-SNE"] > 0.9 * n.agreement.representation and n.agreement.PCA < n.agreement.pixels,
+)
+q2.says(
+    """**VICReg has captured the classes in part**: in t-SNE's picture more of a point's neighbours are of its class
+    than among pixels, but most are of another.""",
+    when=lambda n: n.agreement.pixels < n.agreement["t-SNE"] < 0.5,
 )
 
+# %% [markdown]
+# Then which classes it holds apart and which it mixes.
 
-def report_q2(cfg, images, features, panels, probe) -> str:
-    """Record Q2 and return its answer."""
-    labels = images.test_labels[: cfg.tsne_size]
-    numbers = numbers_q2(features, labels, panels, probe, images.classes)
-    return record(cfg, "Q2", "PCA and t-SNE", numbers, answer_q2(numbers), [CAPTION_Q2])
+# %%
+#| export
+q2.says(
+    """What the picture separates best are animals from vehicles: {groups.same:.0%} of a point's neighbours are of the
+    same of these two groups, by chance it would be {groups.chance:.0%}.""",
+    when=lambda n: n.groups.same - n.groups.chance > 0.5 * (1 - n.groups.chance),
+)
+q2.says(
+    """Most entangled in the picture are {overlapping[0].pair[0]} and {overlapping[0].pair[1]}
+    ({overlapping[0].share:.0%} of their points' neighbours are of the other class), {overlapping[1].pair[0]} and
+    {overlapping[1].pair[1]} ({overlapping[1].share:.0%}), {overlapping[2].pair[0]} and {overlapping[2].pair[1]}
+    ({overlapping[2].share:.0%}).""",
+    when=lambda n: n.overlapping[2].share > 1.25 * n.chance,
+)
+q2.says(
+    """It is not the picture that mixes them. Over the {pairs} pairs of classes, overlap in the picture and confusion by
+    the linear probe, which sees all dimensions, have a rank correlation of {alike.probe:.2f}.""",
+    when=lambda n: n.alike.probe > 0.5,
+)
+q2.says(
+    """The classes overlap where their images look alike: already among plain pixels the same pairs are mixed (rank
+    correlation {alike.pixels:.2f}).""",
+    when=lambda n: n.alike.pixels > 0.5,
+)
 
+# %%
+q2.run(cfg, result)
 
-def report_q3(cfg, images, probe, untrained) -> str:
-    """Record Q3 and return its answer."""
-    numbers = numbers_q3(probe, untrained, images.classes)
-    return record(cfg, "Q3", "Linear probing", numbers, answer_q3(numbers), CAPTIONS_Q3)
-
-
-def run(cfg: Config):
-    """Q2 and Q3 from data to record, without a notebook."""
-    cfg, images = open_dataset(cfg)
-    q1 = train(cfg, images)
-    features = features_of(cfg, images, q1)
-    probe = linear_probe(cfg, features, images)
-    untrained = linear_probe(cfg, untrained_features(cfg, images, q1), images)
-    shown = slice(0, cfg.tsne_size)
-    panels = {"PCA": project_pca(features.test)[shown], "t-SNE": project_tsne(cfg, features.test[shown])}
-    save_figure(cfg, "q2_pca_tsne", figure_scatters(panels, images.test_labels[shown], images.classes))
-    save_figure(cfg, "q3_confusion", *figure_confusion(probe, images.classes))
-    save_figure(cfg, "q3_per_class", *figure_per_class(probe, images.classes))
-    report_q2(cfg, images, features, panels, probe)
-    report_q3(cfg, images, probe, untrained)
+# %% [markdown]
+# ## Q3: what the probe says
+# The accuracy with its interval; the control; the class that is easiest for the probe and the one that is hardest. The
+# interval of the gain takes the two accuracies as independent, which makes it wider than it need be.
 
 
 # %%
-Markdown(report_q2(cfg, images, features, panels, probe))
+#| export
+@q3.summary
+def _numbers_q3(result):
+    cfg, images, probe, untrained = result.cfg, result.images, result.trained, result.untrained
+    ranked = sorted(zip(probe.per_class, images.classes, strict=True))
+    numbers = {name: getattr(probe, name) for name in ("accuracy", "interval", "train_accuracy", "confusion")}
+    numbers |= {"untrained_accuracy": untrained.accuracy, "bar": 0.6, "dimension": result.features.test.shape[1]}
+    gain = probe.accuracy - untrained.accuracy
+    numbers["gain"] = {"points": 100 * gain, "interval": 100 * np.hypot(probe.interval, untrained.interval)}
+    for name, one in (("per_class", probe), ("untrained_per_class", untrained)):
+        numbers[name] = dict(zip(images.classes, one.per_class, strict=True))
+    for name, (accuracy, kind) in (("hardest", ranked[0]), ("easiest", ranked[-1])):
+        numbers[name] = {"class": kind, "accuracy": accuracy, "untrained": numbers["untrained_per_class"][kind]}
+    settings = {name: getattr(cfg, name) for name in ("profile", "epochs", "width", "probe_epochs")}
+    return numbers | settings | {"train_images": len(images.train_labels), "test_images": len(images.test_labels)}
+
 
 # %%
-Markdown(report_q3(cfg, images, probe, untrained))
+numbers = _numbers_q3(result)
+print({name: numbers[name] for name in ("accuracy", "interval", "gain", "easiest", "hardest")})
+assert np.isclose(np.trace(numbers["confusion"]) / len(images.test_labels), numbers["accuracy"])
+
+# %% [markdown]
+# The exercise asks for at least 60 %. Whether that is reached is a claim like any other.
+
+# %%
+#| export
+q3.says("""**The linear probe classifies {accuracy:.1%} of the {test_images:,} test images correctly** (±
+    {interval:.1%}, 95 % over the draw of the test images). The protocol: one fully connected layer on the {dimension}
+    frozen features, scaled to zero mean and unit variance, {probe_epochs} epochs of SGD on the {train_images:,}
+    training images, of which {train_accuracy:.1%} come out right.""")
+q3.says("The exercise's {bar:.0%} is reached.", when=lambda n: n.accuracy >= n.bar)
+q3.says(
+    """The exercise's {bar:.0%} is not reached in profile {profile} (an encoder of width {width}, {epochs} epochs of
+    VICReg).""",
+    when=lambda n: n.accuracy < n.bar,
+)
+q3.says(
+    """The very network that training started from, untrained, gives {untrained_accuracy:.1%}: the training has added
+    {gain.points:.1f} points (± {gain.interval:.1f}).""",
+    when=lambda n: n.gain.points > n.gain.interval,
+)
+q3.says("""The easiest class is {easiest[class]} ({easiest.accuracy:.0%}; untrained {easiest.untrained:.0%}), the
+    hardest {hardest[class]} ({hardest.accuracy:.0%}; untrained {hardest.untrained:.0%}).""")
+
+# %%
+q3.run(cfg, result)

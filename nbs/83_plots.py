@@ -10,6 +10,7 @@
 # %%
 #| export
 import io
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,26 +200,50 @@ dots({"": table}, ["cat", "ship", "frog"], "accuracy / %", dict(zip(table, METHO
 # %% [markdown]
 # ## Scatter
 # Points in the plane, coloured by class, with the class's name at the middle of its points: ten colours alone would not
-# be told apart. Axes of one scale, or a picture would show a shape that is not there.
+# be told apart. Axes of one scale, or a picture would show a shape that is not there. First the names: where they would
+# cover each other, they move up and down until they do not.
 
 
 # %%
 #| export
-def _name_classes(ax, points, labels, classes, colours, legend):
-    for kind, name in enumerate(classes):
-        colour, own = colours[kind % len(colours)], points[labels == kind]
-        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colour, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
-        style = {"fontsize": 7, "color": "#222222", "ha": "center", "va": "center", "bbox": box, "zorder": 5}
-        if legend:
-            ax.scatter([], [], color=colour, label=name)
-        elif len(own):
-            ax.text(*np.median(own, axis=0), name, **style)
+def _apart(places, names, inch):
+    """`places` [K, 2] of labels, moved up and down until none covers another; inch: an inch of paper in data units."""
+    places, height = np.array(places, float), 0.15 * inch
+    for _ in range(200):
+        for i, j in combinations(range(len(places)), 2):
+            across, up = places[j] - places[i]
+            if abs(across) < 0.04 * inch * (len(names[i]) + len(names[j])) and abs(up) < height:
+                push = 0.5 * np.copysign(height - abs(up), up)
+                places[[i, j], 1] += -push, push
+    return places
+
+
+def _name_classes(ax, points, labels, classes, colours, inch):
+    kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
+    middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
+    for kind, place in zip(kinds, _apart(middles, [classes[kind] for kind in kinds], inch), strict=True):
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
+        box["edgecolor"] = colours[kind % len(colours)]
+        ax.text(*place, classes[kind], fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
 
 
 # %%
-fig, ax = new_figure(width=3, height=1.2)
-_name_classes(ax, np.array([[0, 0], [1, 1]]), np.array([0, 1]), ["cat", "ship"], CLASS_COLOURS, legend=False)
-assert [(text.get_text(), text.get_position()) for text in ax.texts] == [("cat", (0, 0)), ("ship", (1, 1))]
+crowd = _apart([[0, 0], [0.1, 0.02], [0, 0.01], [9, 0]], ["automobile", "truck", "cat", "dog"], inch=1)
+assert np.diff(np.sort(crowd[:3, 1])).min() > 0.149 and crowd[3].tolist() == [9, 0]
+
+
+# %%
+#| export
+def _list_classes(ax, classes, colours):
+    """Entries for a legend, one for each class."""
+    for kind, name in enumerate(classes):
+        ax.scatter([], [], color=colours[kind % len(colours)], label=name)
+
+
+# %%
+_, ax = new_figure()
+_list_classes(ax, ["cat", "ship"], CLASS_COLOURS)
+assert ax.get_legend_handles_labels()[1] == ["cat", "ship"]
 
 
 # %%
@@ -236,7 +261,10 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
         size = float(np.clip(12_000 / len(points), 1.2, 14))
         shades = np.array([colours[kind % len(colours)] for kind in labels])
         ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
-        _name_classes(ax, points, labels, classes, colours, legend)
+        if legend:
+            _list_classes(ax, classes, colours)
+        else:
+            _name_classes(ax, points, labels, classes, colours, 1.1 * np.ptp(points, axis=0).max() / (width / columns))
         if marks:
             ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
         ax.set(title=title, xticks=[], yticks=[])

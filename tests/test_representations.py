@@ -7,25 +7,28 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from torchvision.transforms import functional as TF
-from vicreg_nb.config import UserError, make_config
+from vicreg_nb.config import make_config
 from vicreg_nb.data import MEAN, STD, Images, draw_shapes, open_dataset
 from vicreg_nb.representations import (
     Features,
-    answer_q2,
-    answer_q3,
+    effective_rank,
     encode,
-    entangled_pairs,
     features_of,
     linear_probe,
-    neighbour_agreement,
-    numbers_q3,
+    mixing,
+    most_mixed,
     project_pca,
     project_tsne,
+    q2,
+    q3,
+    singular_values,
     untrained_features,
 )
-from vicreg_nb.training import train
+from vicreg_nb.store import UserError, cached
+from vicreg_nb.training import Trainer, run_settings, train
 from vicreg_nb.vicreg import Encoder
 
 
@@ -35,7 +38,8 @@ def blobs():
     random = np.random.default_rng(0)
     centres = random.normal(size=(10, 24))
     labels = random.integers(0, 10, 4_000)
-    x = (centres[labels] + 1.2 * random.normal(size=(4_000, 24))).astype(np.float32) * random.uniform(0.01, 100, 24).astype(np.float32)
+    scale = random.uniform(0.01, 100, 24).astype(np.float32)
+    x = (centres[labels] + 1.2 * random.normal(size=(4_000, 24))).astype(np.float32) * scale
     blank = np.zeros((1, 32, 32, 3), np.uint8)
     images = Images("blobs", blank, labels[:3_000], blank, labels[3_000:], tuple("abcdefghij"), "blobs")
     return Features(x[:3_000], x[3_000:], "blobs"), images
@@ -47,8 +51,11 @@ def test_probe_is_as_good_as_logistic_regression(blobs):
     probe = linear_probe(cfg, features, images)
     scaler = StandardScaler().fit(features.train)
     solver = LogisticRegression(max_iter=500).fit(scaler.transform(features.train), images.train_labels)
-    assert probe.accuracy == pytest.approx(solver.score(scaler.transform(features.test), images.test_labels), abs=0.015)
-    assert probe.train_accuracy == pytest.approx(solver.score(scaler.transform(features.train), images.train_labels), abs=0.015)
+    for part, labels, found in (
+        (features.test, images.test_labels, probe.accuracy),
+        (features.train, images.train_labels, probe.train_accuracy),
+    ):
+        assert found == pytest.approx(solver.score(scaler.transform(part), labels), abs=0.015)
 
 
 def test_probe_reports_test_images(blobs):
@@ -68,9 +75,10 @@ def test_probe_cannot_learn_from_labels_that_say_nothing(blobs):
 
 def test_probe_refuses_nan(blobs):
     features, images = blobs
-    broken = replace(features, test=np.full_like(features.test, np.nan))
-    with pytest.raises(UserError, match="NaN"):
-        linear_probe(make_config("smoke"), broken, images)
+    for part in ("train", "test"):
+        broken = replace(features, **{part: np.full_like(getattr(features, part), np.nan)})
+        with pytest.raises(UserError, match=f"{part}.* NaN"):
+            linear_probe(make_config("smoke"), broken, images)
 
 
 def test_encode_is_the_plain_forward_pass():
@@ -86,18 +94,56 @@ def test_encode_is_the_plain_forward_pass():
 
 
 def test_encode_refuses_an_encoder_in_training():
-    with pytest.raises(UserError, match=r"call \.eval\(\) first"):
+    with pytest.raises(UserError, match=r"\.eval\(\)"):
         encode(Encoder(8), draw_shapes(10, seed=0)[0])
 
 
-def test_features_belong_to_their_run(tmp_path):
-    cfg, images = open_dataset(make_config("smoke", out=str(tmp_path), epochs=1))
+@pytest.fixture
+def smoke(tmp_path):
+    cfg = make_config("smoke", out=str(tmp_path), epochs=1, device="cpu")
+    return cfg, open_dataset(cfg)
+
+
+def test_features_belong_to_their_run(smoke):
+    cfg, images = smoke
     run, other = train(cfg, images), train(cfg.replace(seed=1), images)
     features = features_of(cfg, images, run)
     np.testing.assert_allclose(features.test, encode(run.encoder(), images.test_images), atol=1e-5)
+    np.testing.assert_allclose(features.train, encode(run.encoder(), images.train_images), atol=1e-5)
     assert features.identity != features_of(cfg, images, other).identity
     assert features.identity == features_of(cfg, images, run).identity
-    assert not np.allclose(features.test, untrained_features(cfg, images, run).test)
+
+
+def test_untrained_features_are_those_of_the_network_that_training_starts_from(smoke):
+    """Against the trainer's own encoder, its batch statistics taken in one pass over the same images."""
+    cfg, images = smoke
+    run = train(cfg, images)
+    encoder = Trainer(cfg, run_settings(cfg, images), 6).encoder
+    for layer in encoder.modules():
+        if hasattr(layer, "momentum"):
+            layer.momentum = None
+    mean, std = (part.view(3, 1, 1) for part in (MEAN, STD))
+    x = torch.from_numpy(images.train_images).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        for batch in np.array_split(np.arange(len(x)), 8):
+            encoder((x[batch] - mean) / std)
+    expected = encode(encoder.eval(), images.test_images)
+    features = untrained_features(cfg, images, run)
+    np.testing.assert_allclose(features.test, expected, atol=1e-4)
+    assert not np.allclose(features.test, features_of(cfg, images, run).test, atol=0.1)
+
+
+def test_features_and_pictures_are_found_again_under_their_names(smoke):
+    """What a run has computed is kept under these names and keys, and a later version of the code must find it."""
+    cfg, images = smoke
+    run = train(cfg, images)
+    features = features_of(cfg, images, run)
+    kept = cached(cfg.cache, "features", features.identity, lambda: pytest.fail("features are not found"))
+    np.testing.assert_array_equal(kept["test"], features.test)
+    points = project_tsne(cfg, features.test[:40])
+    key = [features.test[:40], cfg.perplexity, cfg.seed]
+    kept = cached(cfg.cache, "tsne", key, lambda: pytest.fail("t-SNE is not found"))
+    np.testing.assert_array_equal(kept["points"], points)
 
 
 def test_pca_is_scikit_learns():
@@ -105,39 +151,94 @@ def test_pca_is_scikit_learns():
     np.testing.assert_allclose(np.abs(project_pca(x)), np.abs(PCA(2).fit_transform(x)), atol=1e-9)
 
 
-def test_tsne_is_kept_and_refuses_a_perplexity_too_large(tmp_path):
+def test_tsne_is_scikit_learns_is_kept_and_refuses_a_perplexity_too_large(tmp_path):
     cfg = make_config("smoke", out=str(tmp_path))
     x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
     first = project_tsne(cfg, x)
-    assert first.shape == (60, 2) and np.array_equal(first, project_tsne(cfg, x))
-    with pytest.raises(UserError, match="perplexity is 10, not less than the 8 points"):
+    theirs = TSNE(2, perplexity=cfg.perplexity, init="pca", random_state=cfg.seed).fit_transform(x)
+    np.testing.assert_allclose(first, theirs, atol=1e-3)
+    assert np.array_equal(first, project_tsne(cfg, x)) and len(list(cfg.cache.glob("tsne-*"))) == 1
+    with pytest.raises(UserError, match="perplexity is 10"):
         project_tsne(cfg, x[:8])
 
 
-def test_neighbour_agreement_by_brute_force():
+def test_effective_rank_counts_directions():
     random = np.random.default_rng(0)
-    x, labels = random.normal(size=(50, 2)), random.integers(0, 3, 50)
-    distances = np.linalg.norm(x[:, None] - x[None], axis=2)
-    np.fill_diagonal(distances, np.inf)
-    expected = np.mean([(labels[np.argsort(row)[:5]] == label).mean() for row, label in zip(distances, labels, strict=True)])
-    assert neighbour_agreement(x, labels, k=5) == pytest.approx(expected)
+    assert effective_rank(random.normal(size=(20_000, 16))) == pytest.approx(16, abs=0.1)
+    assert effective_rank(random.normal(size=(500, 1)) @ random.normal(size=(1, 16))) == pytest.approx(1, abs=1e-6)
+    assert effective_rank(np.ones((9, 3))) == 0
+    shares = np.array([3, 1]) / 4  # two directions with standard deviations 3 : 1
+    plane = np.array([[3, 1], [3, -1], [-3, 1], [-3, -1]])
+    assert effective_rank(plane) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def test_entangled_pairs_by_hand():
-    confusion = np.array([[8, 2, 0], [3, 7, 0], [0, 1, 9]])
-    pairs = entangled_pairs(confusion, ("cat", "dog", "ship"), count=2)
-    assert pairs == [{"pair": ["cat", "dog"], "share": pytest.approx(0.25)}, {"pair": ["dog", "ship"], "share": pytest.approx(0.05)}]
+def test_singular_values_are_the_roots_of_the_covariances_eigenvalues():
+    x = np.random.default_rng(0).normal(5, 1, (50, 9)).astype(np.float32)
+    expected = np.sqrt(np.linalg.eigvalsh(np.cov(x.T.astype(np.float64)))[::-1])
+    np.testing.assert_allclose(singular_values(x), expected, rtol=1e-9)
 
 
-def test_answers_follow_the_numbers(blobs):
-    pairs = [{"pair": ["cat", "dog"], "share": 0.25}]
-    agreement = {"PCA": 0.3, "t-SNE": 0.2, "representation": 0.7}
-    text = answer_q2({"agreement": agreement, "entangled": pairs, "pca_variance": 0.4})
-    assert text.startswith("**PCA is clearly") and "largely captured" in text and "cat and dog (25%" in text
-    text = answer_q2({"agreement": agreement | {"t-SNE": 0.31, "representation": 0.2}, "entangled": pairs, "pca_variance": 0.4})
-    assert text.startswith("**t-SNE is a little") and "hardly captured" in text
-    features, images = blobs
-    probe = linear_probe(make_config("smoke"), features, images)
-    numbers = numbers_q3(probe, replace(probe, accuracy=probe.accuracy - 0.3), images.classes)
-    assert "is reached" in answer_q3(numbers | {"accuracy": 0.61}) and "not reached" in answer_q3(numbers | {"accuracy": 0.59})
-    assert "not a clear gain" in answer_q3(numbers | {"untrained_accuracy": numbers["accuracy"]})
+def test_mixed_classes_by_counting():
+    random = np.random.default_rng(0)
+    true, guess = random.integers(0, 4, (2, 200))
+    confusion = np.zeros((4, 4), int)
+    np.add.at(confusion, (true, guess), 1)
+    expected = []
+    for a in range(4):
+        for b in range(a):
+            about = np.isin(true, (a, b))
+            expected.append((about & np.isin(guess, (a, b)) & (guess != true)).sum() / about.sum())
+    np.testing.assert_allclose(mixing(confusion), expected)
+    names, pairs = ("cat", "dog", "frog", "ship"), [(a, b) for a in range(4) for b in range(a)]
+    largest = most_mixed(mixing(confusion), names, count=6)
+    assert [entry["share"] for entry in largest] == sorted(expected, reverse=True)
+    assert {tuple(entry["pair"]) for entry in largest} == {(names[b], names[a]) for a, b in pairs}
+    assert mixing(np.zeros((3, 3), int)).tolist() == [0, 0, 0]
+
+
+def test_numbers_are_those_of_a_plain_count(smoke):
+    cfg, images = smoke
+    result = q2.compute(cfg, images)
+    numbers, labels = q2.numbers(result), images.test_labels[: cfg.tsne_size]
+    counts, own = np.zeros((10, 10), int), []
+    for row, point in enumerate(result.panels["t-SNE"].astype(np.float64)):
+        distances = np.linalg.norm(result.panels["t-SNE"] - point, axis=1)
+        distances[row] = np.inf
+        near = labels[np.argsort(distances)[:10]]
+        own.append((near == labels[row]).mean())
+        np.add.at(counts[labels[row]], near, 1)
+    assert numbers["agreement"]["t-SNE"] == pytest.approx(np.mean(own))
+    assert numbers["overlapping"] == most_mixed(mixing(counts), images.classes)
+    assert numbers["entangled"] == most_mixed(mixing(result.trained.confusion), images.classes)
+    numbers = q3.numbers(result)
+    best, worst = max(numbers["per_class"].values()), min(numbers["per_class"].values())
+    assert (numbers["easiest"]["accuracy"], numbers["hardest"]["accuracy"]) == (best, worst)
+    assert numbers["per_class"][numbers["hardest"]["class"]] == worst
+
+
+def test_animals_and_vehicles_are_counted(smoke):
+    """A picture in which the two groups lie far apart, and one in which they lie on one another."""
+    cfg, images = smoke
+    result = q2.compute(cfg, images)
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    named = replace(images, classes=names)
+    animal = np.isin(np.array(names)[images.test_labels], names[2:8])
+    points = np.random.default_rng(0).normal(size=(len(animal), 2))
+    for gap, same in ((100, 1), (0, animal.mean() ** 2 + (1 - animal.mean()) ** 2)):
+        apart = result._replace(images=named, panels=result.panels | {"t-SNE": points + gap * animal[:, None]})
+        groups = q2.numbers(apart)["groups"]
+        assert groups["same"] == pytest.approx(same, abs=0.06)
+        assert groups["chance"] == pytest.approx(animal.mean() ** 2 + (1 - animal.mean()) ** 2)
+
+
+def test_figures_show_the_numbers(smoke):
+    cfg, images = smoke
+    result = q2.compute(cfg, images)
+    drawn = {name: draw(result) for question in (q2, q3) for name, (draw, _) in question.figures.items()}
+    assert set(drawn) == {"q2_pca_tsne", "q3_confusion", "q3_per_class"}
+    heat = drawn["q3_confusion"].interactive.data[0].z
+    np.testing.assert_allclose(np.diag(heat), 100 * result.trained.per_class)
+    shown = {trace.name: trace.x for trace in drawn["q3_per_class"].interactive.data}
+    np.testing.assert_allclose(shown["untrained"], 100 * result.untrained.per_class)
+    names = {text.get_text() for text in drawn["q2_pca_tsne"].picture.axes[0].texts}
+    assert names == set(images.classes)

@@ -1,10 +1,11 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py 087b7e453d5783b0
-# text c3129b0243bb480a
+# cells nbs/83_plots.py 5e4bb44a6047e9b6
+# text e9196863f6ef4b15
 
 """83 · Plots."""
 
 import io
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,15 +130,31 @@ def dots(
     return Drawing(fig, page)
 
 
-def _name_classes(ax, points, labels, classes, colours, legend):
+def _apart(places, names, inch):
+    """`places` [K, 2] of labels, moved up and down until none covers another; inch: an inch of paper in data units."""
+    places, height = np.array(places, float), 0.15 * inch
+    for _ in range(200):
+        for i, j in combinations(range(len(places)), 2):
+            across, up = places[j] - places[i]
+            if abs(across) < 0.04 * inch * (len(names[i]) + len(names[j])) and abs(up) < height:
+                push = 0.5 * np.copysign(height - abs(up), up)
+                places[[i, j], 1] += -push, push
+    return places
+
+
+def _name_classes(ax, points, labels, classes, colours, inch):
+    kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
+    middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
+    for kind, place in zip(kinds, _apart(middles, [classes[kind] for kind in kinds], inch), strict=True):
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
+        box["edgecolor"] = colours[kind % len(colours)]
+        ax.text(*place, classes[kind], fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
+
+
+def _list_classes(ax, classes, colours):
+    """Entries for a legend, one for each class."""
     for kind, name in enumerate(classes):
-        colour, own = colours[kind % len(colours)], points[labels == kind]
-        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colour, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
-        style = {"fontsize": 7, "color": "#222222", "ha": "center", "va": "center", "bbox": box, "zorder": 5}
-        if legend:
-            ax.scatter([], [], color=colour, label=name)
-        elif len(own):
-            ax.text(*np.median(own, axis=0), name, **style)
+        ax.scatter([], [], color=colours[kind % len(colours)], label=name)
 
 
 def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None, legend=False, width=6.9) -> Drawing:
@@ -153,7 +170,10 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
         size = float(np.clip(12_000 / len(points), 1.2, 14))
         shades = np.array([colours[kind % len(colours)] for kind in labels])
         ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
-        _name_classes(ax, points, labels, classes, colours, legend)
+        if legend:
+            _list_classes(ax, classes, colours)
+        else:
+            _name_classes(ax, points, labels, classes, colours, 1.1 * np.ptp(points, axis=0).max() / (width / columns))
         if marks:
             ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
         ax.set(title=title, xticks=[], yticks=[])

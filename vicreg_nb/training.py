@@ -1,5 +1,5 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 0ad0fa24c8b415fd
+# cells nbs/01a_training.py 3dfac8aca60ac23b
 # text 793cff03b758b081
 
 """1a · Training (Q1)."""
