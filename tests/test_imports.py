@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 ALLOWED = {
+    "vicreg_nb",
     "numpy", "scipy", "sklearn", "faiss", "torch", "torchvision", "matplotlib", "tensorboard", "wandb", "pandas",
     "plotly", "tqdm",
 }  # fmt: skip
@@ -58,3 +59,57 @@ assert not {{"jupytext", "papermill", "nbformat", "IPython"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+CHAPTERS = {"ablations", "laplacian_eigenmaps", "ladder", "retrieval", "anomaly", "clustering"}
+ALLOWED_ARROWS = {("ladder", "laplacian_eigenmaps")}
+LAZY_ARROWS = {("methods", "ablations"), ("methods", "laplacian_eigenmaps")}  # the table of methods, inside functions
+
+
+def own_modules(node):
+    """The project's modules that an import names, without the package's name."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        base = "vicreg_nb" if node.level else node.module
+        names = [f"{base}.{alias.name}" for alias in node.names] if base == "vicreg_nb" else [base]
+    else:
+        return set()
+    return {name.split(".")[1] for name in names if name.startswith("vicreg_nb.")}
+
+
+def arrows(root, anywhere):
+    """(module, imported module) pairs of the package outside tools; anywhere: those inside functions too."""
+    for path in modules(root):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree) if anywhere else tree.body:
+            yield from ((path.stem, name) for name in own_modules(node))
+
+
+def test_chapters_stand_side_by_side(root):
+    between = {(one, other) for one, other in arrows(root, anywhere=True) if {one, other} <= CHAPTERS}
+    assert between <= ALLOWED_ARROWS
+
+
+def test_what_chapters_share_imports_no_chapter(root):
+    shared = {(one, other) for one, other in arrows(root, anywhere=True) if one not in CHAPTERS and other in CHAPTERS}
+    assert shared <= LAZY_ARROWS
+    assert not {(one, other) for one, other in arrows(root, anywhere=False) if one not in CHAPTERS} & LAZY_ARROWS
+
+
+def test_modules_are_imported_in_one_direction(root):
+    below = {path.stem: set() for path in modules(root)}
+    for one, other in arrows(root, anywhere=False):
+        below[one].add(other)
+    while below:
+        lowest = {name for name, others in below.items() if not others & set(below)}
+        assert lowest, f"these import each other: {sorted(below)}"
+        below = {name: others for name, others in below.items() if name not in lowest}
+
+
+def test_an_arrow_is_seen_in_every_form():
+    forms = (
+        "from . import a\nfrom vicreg_nb import b\nimport vicreg_nb.c as d\ndef f():\n    from vicreg_nb.e import g\n"
+    )
+    seen = set().union(*(own_modules(node) for node in ast.walk(ast.parse(forms))))
+    assert seen == {"a", "b", "c", "e"}
