@@ -234,6 +234,13 @@ assert np.diff(np.sort(crowd[:3, 1])).min() > 0.149 and crowd[3].tolist() == [9,
 
 # %%
 #| export
+def _cloud(ax, points, shades):
+    """Points in a random order, so that no class lies on top of the others; the more, the smaller."""
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(12_000 / len(points), 1.2, 14))
+    ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
+
+
 def _list_classes(ax, classes, colours):
     """Entries for a legend, one for each class."""
     for kind, name in enumerate(classes):
@@ -257,10 +264,7 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
     height = width / columns * rows + (0.7 if legend else 0.3)
     fig, places = new_figure(rows, columns, width=width, height=height, squeeze=False)
     for ax, (title, (points, labels)) in zip(places.flat, panels.items(), strict=False):
-        order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of the others
-        size = float(np.clip(12_000 / len(points), 1.2, 14))
-        shades = np.array([colours[kind % len(colours)] for kind in labels])
-        ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
+        _cloud(ax, points, np.array([colours[kind % len(colours)] for kind in labels]))
         if legend:
             _list_classes(ax, classes, colours)
         else:
