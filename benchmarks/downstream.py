@@ -1,10 +1,12 @@
-"""Retrieval, anomaly scores, k-means, silhouette and t-SNE at full size, against plain references in one alternating run.
+"""Retrieval, anomaly scores, k-means, silhouette and t-SNE at full size, against plain references in alternation.
 
-    python benchmarks/downstream.py [--parts retrieval anomaly kmeans silhouette tsne] [--features FILE.npz] [--rounds 3] [--count 50000]
+    python benchmarks/downstream.py [--parts retrieval anomaly kmeans silhouette tsne] [--features FILE.npz]
+                                    [--rounds 3] [--count 50000]
 
-The features are 50,000 x 128 from ten overlapping Gaussians, and 20,000 test rows; or real ones, from a file with the arrays `train` and
-`test` (such as runs/cache/features-*.npz). The references are scikit-learn's exact functions, and for retrieval a plain `torch.cdist` with
-two `topk`, timed on a tenth of the queries. Seconds are medians over rounds, ratios medians of each round's. About six minutes on two cores.
+The features are 50,000 x 128 from ten overlapping Gaussians, and 20,000 test rows; or real ones, from a file with the
+arrays `train` and `test` (such as runs/cache/features-*.npz). The references are scikit-learn's exact functions, and
+for retrieval a plain `torch.cdist` with two `topk`, timed on a tenth of the queries. Seconds are medians over rounds,
+ratios medians of each round's.
 """
 
 import argparse
@@ -20,16 +22,16 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples, silhouette_score
 from sklearn.neighbors import NearestNeighbors
-from vicreg_nb.anomaly import inverse_density, neighbour_distances
+from vicreg_nb.anomaly import inverse_density
 from vicreg_nb.clustering import cluster, silhouettes, tsne_map
 from vicreg_nb.config import make_config
-from vicreg_nb.retrieval import search
+from vicreg_nb.neighbours import farthest, nearest
 
 TARGETS = {"retrieval": 10, "anomaly": 5, "kmeans": 20, "silhouette": 10, "tsne": 60}  # seconds on two cores
 
 
 def gaussians(count, d=128, tests=20_000):
-    """(train [count, d], test [tests, d], classes of train): ten Gaussians that overlap, the variance falling as in a representation."""
+    """(train [count, d], test [tests, d], classes of train): ten overlapping Gaussians, flat in later dimensions."""
     random = np.random.default_rng(0)
     scale = np.linspace(1, 0.15, d)
     labels = random.integers(0, 10, count + tests)
@@ -68,8 +70,13 @@ def show(title, ours, target=None, reference=0, ratio=0, note=""):
     print(f"{title:44}{ours:7.2f} s{met}{against}{'  ' + note if note else ''}", flush=True)
 
 
+def both_ends(x, k, queries=None):
+    """Retrieval as Q7 has it: the k nearest and the k most distant of each row, or of the rows `queries`."""
+    return nearest(x, k, queries), farthest(x, k, queries)
+
+
 def plain_search(x, k, queries):
-    """Nearest and farthest by all distances and two sorted ends, in blocks; the row itself is still among the nearest."""
+    """Nearest and farthest by all distances and two `topk`, in blocks; the row itself is still among the nearest."""
     x, parts = torch.from_numpy(x), []
     for block in torch.from_numpy(queries).split(500):
         distances = torch.cdist(x[block], x)
@@ -79,17 +86,23 @@ def plain_search(x, k, queries):
 
 def retrieval(x, test, labels, rounds):
     asked = np.random.default_rng(1).choice(len(x), max(10, len(x) // 10), replace=False)
-    ours, slow, ratio, _ = alternate(rounds, lambda: search(x, 5), lambda: plain_search(x, 5, asked), len(x) / len(asked))
+    scale = len(x) / len(asked)
+    ours, slow, ratio, _ = alternate(rounds, lambda: both_ends(x, 5), lambda: plain_search(x, 5, asked), scale)
     show(f"retrieval, all {len(x):,} queries", ours, TARGETS["retrieval"], slow, ratio)
-    show("retrieval, 10 queries", alternate(rounds, lambda: search(x, 5, asked[:10]))[0])
+    show("retrieval, 10 queries", alternate(rounds, lambda: both_ends(x, 5, x[asked[:10]]))[0])
 
 
 def anomaly(x, test, labels, rounds):
     for k in (2, 50):
         brute = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
-        ours, slow, ratio, found = alternate(rounds, lambda k=k: neighbour_distances(x, test, k), lambda brute=brute: brute.kneighbors(test)[0])
-        apart = np.abs(inverse_density(found["ours"], k) / found["reference"].mean(axis=1) - 1).max()
-        show(f"anomaly scores of {len(test):,}, k = {k}", ours, TARGETS["anomaly"], slow, ratio, f"largest relative difference {apart:.0e}")
+        ours, slow, ratio, found = alternate(
+            rounds,
+            lambda k=k: inverse_density(nearest(x, k, test).distances)[:, -1],
+            lambda brute=brute: brute.kneighbors(test)[0].mean(axis=1),
+        )
+        apart = np.abs(found["ours"] / found["reference"] - 1).max()
+        note = f"largest relative difference {apart:.0e}"
+        show(f"anomaly scores of {len(test):,}, k = {k}", ours, TARGETS["anomaly"], slow, ratio, note)
 
 
 def kmeans(x, test, labels, rounds):
@@ -127,10 +140,13 @@ def silhouette(x, test, labels, rounds):
     clusters = KMeans(10, n_init=1, random_state=0).fit(x).labels_
     with Memory() as memory:
         silhouettes(x, clusters)
-    ours, slow, ratio, found = alternate(rounds, lambda: silhouettes(x, clusters)[0], lambda: silhouette_score(x, clusters))
-    exact = silhouette_samples(x.astype(np.float64), clusters)
-    apart = f"mean {found['ours'].mean():.6f}, sklearn {found['reference']:.6f}; largest difference to sklearn in float64 {np.abs(found['ours'] - exact).max():.1e}"
-    show(f"silhouette of {len(x):,}", ours, TARGETS["silhouette"], slow, ratio, f"{apart}; {memory.peak / 2**20:.0f} MiB more memory")
+    ours, slow, ratio, found = alternate(
+        rounds, lambda: silhouettes(x, clusters)[0], lambda: silhouette_score(x, clusters)
+    )
+    apart = np.abs(found["ours"] - silhouette_samples(x.astype(np.float64), clusters)).max()
+    mean = f"mean {found['ours'].mean():.6f}, sklearn {found['reference']:.6f}"
+    note = f"{mean}; largest difference to sklearn in float64 {apart:.1e}; {memory.peak / 2**20:.0f} MiB more memory"
+    show(f"silhouette of {len(x):,}", ours, TARGETS["silhouette"], slow, ratio, note)
     show("silhouette of clusters and classes at once", alternate(rounds, lambda: silhouettes(x, clusters, labels))[0])
 
 

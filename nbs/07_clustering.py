@@ -1,37 +1,31 @@
 # %% [markdown]
-# # 7 · Clustering (Sec. 4.3)
-# Does the representation fall into groups by itself, and are they the classes? K-means divides the training images into ten clusters, t-SNE shows them, and the silhouette
-# grades them without knowing a class. We do know the classes, so we can also ask whether the silhouette's grade tells the truth.
+# # 7 · Clustering (Sec. 4.3, bonus)
+# Does the representation fall into groups by itself, and are they the classes? In short: k-means finds groups, but they
+# cut through the classes. The silhouette grades them without knowing a class, and so it grades how compact they are.
+#
+# K-means divides the training images into ten clusters (CL1), t-SNE shows them (CL2), and the silhouette grades them
+# (CL3). We do know the classes, so at each step we can ask whether the clusters agree with them.
 
 # %%
 #| default_exp clustering
 
 # %%
 #| export
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from matplotlib.lines import Line2D
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
-from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from vicreg_nb.config import (
-    CLASS_COLOURS,
-    METHOD_COLOURS,
-    METHOD_NAMES,
-    Config,
-    UserError,
-    cached,
-    new_figure,
-    progress,
-    record,
-    save_figure,
-)
-from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.representations import neighbour_agreement, project_tsne
-from vicreg_nb.retrieval import COMPARED, METHODS, checked, distance_factors, features_by_name
+from sklearn.metrics.cluster import contingency_matrix
+from vicreg_nb.book import Question
+from vicreg_nb.config import Config, choose_device
+from vicreg_nb.data import Images
+from vicreg_nb.methods import ASKED, COMPARED, METHODS, features
+from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
+from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
+from vicreg_nb.representations import project_tsne
+from vicreg_nb.store import cached
 
 # %% tags=["parameters"]
 # Parameters
@@ -46,145 +40,99 @@ tsne_train_size: int = None  # training images in the pictures; 50,000 took 3 mi
 perplexity: float = None  # t-SNE's
 
 # %%
-from IPython.display import Markdown
 from vicreg_nb.config import notebook_config
+from vicreg_nb.data import open_dataset
 
-cfg, images = open_dataset(notebook_config(globals()))
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 print(cfg)
 
 # %% [markdown]
-# ## CL1: k-means
-# K-means looks for centres $c_1, \dots, c_K$ that make the sum of squared distances to the nearest centre small. It finds a local minimum, so it starts several times and keeps the best.
+# ## K-means
+# K-means looks for centres $c_1, \dots, c_K$ that make the sum of squared distances to the nearest centre small. It
+# finds a local minimum, so it starts several times and keeps the best.
 
 
 # %%
 #| export
-@dataclass(frozen=True)
-class Clustering:
-    """Clusters [N] of the training images, the centres [K, d], and the sum of squared distances to them."""
+class Clustering(NamedTuple):
+    """K-means: clusters [N] of the images, centres [K, d], sum of squared distances to them, extent of the images."""
 
     labels: np.ndarray
     centres: np.ndarray
     inertia: float
+    extent: float  # root of the images' mean squared distance to their mean
 
 
 def cluster(cfg: Config, x: np.ndarray) -> Clustering:
-    """K-means (scikit-learn) of x [N, d] into `cfg.clusters`; computed once. UserError for NaN and for more clusters than rows."""
+    """K-means (scikit-learn) of x [N, d] into `cfg.clusters`; computed once. UserError for NaN."""
     x = checked(x)
-    if cfg.clusters > len(x):
-        raise UserError(f"clusters is {cfg.clusters}, more than the {len(x)} images: lower it.")
 
     def compute():
         found = KMeans(cfg.clusters, n_init=cfg.kmeans_inits, random_state=cfg.seed).fit(x)
         return {"labels": found.labels_.astype(np.int64), "centres": found.cluster_centers_, "inertia": found.inertia_}
 
-    found = cached(cfg, "kmeans", [x, cfg.clusters, cfg.kmeans_inits, cfg.seed], compute)
-    return Clustering(found["labels"], found["centres"], float(found["inertia"]))
+    found = cached(cfg.cache, "kmeans", [x, cfg.clusters, cfg.kmeans_inits, cfg.seed], compute)
+    extent = float(np.sqrt(x.var(axis=0, dtype=np.float64).sum()))
+    return Clustering(found["labels"], found["centres"], float(found["inertia"]), extent)
 
 
 # %%
-features = {name: features_by_name(cfg, images, name).train for name in COMPARED}
-clusterings = {name: cluster(cfg, x) for name, x in features.items()}
-for name, one in clusterings.items():
-    print(f"{METHOD_NAMES[name]:24}sizes {np.bincount(one.labels).tolist()}")
-    x = features[name].astype(np.float64)
-    own = np.linalg.norm(x[:500, None] - one.centres[None], axis=2)
-    assert (own.argmin(axis=1) == one.labels[:500]).mean() > 0.99  # everyone belongs to the nearest centre
+x = features(cfg, images, "vicreg").train
+one = cluster(cfg, x)
+print(f"sizes {np.bincount(one.labels).tolist()}")
+distances = np.linalg.norm(x[:500, None].astype(np.float64) - one.centres, axis=2)
+assert (distances.argmin(axis=1) == one.labels[:500]).mean() > 0.99  # everyone belongs to the nearest centre
+assert one.inertia < len(x) * one.extent**2  # which is the inertia of a single cluster
 
 # %% [markdown]
 # ## Are the clusters the classes?
-# Three measures that know the classes. Normalised mutual information and the adjusted Rand index ask how much the one division says about the other. The matched accuracy gives
-# each cluster a class of its own, in the best possible way (the Hungarian method), and counts.
+# Three measures that know the classes. Normalised mutual information and the adjusted Rand index ask how much the one
+# division says about the other. The matched accuracy gives each cluster a class of its own, in the best possible way
+# (the Hungarian method), and counts. Such a match is forced: it names a cluster after a class even where another class
+# is more frequent in it. So figures call a cluster by its number, with its largest class and that class's share.
 
 
 # %%
 #| export
-def match_classes(clusters: np.ndarray, labels: np.ndarray) -> tuple[dict, float]:
-    """({cluster: class}, one to one, that agrees with most images; the share of images that agree)."""
-    table = contingency(clusters, labels)
-    rows, columns = linear_sum_assignment(-table)
-    return dict(zip(rows.tolist(), columns.tolist(), strict=True)), float(table[rows, columns].sum() / len(labels))
-
-
-def contingency(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts int [clusters, classes]."""
-    table = np.zeros((clusters.max() + 1, labels.max() + 1), np.int64)
-    np.add.at(table, (clusters, labels), 1)
-    return table
-
-
-def class_agreement_scores(clusters: np.ndarray, labels: np.ndarray) -> dict:
-    """NMI, ARI and matched accuracy of a clustering against the classes."""
+def class_scores(clusters: np.ndarray, labels: np.ndarray) -> dict:
+    """NMI, ARI and matched accuracy of clusters [N] against the classes [N]."""
+    table = contingency_matrix(clusters, labels)
     return {
         "nmi": normalized_mutual_info_score(labels, clusters),
         "ari": adjusted_rand_score(labels, clusters),
-        "accuracy": match_classes(clusters, labels)[1],
+        "accuracy": table[linear_sum_assignment(-table)].sum() / len(labels),
     }
+
+
+def shares(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The share [clusters, classes] of each cluster that is of each class."""
+    table = contingency_matrix(clusters, labels)
+    return table / table.sum(axis=1, keepdims=True)
+
+
+def cluster_names(clusters: np.ndarray, labels: np.ndarray, classes: tuple) -> list[str]:
+    """What each cluster is called: its number, its largest class, and the share of that class in it."""
+    return [f"{i}: {classes[row.argmax()]} {row.max():.0%}" for i, row in enumerate(shares(clusters, labels))]
 
 
 # %%
 renamed = np.array([2, 2, 0, 0, 1, 1])  # the same division under other names, then with one image misplaced
-assert class_agreement_scores(renamed, np.array([0, 0, 1, 1, 2, 2])) == {"nmi": 1, "ari": 1, "accuracy": 1}
-assert match_classes(renamed, np.array([0, 0, 1, 1, 2, 1])) == ({0: 1, 1: 2, 2: 0}, 5 / 6)
-for name, one in clusterings.items():
-    print(
-        f"{METHOD_NAMES[name]:24}",
-        {key: f"{value:.3f}" for key, value in class_agreement_scores(one.labels, images.train_labels).items()},
-    )
+assert class_scores(renamed, np.array([0, 0, 1, 1, 2, 2])) == {"nmi": 1, "ari": 1, "accuracy": 1}
+assert class_scores(renamed, np.array([0, 0, 1, 1, 2, 1]))["accuracy"] == 5 / 6
+assert cluster_names(np.array([0, 0, 0, 1]), np.array([0, 1, 1, 1]), ("cat", "dog")) == ["0: dog 67%", "1: dog 100%"]
+print(cluster_names(one.labels, images.train_labels, images.classes))
 
 # %% [markdown]
-# Which classes went into which cluster? Clusters stand in the order of the classes that they are matched with.
+# ## A map with the centres in it
+# t-SNE has no rule that takes a new point into its picture. A centre can be drawn where it belongs only if it is
+# embedded *together* with the points, as one more of them. Both methods show the same random training images.
 
 
 # %%
 #| export
-def figure_contingency(clusterings: dict, labels: np.ndarray, classes: tuple):
-    """For each method, what share of every cluster (a row) belongs to each class, in per cent; matched pairs on the diagonal."""
-    fig, axes = new_figure(1, len(clusterings), height=3.7, squeeze=False)
-    for ax, (name, one) in zip(axes[0], clusterings.items(), strict=True):
-        table, (matching, accuracy) = contingency(one.labels, labels), match_classes(one.labels, labels)
-        order = sorted(range(len(table)), key=lambda row: matching.get(row, len(classes)))
-        share = 100 * table[order] / table[order].sum(axis=1, keepdims=True).clip(min=1)
-        ax.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        for i, j in np.ndindex(share.shape):
-            ax.text(
-                j,
-                i,
-                f"{share[i, j]:.0f}",
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color="white" if share[i, j] > 55 else "#333333",
-            )
-        ax.set(
-            xticks=range(len(classes)),
-            yticks=range(len(order)),
-            yticklabels=[f"{row} ({table[row].sum():,})" for row in order],
-        )
-        ax.set_xticklabels(classes, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_title(
-            f"{METHOD_NAMES[name]}\n{accuracy:.0%} of the images matched", fontsize=9, color=METHOD_COLOURS[name]
-        )
-        ax.grid(False)
-        ax.tick_params(labelsize=7)
-    axes[0, 0].set_ylabel("cluster (images)")
-    return fig
-
-
-# %%
-asked_for = {name: clusterings[name] for name in METHODS}
-save_figure(cfg, "cl1_contingency", figure_contingency(asked_for, images.train_labels, images.classes))
-
-# %% [markdown]
-# ## CL2: the clusters in two dimensions
-# t-SNE has no map from the representation to the picture, so a centre can only be drawn where it belongs if it is embedded *together* with the points. It goes in as one more point.
-
-
-# %%
-#| export
-@dataclass(frozen=True)
-class Map:
-    """t-SNE of some training images and the cluster centres: numbers of the images [n], points [n, 2], centres [K, 2]."""
+class Map(NamedTuple):
+    """t-SNE of training images and cluster centres: numbers of the images [n], points [n, 2], centres [K, 2]."""
 
     numbers: np.ndarray
     points: np.ndarray
@@ -192,7 +140,7 @@ class Map:
 
 
 def tsne_map(cfg: Config, x: np.ndarray, centres: np.ndarray) -> Map:
-    """t-SNE of `cfg.tsne_train_size` random rows of x [N, d], the same for each method, together with the centres [K, d]."""
+    """t-SNE of `cfg.tsne_train_size` random rows of x [N, d], the same for each method, with the centres [K, d]."""
     count = min(cfg.tsne_train_size, len(x))
     numbers = np.sort(np.random.default_rng([cfg.seed, 23]).choice(len(x), count, replace=False))
     together = project_tsne(cfg, np.concatenate((x[numbers], centres)).astype(np.float32))
@@ -200,535 +148,415 @@ def tsne_map(cfg: Config, x: np.ndarray, centres: np.ndarray) -> Map:
 
 
 # %%
-maps = {name: tsne_map(cfg, features[name], clusterings[name].centres) for name in METHODS}
-assert all(len(one.centres) == cfg.clusters and np.isfinite(one.points).all() for one in maps.values())
+drawn = tsne_map(cfg, x, one.centres)
+near = nearest(drawn.points, 5, drawn.centres).numbers
+own = one.labels[drawn.numbers][near] == np.arange(len(drawn.centres))[:, None]
+print(f"of the five points nearest to a centre in the map, {own.mean():.0%} are of its cluster")
+assert own.mean() > 0.5
 
 # %% [markdown]
-# Each cluster wears the colour of the class that it is matched with, so that the two pictures of a method can be compared at a glance.
-
-
-# %%
-#| export
-def figure_map(one: Map, found: Clustering, labels: np.ndarray, classes: tuple, title: str):
-    """The t-SNE map twice, coloured by cluster and by class, the cluster centres in black."""
-    fig, axes = new_figure(1, 2, height=4.45)
-    matching, _ = match_classes(found.labels, labels)
-    names = {
-        row: f"{row}: {classes[matching[row]]}" if row in matching else f"{row}" for row in range(len(found.centres))
-    }
-    order = np.random.default_rng(0).permutation(len(one.points))  # none lies on top of all others
-    size = float(np.clip(9_000 / len(one.points), 1.2, 14))
-    kinds = np.array([matching.get(row, 10 + row) for row in range(len(names))])[found.labels], labels
-    for ax, kind, heading in zip(axes, kinds, ("by cluster", "by class"), strict=True):
-        colours = np.array([_colour(value) for value in kind[one.numbers]])
-        ax.scatter(*one.points[order].T, c=colours[order], s=size, alpha=0.7, linewidths=0, rasterized=True)
-        ax.scatter(*one.centres.T, color="black", s=62, marker="X", edgecolors="white", linewidths=0.9, zorder=3)
-        ax.set(title=f"{title}, {heading}", xticks=[], yticks=[], xlabel="t-SNE 1")
-        ax.set_box_aspect(1)
-    axes[0].set_ylabel("t-SNE 2")
-    for row, place in enumerate(one.centres):
-        axes[0].annotate(str(row), place, xytext=(5, 4), textcoords="offset points", fontsize=7.5, fontweight="bold", zorder=4,
-                         bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6})  # fmt: skip
-    by_cluster = [
-        _dot(_colour(matching.get(row, 10 + row)), name)
-        for row, name in sorted(names.items(), key=lambda item: matching.get(item[0], 10))
-    ]
-    fig.legend(handles=by_cluster, loc="outside lower left", ncols=4, fontsize=6.5, handletextpad=0, columnspacing=0.8)
-    by_class = [_dot(colour, name) for colour, name in zip(CLASS_COLOURS, classes, strict=False)]
-    centre = Line2D([], [], linestyle="", marker="X", color="black", markersize=6, label="cluster centre")
-    fig.legend(
-        handles=[*by_class, centre],
-        loc="outside lower right",
-        ncols=4,
-        fontsize=6.5,
-        handletextpad=0,
-        columnspacing=0.8,
-    )
-    return fig
-
-
-def _colour(kind):
-    """A class's colour; greys for clusters that no class is left for."""
-    return CLASS_COLOURS[kind] if kind < 10 else ("#444444", "#777777", "#aaaaaa", "#cccccc")[kind % 4]
-
-
-def _dot(colour, name):
-    return Line2D([], [], linestyle="", marker="o", color=colour, markersize=4.5, label=name)
-
-
-# %%
-save_figure(
-    cfg,
-    "cl2_vicreg",
-    figure_map(maps["vicreg"], clusterings["vicreg"], images.train_labels, images.classes, METHOD_NAMES["vicreg"]),
-)
-
-# %%
-save_figure(
-    cfg,
-    "cl2_neighbours",
-    figure_map(
-        maps["neighbours"], clusterings["neighbours"], images.train_labels, images.classes, METHOD_NAMES["neighbours"]
-    ),
-)
-
-# %% [markdown]
-# ## CL3: the silhouette, over all points
-# With $a_i$ the mean distance of point $i$ to the others of its cluster, and $b_i$ the smallest mean distance to the points of another cluster,
+# ## The silhouette, Eq. 8
+# With $a_i$ the mean distance of point $i$ to the others of its cluster, and $b_i$ the smallest mean distance to the
+# points of another cluster,
 #
-# $$S = \frac{1}{N} \sum_{i=1}^{N} \frac{b_i - a_i}{\max(a_i, b_i)} .$$
+# $$S = \frac{1}{N} \sum_{i=1}^{N} \frac{b_i - a_i}{\max(a_i, b_i)}$$
 #
-# This is Eq. 8. All it needs are each point's *sums of distances to every cluster*, $N K$ numbers. The distances come tile by tile, as the matrix product of [5](05_retrieval.ipynb); a tile's roots times the
-# membership matrix are its sums. Distances are symmetric, so a tile serves its rows and its columns, and only half of the tiles are made.
-
-# %%
-#| export
-SIDE = 1024  # of a tile; four megabytes, which stay in the cache
-
-
-def distance_sums(x: np.ndarray, members: np.ndarray, dtype=torch.float64) -> np.ndarray:
-    """Sums float64 [N, K] of l2 distances from each row of x [N, d] to the rows of each of K groups; `members` is 0 or 1, [N, K]."""
-    left, right = distance_factors(x, dtype)
-    members = torch.from_numpy(np.ascontiguousarray(members.T)).to(dtype)
-    sums = torch.zeros(members.shape, dtype=torch.float64)
-    spans = [slice(start, min(start + SIDE, len(x))) for start in range(0, len(x), SIDE)]
-    buffer = torch.empty(SIDE * SIDE, dtype=dtype)
-    for i, rows in enumerate(progress(spans, "silhouette")):
-        for columns in spans[i:]:
-            shape = rows.stop - rows.start, columns.stop - columns.start
-            tile = (
-                torch.mm(left[rows], right[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))
-                .clamp_(min=0)
-                .sqrt_()
-            )
-            if rows is columns:
-                tile.fill_diagonal_(0)
-            else:
-                sums[:, columns] += members[:, rows] @ tile
-            sums[:, rows] += members[:, columns] @ tile.T
-    return sums.T.numpy()
-
-
-# %%
-points = np.random.default_rng(0).normal(size=(1_300, 6)) + 50
-groups = np.eye(3)[np.arange(1_300) % 3]
-expected = np.linalg.norm(points[:, None] - points, axis=2) @ groups
-np.testing.assert_allclose(distance_sums(points, groups), expected, rtol=1e-9)
-np.testing.assert_allclose(distance_sums(points, groups, torch.float32), expected, rtol=1e-5)
-
-# %% [markdown]
-# From the sums to the silhouettes; a point alone in its cluster has silhouette 0, as scikit-learn has it.
+# All it needs are each point's *sums* of distances to every cluster. `distance_sums` of [81](81_neighbours.ipynb)
+# makes them for several divisions in one pass over all pairs of points. We use that: the classes are a division too,
+# and get their silhouette along with the clusters.
 
 
 # %%
 #| export
-def silhouettes_from_sums(sums: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Each point's term of Eq. 8 [n] from its sums of distances [n, K], its cluster [n] and the clusters' sizes [K]."""
-    rows = np.arange(len(labels))
-    own = counts[labels]
-    a = sums[rows, labels] / np.maximum(own - 1, 1)
-    means = sums / counts
-    means[rows, labels] = np.inf
-    b = means.min(axis=1)
-    larger = np.maximum(a, b)
-    return np.where((own > 1) & (larger > 0), (b - a) / np.where(larger > 0, larger, 1), 0.0)
+def silhouettes(x: np.ndarray, *divisions: np.ndarray, device="cpu") -> list[np.ndarray]:
+    """For each division (labels [N]) of the rows of x [N, d], the terms [N] of Eq. 8, over all pairs of points.
 
-
-def encoded(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(labels as 0..K-1, the sizes of the K clusters); UserError unless 2 <= K <= N - 1."""
-    _, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if not 2 <= len(counts) < len(labels):
-        raise UserError(
-            f"there are {len(counts)} clusters of {len(labels)} points: a silhouette needs 2 to {len(labels) - 1}."
-        )
-    return labels, counts
-
-
-# %% [markdown]
-# Single precision is three times as fast and nearly always enough. *Nearly*: where a cluster is tiny beside the extent of the data, the difference of two large numbers loses the
-# small distances. So some points of every cluster are also computed from the differences of the points themselves, and where the two differ, all is done again in double precision.
-
-
-# %%
-#| export
-def silhouettes(x: np.ndarray, *labelings: np.ndarray) -> list[np.ndarray]:
-    """For each labeling [N] of the rows of x [N, d], the silhouettes [N] (Eq. 8, before the mean); one pass serves them all.
-
-    Exact over all points; memory grows with N (d + K). UserError for NaN, for labels of another length, and unless there are 2 to N - 1 clusters.
+    A term is 0 where Eq. 8 has no value: for a point alone in its cluster, without another cluster, among equal points.
     """
-    x = checked(x, name="the points")
-    for labels in labelings:
-        if len(labels) != len(x):
-            raise UserError(f"there are {len(labels)} labels for {len(x)} points: give one for each.")
-    coded = [encoded(labels) for labels in labelings]
-    members = np.concatenate([np.eye(len(counts), dtype=np.float32)[labels] for labels, counts in coded], axis=1)
-    if len(x) > 4 * SIDE:
-        sums = distance_sums(x, members, torch.float32)
-        if _good_enough(x, members, sums, coded):
-            return _split(sums, coded)
-    return _split(distance_sums(x, members), coded)
+    members = [labels[:, None] == np.unique(labels) for labels in divisions]
+    sums = distance_sums(x, np.hstack(members), device)
+    parts = np.split(sums, np.cumsum([own.shape[1] for own in members])[:-1], axis=1)
+    return [_terms(*pair) for pair in zip(parts, members, strict=True)]
 
 
-def _split(sums, coded, rows=slice(None)):
-    ends = np.cumsum([len(counts) for _, counts in coded])[:-1]
-    return [
-        silhouettes_from_sums(part, labels[rows], counts)
-        for part, (labels, counts) in zip(np.split(sums, ends, axis=1), coded, strict=True)
-    ]
+def _terms(sums, own):
+    counts = own.sum(axis=0)  # cluster_size of each cluster
+    size = own @ counts  # cluster_size(i)
+    a = sums[own] / np.maximum(size - 1, 1)
+    b = np.where(own, np.inf, sums / counts).min(axis=1)
+    larger = np.maximum(a, b)
+    valid = (size > 1) & (larger > 0) & np.isfinite(b)
+    return np.where(valid, (b - a) / np.where(valid, larger, 1), 0)
 
-
-def _good_enough(x, members, sums, coded, sample=3, tolerance=5e-7):
-    """Whether the silhouettes of `sample` points of each cluster agree with those from differences of points, in which nothing cancels."""
-    random = np.random.default_rng(0)
-    parts = [np.flatnonzero(labels == cluster) for labels, counts in coded for cluster in range(len(counts))]
-    rows = np.concatenate([random.permutation(part)[:sample] for part in parts])
-    points = torch.from_numpy(x)
-    exact = (
-        torch.cdist(points[rows], points, compute_mode="donot_use_mm_for_euclid_dist").numpy().astype(np.float64)
-        @ members
-    )
-    return all(
-        np.abs(one - other).max() < tolerance
-        for one, other in zip(_split(sums[rows], coded, rows), _split(exact, coded, rows), strict=True)
-    )
-
-
-# %% [markdown]
-# Against scikit-learn's, with a cluster of one point among the others:
 
 # %%
 from sklearn.metrics import silhouette_samples
 
-points = np.random.default_rng(1).normal(size=(5_000, 8)).astype(np.float32)
-some, others = np.arange(5_000) % 4, (points[:, 0] > 0).astype(int)
-some[0] = 9
+points = np.random.default_rng(1).normal(size=(2_000, 8))
+some, others = np.arange(2_000) % 4, (points[:, 0] > 0).astype(int)
+some[0] = 9  # a cluster of one point
 for ours, labels in zip(silhouettes(points, some, others), (some, others), strict=True):
-    np.testing.assert_allclose(ours, silhouette_samples(points.astype(np.float64), labels), atol=2e-6)
+    np.testing.assert_allclose(ours, silhouette_samples(points, labels), atol=1e-6)
+
+# %% [markdown]
+# ## All methods
+# The three questions share one result. K-means and silhouettes are computed for all compared methods, maps for the two
+# that the exercise asks for.
 
 
 # %%
 #| export
-def silhouette_scores(cfg: Config, x: np.ndarray, clusters: np.ndarray, labels: np.ndarray) -> dict:
-    """{"clusters": silhouettes [N] of the clustering, "classes": of the true classes}; computed once."""
+class Clustered(NamedTuple):
+    """The training images' labels [N], the names of the classes, and by method what clustering made of the images."""
 
+    labels: np.ndarray
+    classes: tuple
+    inits: int
+    clusterings: dict  # {method: Clustering}
+    maps: dict  # {method: Map}, of the two that the exercise asks for
+    silhouettes: dict  # {method: {"clusters": [N], "classes": [N]}}, of the clusters, and of the true classes
+
+
+cl1 = Question("CL1", "Clustering: k-means", "Section 4.3, Question 1 (bonus)", required=False)
+cl2 = Question("CL2", "Clustering: the clusters in two dimensions", "Section 4.3, Question 2 (bonus)", required=False)
+cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bonus)", required=False)
+
+# %% [markdown]
+# Every silhouette rests on all pairs of 50,000 images, which takes a while. So it is kept, like the clusters and maps.
+
+
+# %%
+#| export
+@cl1.result
+@cl2.result
+@cl3.result
+def cluster_all(cfg: Config, images: Images) -> Clustered:
+    """K-means, t-SNE maps and silhouettes of the training images."""
+    labels, clusterings, maps, terms = images.train_labels, {}, {}, {}
+    for name in COMPARED:
+        x = features(cfg, images, name).train
+        found = clusterings[name] = cluster(cfg, x)
+        terms[name] = _both_silhouettes(cfg, x, found.labels, labels)
+        if name in ASKED:
+            maps[name] = tsne_map(cfg, x, found.centres)
+    return Clustered(labels, images.classes, cfg.kmeans_inits, clusterings, maps, terms)
+
+
+def _both_silhouettes(cfg, x, *divisions):
     def compute():
-        if len(np.unique(clusters)) == 1:  # a representation that is one point has no second cluster to be far from
-            return {"clusters": np.zeros(len(x)), "classes": silhouettes(x, labels)[0]}
-        return dict(zip(("clusters", "classes"), silhouettes(x, clusters, labels), strict=True))
+        return dict(zip(("clusters", "classes"), silhouettes(x, *divisions, device=choose_device(cfg)), strict=True))
 
-    return cached(cfg, "silhouette", [x, clusters, labels], compute)
+    return cached(cfg.cache, "silhouette", [x, *divisions], compute)
 
 
 # %%
-scores = {
-    name: silhouette_scores(cfg, features[name], one.labels, images.train_labels) for name, one in clusterings.items()
-}
-for name, one in scores.items():
-    print(f"{METHOD_NAMES[name]:24}" + ", ".join(f"{kind} {values.mean():+.4f}" for kind, values in one.items()))
+result = cluster_all(cfg, images)
+for name, one in result.silhouettes.items():
+    print(f"{METHODS[name].title:20}" + ", ".join(f"{kind} {values.mean():+.4f}" for kind, values in one.items()))
 
 # %% [markdown]
-# ## The silhouette's own picture
-# Each point's silhouette, cluster by cluster, sorted (Rousseeuw, 1987). A good cluster is a broad blade; what lies left of zero is nearer to another cluster than to its own.
+# ## CL1: which classes went into which cluster?
+# A row for each cluster, and in it the share of each class. A cluster that is a class would be one dark cell. Rows
+# stand in the order of their largest class.
 
 
 # %%
 #| export
-def spread_out(places: list, gap: float = 0.045) -> np.ndarray:
-    """The rising `places` in 0..1, moved as little as needs be so that labels stand `gap` apart (least squares)."""
-    steps = min(gap, 1 / len(places)) * np.arange(len(places))
-    return isotonic_regression(places - steps, y_min=0, y_max=1 - steps[-1]) + steps
-
-
-def figure_silhouettes(scores: dict, clusterings: dict, labels: np.ndarray, classes: tuple):
-    """Silhouette plot of each method's clusters, in the colours of the classes they are matched with."""
-    fig, axes = new_figure(1, len(scores), height=3.4, sharex=True, squeeze=False)
-    for ax, (name, one) in zip(axes[0], scores.items(), strict=True):
-        found, values = clusterings[name], one["clusters"]
-        matching, _ = match_classes(found.labels, labels)
-        start, places, names = 0, [], []
-        for row in sorted(range(len(found.centres)), key=lambda row: matching.get(row, 10 + row)):
-            blade = np.sort(values[found.labels == row])[::-1]
-            blade = blade[:: max(1, len(blade) // 400)]
-            height = 0.92 * np.linspace(0, (found.labels == row).mean(), len(blade))
-            ax.fill_betweenx(start + height, 0, blade, color=_colour(matching.get(row, 10 + row)), linewidth=0)
-            places.append(start + height.mean())
-            names.append(f"{row}: {classes[matching[row]]}" if row in matching else f"{row}")
-            start += (found.labels == row).mean()
-        ax.axvline(values.mean(), color="black", linewidth=0.9, linestyle="--")
-        ax.set(
-            title=METHOD_NAMES[name],
-            xlabel=f"silhouette (dashed: the mean, {values.mean():.3f})",
-            ylim=(1.0, 0),
-            yticks=spread_out(places),
-        )
-        ax.set_yticklabels(names, fontsize=7)
-        ax.grid(axis="y", visible=False)
-    axes[0, 0].set_ylabel("cluster: matched class")
-    return fig
+@cl1.figure("Which classes each cluster is made of, in per cent of the cluster; in brackets its number of images.")
+def cl1_contingency(result: Clustered) -> Drawing:
+    panels = {}
+    for name in ASKED:
+        clusters = result.clusterings[name].labels
+        share = 100 * shares(clusters, result.labels)
+        order = np.lexsort((-share.max(axis=1), share.argmax(axis=1)))
+        rows = [f"{row} ({count:,})" for row, count in enumerate(np.bincount(clusters))]
+        panels[METHODS[name].title] = [rows[row] for row in order], share[order]
+    return heatmap(panels, result.classes, "class", "cluster")
 
 
 # %%
-save_figure(
-    cfg,
-    "cl3_silhouettes",
-    figure_silhouettes({name: scores[name] for name in METHODS}, clusterings, images.train_labels, images.classes),
-)
+cl1_contingency(result)
 
 # %% [markdown]
-# ## The answers in numbers
-# What the eye judges in the maps can be counted there: how many of a point's ten nearest points in the map share its cluster, and how many its class.
+# In numbers. What k-means has achieved is the share of the variance that lies *between* the clusters, and no longer
+# within them. The *purity* is the share of images that are of their cluster's largest class. How far the smallest
+# cluster is from the mean of all images tells whether it was spent on a few outliers.
 
 
 # %%
 #| export
-def numbers_cl1(cfg: Config, images: Images, features: dict, clusterings: dict) -> dict:
-    """CL1: sizes of the clusters, the share of the variance between them, and their agreement with the classes."""
-    methods = {}
-    for name, one in clusterings.items():
-        x = features[name].astype(np.float64)
-        sizes = np.bincount(one.labels, minlength=cfg.clusters)
-        total = ((x - x.mean(axis=0)) ** 2).sum()
-        explained = 1 - one.inertia / total if total > 0 else 0.0
+@cl1.summary
+def _sizes(result):
+    methods, count = {}, len(result.labels)
+    for name, found in result.clusterings.items():
+        sizes = np.bincount(found.labels, minlength=len(found.centres))
+        smallest = found.centres[sizes.argmin()] - sizes @ found.centres / count
         methods[name] = {
             "smallest": sizes.min(),
             "largest": sizes.max(),
-            "between": explained,
-        } | class_agreement_scores(one.labels, images.train_labels)
-    return {"clusters": cfg.clusters, "inits": cfg.kmeans_inits, "images": len(images.train_labels), "methods": methods}
-
-
-def numbers_cl2(images: Images, maps: dict, clusterings: dict) -> dict:
-    """CL2: how well clusters and classes hold together in the maps."""
-    methods = {}
-    for name, one in maps.items():
-        clusters, classes = clusterings[name].labels[one.numbers], images.train_labels[one.numbers]
-        methods[name] = {
-            "by_cluster": neighbour_agreement(one.points, clusters),
-            "by_class": neighbour_agreement(one.points, classes),
-        }
-        methods[name] |= {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(one.numbers)}
-    return {"methods": methods}
-
-
-def numbers_cl3(images: Images, scores: dict, clusterings: dict, cl2: dict) -> dict:
-    """CL3: silhouettes of the clusters and of the classes, beside what agrees with the classes."""
-    methods = {}
-    for name, one in scores.items():
-        facts = {
-            "silhouette": one["clusters"].mean(),
-            "class_silhouette": one["classes"].mean(),
-            "negative": (one["clusters"] < 0).mean(),
-        }
-        methods[name] = (
-            facts | class_agreement_scores(clusterings[name].labels, images.train_labels) | cl2["methods"].get(name, {})
-        )
-    return {"methods": methods, "asked_for": list(METHODS)}
+            "between": 1 - found.inertia / (count * found.extent**2) if found.extent else 0.0,
+            "purity": contingency_matrix(found.labels, result.labels).max(axis=1).sum() / count,
+            "smallest_apart": np.linalg.norm(smallest) / (found.extent or 1),
+        } | class_scores(found.labels, result.labels)
+    facts = {"clusters": len(result.clusterings["vicreg"].centres), "inits": result.inits}
+    return facts | {"images": count, "methods": methods}
 
 
 # %%
-cl1 = numbers_cl1(cfg, images, features, clusterings)
-cl2 = numbers_cl2(images, maps, clusterings)
-cl3 = numbers_cl3(images, scores, clusterings, cl2)
+for name, one in _sizes(result)["methods"].items():
+    print(f"{METHODS[name].title:20}" + ", ".join(f"{key} {value:.3g}" for key, value in one.items()))
 
 # %% [markdown]
-# ## The answers in words
-
-
-# %%
-#| export
-def leader(numbers: dict, key: str, tolerance: float) -> str | None:
-    """Which of the two methods has the larger `key`; None within the tolerance."""
-    first, second = (numbers["methods"][name][key] for name in METHODS)
-    return None if abs(first - second) <= tolerance else METHODS[0] if first > second else METHODS[1]
-
-
-def share_noise(numbers: dict, key: str) -> float:
-    """Half the 95 % interval of the difference of two shares that were counted over `points` points each."""
-    ones = [numbers["methods"][name] for name in METHODS]
-    return 1.96 * sum(one[key] * (1 - one[key]) / one["points"] for one in ones) ** 0.5
-
-
-def answer_cl1(numbers: dict) -> str:
-    """CL1 in words."""
-    lines = [
-        f"K-means divides the {numbers['images']:,} training images into {numbers['clusters']} clusters; of {numbers['inits']} starts the best is kept."
-    ]
-    for name in METHODS:
-        one = numbers["methods"][name]
-        lines.append(
-            f"{METHOD_NAMES[name]}: clusters of {one['smallest']:,} to {one['largest']:,} images, which hold {one['between']:.0%} of the variance between them. "
-            f"Matched one to one with the classes, {one['accuracy']:.1%} of the images agree (NMI {one['nmi']:.3f}, ARI {one['ari']:.3f})."
-        )
-    return "\n\n".join(lines)
-
-
-def answer_cl2(numbers: dict) -> str:
-    """CL2 in words: which method looks better at clusters and at classes, by counting in the maps."""
-    parts = []
-    for key, what, verb in (
-        ("by_cluster", "finding clusters", "cluster"),
-        ("by_class", "separating the classes", "class"),
-    ):
-        first = leader(numbers, key, share_noise(numbers, key))
-        head = (
-            f"**Neither looks more successful at {what}**"
-            if first is None
-            else f"**{METHOD_NAMES[first]} looks more successful at {what}**"
-        )
-        shares = " and ".join(f"{numbers['methods'][name][key]:.1%} with {METHOD_NAMES[name]}" for name in METHODS)
-        parts.append(f"{head}: of a point's ten nearest points in the map, {shares} are of its {verb}.")
-    gaps = [numbers["methods"][name]["by_cluster"] - numbers["methods"][name]["by_class"] for name in METHODS]
-    if min(gaps) > 0.1:
-        parts.append(
-            "In both maps the clusters hold together far better than the classes: k-means always returns compact groups, whatever they are. It was given no clue that we wanted "
-            "animals and vehicles and not, say, bright and dark pictures, so that a division that cuts through the classes is no mistake of the method's."
-        )
-    else:
-        parts.append(
-            "Clusters and classes hold together about equally well in the maps, although k-means was given no clue which groups to look for."
-        )
-    return "\n\n".join(parts)
-
+# The answer. A sentence with a condition (`when`) is left out where the numbers do not meet it.
 
 # %%
 #| export
-def answer_cl3(numbers: dict) -> str:
-    """CL3 in words: the two silhouettes, whether they fit the maps, and whether they tell the truth."""
-    first, second = (numbers["methods"][name] for name in METHODS)
-    facts = f"{first['silhouette']:.4f} with {METHOD_NAMES['vicreg']} and {second['silhouette']:.4f} with {METHOD_NAMES['neighbours']}, over all points in the representation's own dimension"
-    better = leader(numbers, "silhouette", 0.002)
-    head = f"**The silhouettes are {facts}**" + (
-        ": no difference to speak of." if better is None else f"; the higher is that of {METHOD_NAMES[better]}."
-    )
-    return "\n\n".join((head, _fits_maps(numbers, better), _tells_truth(numbers, better)))
-
-
-def _fits_maps(numbers, better):
-    seen = leader(numbers, "by_cluster", share_noise(numbers, "by_cluster"))
-    fits = "**It is coherent with the maps**" if seen == better else "**It is not what the maps show**"
-    looks = "neither looks more clustered" if seen is None else f"{METHOD_NAMES[seen]} looks more clustered"
-    ones = [numbers["methods"][name] for name in METHODS]
-    pairs = " and ".join(
-        f"{one['map_silhouette']:.2f} ({METHOD_NAMES[name]}, against {one['silhouette']:.2f})"
-        for name, one in zip(METHODS, ones, strict=True)
-    )
-    flatter = all(one["map_silhouette"] > one["silhouette"] for one in ones)
-    verdict = (
-        "The maps flatter, though: t-SNE draws apart what is continuous"
-        if flatter
-        else "The maps do not flatter both methods"
-    )
-    weak = max(one["silhouette"] for one in ones) < 0.25
-    level = " Kaufman and Rousseeuw (1990) see no substantial structure below 0.25." if weak else ""
-    return f"{fits}, where {looks}. {verdict}. Measured in the picture instead of the representation, the same clusters have {pairs}.{level}"
-
-
-def _tells_truth(numbers, better):
-    truth = leader(numbers, "nmi", 0.005)
-    names = ", ".join(
-        f"{METHOD_NAMES[name]} {one['silhouette']:.3f} / {one['nmi']:.3f}" for name, one in numbers["methods"].items()
-    )
-    if better is None or truth is None:
-        verdict = "Between these two it has little to tell"
-    elif better == truth:
-        verdict = "Between these two it points to the method whose clusters agree better with the classes"
-    else:
-        verdict = f"Between these two it points to the wrong one: the clusters of {METHOD_NAMES[truth]} agree better with the classes"
-    ranks = [
-        sorted(numbers["methods"], key=lambda name: numbers["methods"][name][key]) for key in ("silhouette", "nmi")
-    ]
-    order = "in the same order" if ranks[0] == ranks[1] else "in another order"
-    lower = [
-        name
-        for name in METHODS
-        if numbers["methods"][name]["class_silhouette"] < numbers["methods"][name]["silhouette"]
-    ]
-    last = {
-        0: "It does give the true classes a grade as high as the clusters'.",
-        1: f"With {METHOD_NAMES[lower[0]] if lower else ''} alone it gives the true classes a lower grade than the clusters.",
-        2: "And it gives the true classes a lower grade than the clusters, with both methods: it grades compactness, which is what k-means sought, and not truth.",
-    }[len(lower)]
-    classes = " and ".join(f"{numbers['methods'][name]['class_silhouette']:.4f}" for name in METHODS)
-    return f"**Does the silhouette tell the truth?** {verdict}. Over all rungs, silhouette and NMI rank the methods {order} ({names}). {last} The classes themselves have {classes}."
-
-
-# %%
-#| export
-CAPTION_CL1 = (
-    "cl1_contingency",
-    "What share of each cluster belongs to each class, in per cent; clusters in the order of their matched class.",
+cl1.says(
+    """**The clusters are not the classes: with VICReg {methods.vicreg.accuracy:.1%} of the images agree after the best
+    one-to-one match, with neighbour pairs {methods.neighbours.accuracy:.1%}**
+    (NMI {methods.vicreg.nmi:.3f} and {methods.neighbours.nmi:.3f}, ARI {methods.vicreg.ari:.3f} and
+    {methods.neighbours.ari:.3f}). Even if each cluster is called by its largest class, {methods.vicreg.purity:.1%} and
+    {methods.neighbours.purity:.1%} of the images are of that class.""",
+    when=lambda n: max(n.methods[name].accuracy for name in ASKED) < 0.6,
 )
-CAPTIONS_CL2 = tuple(
-    (
-        f"cl2_{name}",
-        f"{METHOD_NAMES[name]}: t-SNE of training images by cluster and by class, with the cluster centres in black.",
-    )
-    for name in METHODS
+cl1.says(
+    """K-means divides {images:,} training images into {clusters} clusters; of {inits} starts the best is kept. The
+    clusters have {methods.vicreg.smallest:,} to {methods.vicreg.largest:,} images with VICReg, and
+    {methods.vicreg.between:.0%} of the variance is between them; {methods.neighbours.smallest:,} to
+    {methods.neighbours.largest:,} and {methods.neighbours.between:.0%} with neighbour pairs."""
 )
-CAPTION_CL3 = ("cl3_silhouettes", "Silhouette of each training image, cluster by cluster; the dashed line is the mean.")
+cl1.says(
+    """With Laplacian Eigenmaps k-means spends clusters on outliers: the smallest has {methods.laplacian.smallest:,}
+    images, {methods.laplacian.smallest_apart:.1f} times as far from the mean as a typical image, and the largest
+    {methods.laplacian.largest:,}.""",
+    when=lambda n: n.methods.laplacian.smallest < n.images / 100 and n.methods.laplacian.smallest_apart > 3,
+)
+
+# %%
+cl1.run(cfg, result)
+
+# %% [markdown]
+# ## CL2: the clusters in two dimensions
+# Each method's map twice: coloured by cluster, and by class. Clusters have colours of their own (Tol, 2021), since no
+# cluster is a class.
 
 
-def tables_cl3(numbers: dict) -> list[dict]:
-    """Silhouette beside the measures that know the classes, for all methods."""
+# %%
+#| export
+CLUSTER_COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933",
+                   "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb")  # fmt: skip
+
+
+def _map(result, name):
+    one, found, first = result.maps[name], result.clusterings[name], len(result.classes)
+    names = cluster_names(found.labels, result.labels, result.classes)
+    colours = *CLASS_COLOURS[:first], *(CLUSTER_COLOURS[i % 10] for i in range(len(found.centres)))
+    kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
+    panels = {f"{METHODS[name].title}, {kind}": (one.points, values) for kind, values in kinds.items()}
+    drawing = scatter(panels, (), colours=colours, marks=dict.fromkeys(panels, one.centres))
+    drawing.picture.set_figheight(4.25)  # with room for the names below
+    for ax, named, start in zip(drawing.picture.axes, (names, result.classes), (first, 0), strict=True):
+        handles = [ax.scatter([], [], color=colours[start + i], label=label) for i, label in enumerate(named)]
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=7, handletextpad=0)
+    for row, place in enumerate(one.centres):
+        box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6}
+        style = {"fontsize": 7.5, "fontweight": "bold", "bbox": box, "zorder": 5}
+        drawing.picture.axes[0].annotate(row, place, xytext=(5, 4), textcoords="offset points", **style)
+    return drawing
+
+
+# %%
+_map(result, "vicreg")
+
+# %% [markdown]
+# The two figures that the exercise asks for. Look for two things: do the points of one colour lie together on the left,
+# and do they on the right?
+
+
+# %%
+#| export
+@cl2.figure("VICReg: t-SNE of training images by cluster and by class; black: the clusters' centres.")
+def cl2_vicreg(result: Clustered) -> Drawing:
+    return _map(result, "vicreg")
+
+
+@cl2.figure("Neighbour pairs: t-SNE of training images by cluster and by class; black: the clusters' centres.")
+def cl2_neighbours(result: Clustered) -> Drawing:
+    return _map(result, "neighbours")
+
+
+# %%
+cl2_neighbours(result)
+
+# %% [markdown]
+# What the eye judges in the maps can be counted there: how many of a point's ten nearest points in the map are of its
+# cluster, and how many of its class. Both maps show the same images, so the methods are compared image by image.
+
+
+# %%
+#| export
+@cl2.summary
+def _in_maps(result):
+    methods, seen = {}, {"by_cluster": [], "by_class": []}
+    for name, one in result.maps.items():
+        clusters, classes = result.clusterings[name].labels[one.numbers], result.labels[one.numbers]
+        near = nearest(one.points, min(10, len(one.points) - 1)).numbers
+        for kind, labels in (("by_cluster", clusters), ("by_class", classes)):
+            seen[kind].append(same_class(near, labels))
+        means = {kind: values[-1].mean() for kind, values in seen.items()}
+        methods[name] = means | {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(clusters)}
+    gaps, ahead = {}, {}
+    for kind, (first, second) in seen.items():
+        gap, interval = (first - second).mean(), 1.96 * (first - second).std() / len(first) ** 0.5
+        gaps[kind] = {"gap": gap, "interval": interval}
+        ahead[kind] = METHODS[ASKED[0 if gap > 0 else 1]].title if abs(gap) > interval else "neither"
+    return {"methods": methods, "gaps": gaps, "ahead": ahead}
+
+
+# %%
+print(_in_maps(result))
+
+# %% [markdown]
+# The answer. A method is called ahead where the difference exceeds its 95 % interval over the points.
+
+# %%
+#| export
+cl2.says(
+    """**More successful at finding clusters: {ahead.by_cluster}.** Of a point's ten nearest points in the map,
+    {methods.vicreg.by_cluster:.1%} are of its cluster with VICReg and {methods.neighbours.by_cluster:.1%} with
+    neighbour pairs (difference {gaps.by_cluster.gap:+.1%} ± {gaps.by_cluster.interval:.1%})."""
+)
+cl2.says(
+    """**More successful at separating the classes: {ahead.by_class}.** {methods.vicreg.by_class:.1%} are of its class
+    with VICReg and {methods.neighbours.by_class:.1%} with neighbour pairs (difference {gaps.by_class.gap:+.1%} ±
+    {gaps.by_class.interval:.1%})."""
+)
+cl2.says(
+    """In both maps the clusters hold together far better than the classes. K-means returns compact groups, whatever
+    they are, and had no clue that we wanted animals and vehicles and not, say, bright and dark pictures. A division
+    that cuts through the classes is no mistake of the method's.""",
+    when=lambda n: min(one["by_cluster"] - one["by_class"] for one in n.methods.values()) > 0.1,
+)
+
+# %%
+cl2.run(cfg, result)
+
+# %% [markdown]
+# ## CL3: the silhouette's own picture
+# Each image's silhouette, sorted within its cluster (Rousseeuw, 1987); all clusters are drawn equally high, the best
+# first. A good cluster is a broad blade. What lies left of zero is nearer to another cluster than to its own.
+
+
+# %%
+#| export
+@cl3.figure(
+    "The silhouette of each training image, cluster by cluster, the best first. Dashed: the mean of all images."
+)
+def cl3_silhouettes(result: Clustered) -> Drawing:
+    fig, axes = new_figure(1, len(ASKED), height=3.2, sharex=True)
+    for ax, name in zip(axes, ASKED, strict=True):
+        clusters, values = result.clusterings[name].labels, result.silhouettes[name]["clusters"]
+        names = cluster_names(clusters, result.labels, result.classes)
+        order = sorted(range(len(names)), key=lambda row: -values[clusters == row].mean())
+        for place, row in enumerate(order):
+            blade = np.quantile(values[clusters == row], np.linspace(1, 0, 200))
+            height, colour = place + np.linspace(-0.42, 0.42, 200), CLUSTER_COLOURS[row % 10]
+            ax.fill_betweenx(height, 0, blade, color=colour, linewidth=0)
+        ax.axvline(values.mean(), color="black", linewidth=0.9, linestyle="--")
+        ax.set(
+            title=METHODS[name].title, xlabel=f"silhouette (mean {values.mean():.3f})", ylim=(len(order) - 0.5, -0.5)
+        )
+        ax.set_yticks(range(len(order)), [names[row] for row in order], fontsize=7.5)
+        ax.grid(axis="y", visible=False)
+    axes[0].set_ylabel("cluster: its largest class")
+    return Drawing(fig)
+
+
+# %%
+cl3_silhouettes(result)
+
+# %% [markdown]
+# The two silhouettes, beside all that agrees with the classes, and what was counted in the maps.
+
+
+# %%
+#| export
+@cl3.summary
+def _grades(result):
+    methods, seen = {}, _in_maps(result)
+    for name, one in result.silhouettes.items():
+        grades = {"silhouette": one["clusters"].mean(), "class_silhouette": one["classes"].mean()}
+        grades |= {"negative": (one["clusters"] < 0).mean()} | seen["methods"].get(name, {})
+        methods[name] = grades | class_scores(result.clusterings[name].labels, result.labels)
+    largest = np.bincount(result.clusterings["no_variance"].labels).max() / len(result.labels)
+    leads = {key: METHODS[max(ASKED, key=lambda name: methods[name][key])].title for key in ("silhouette", "nmi")}
+    facts = {"asked_for": ASKED, "images": len(result.labels), "collapsed_in_one": largest, "leads": leads}
+    return {"methods": methods, "map_gap": seen["gaps"]["by_cluster"]["gap"]} | facts
+
+
+@cl3.table
+def _all_methods(n):
     keys = ("silhouette", "class_silhouette", "nmi", "ari", "accuracy")
-    rows = [[METHOD_NAMES[name], *(f"{one[key]:.4f}" for key in keys)] for name, one in numbers["methods"].items()]
+    rows = [[METHODS[name].title, *(f"{one[key]:.4f}" for key in keys)] for name, one in n.methods.items()]
     header = ["method", "silhouette", "silhouette of the classes", "NMI", "ARI", "matched accuracy"]
-    return [
-        {
-            "caption": "K-means on the training images: the silhouette, and what agrees with the classes.",
-            "header": header,
-            "rows": rows,
-        }
-    ]
+    caption = "K-means on the training images: the silhouette, and what agrees with the classes."
+    return {"caption": caption, "header": header, "rows": rows}
 
 
-def report_cl1(cfg: Config, numbers: dict) -> str:
-    """Record CL1 and return its answer."""
-    return record(cfg, "CL1", "Clustering: k-means", numbers, answer_cl1(numbers), [CAPTION_CL1])
+# %%
+from vicreg_nb.book import Numbers
 
+print(*_all_methods(Numbers(_grades(result)))["rows"], sep="\n")
 
-def report_cl2(cfg: Config, numbers: dict) -> str:
-    """Record CL2 and return its answer."""
-    return record(cfg, "CL2", "Clustering: the clusters in two dimensions", numbers, answer_cl2(numbers), CAPTIONS_CL2)
-
-
-def report_cl3(cfg: Config, numbers: dict) -> str:
-    """Record CL3 and return its answer."""
-    return record(
-        cfg, "CL3", "Clustering: the silhouette", numbers, answer_cl3(numbers), [CAPTION_CL3], tables_cl3(numbers)
-    )
-
+# %% [markdown]
+# ## CL3: the answer
+# The two scores, and whether they fit the maps.
 
 # %%
 #| export
-def run(cfg: Config):
-    """CL1 to CL3 from data to record, without a notebook."""
-    cfg, images = open_dataset(cfg)
-    labels, classes = images.train_labels, images.classes
-    features = {name: features_by_name(cfg, images, name).train for name in COMPARED}
-    clusterings = {name: cluster(cfg, x) for name, x in features.items()}
-    maps = {name: tsne_map(cfg, features[name], clusterings[name].centres) for name in METHODS}
-    scores = {name: silhouette_scores(cfg, features[name], one.labels, labels) for name, one in clusterings.items()}
-    asked_for = {name: clusterings[name] for name in METHODS}
-    save_figure(cfg, "cl1_contingency", figure_contingency(asked_for, labels, classes))
-    for name in METHODS:
-        save_figure(cfg, f"cl2_{name}", figure_map(maps[name], clusterings[name], labels, classes, METHOD_NAMES[name]))
-    save_figure(
-        cfg,
-        "cl3_silhouettes",
-        figure_silhouettes({name: scores[name] for name in METHODS}, clusterings, labels, classes),
-    )
-    cl2 = numbers_cl2(images, maps, clusterings)
-    report_cl1(cfg, numbers_cl1(cfg, images, features, clusterings))
-    report_cl2(cfg, cl2)
-    report_cl3(cfg, numbers_cl3(images, scores, clusterings, cl2))
+cl3.says(
+    """**The silhouette is {methods.vicreg.silhouette:.4f} with VICReg and {methods.neighbours.silhouette:.4f} with
+    neighbour pairs**, over all {images:,} images in the representation's own dimensions."""
+)
+cl3.says(
+    """**This is coherent with the maps**, where the same method's clusters hold together better.""",
+    when=lambda n: n.map_gap * (n.methods.vicreg.silhouette - n.methods.neighbours.silhouette) > 0,
+)
+cl3.says(
+    """**This is not what the maps show**, where the other method's clusters hold together better.""",
+    when=lambda n: n.map_gap * (n.methods.vicreg.silhouette - n.methods.neighbours.silhouette) < 0,
+)
+cl3.says(
+    """In the maps, with the distances of the picture, the same clusters have {methods.vicreg.map_silhouette:.2f} and
+    {methods.neighbours.map_silhouette:.2f}."""
+)
+cl3.says(
+    "All are low: Kaufman and Rousseeuw (1990) see no substantial structure below 0.25.",
+    when=lambda n: max(max(n.methods[name].silhouette, n.methods[name].map_silhouette) for name in ASKED) < 0.25,
+)
 
-
-# %%
-Markdown(report_cl1(cfg, cl1))
+# %% [markdown]
+# Then, since we know the classes: does the silhouette tell which method's clusters agree better with them?
 
 # %%
-Markdown(report_cl2(cfg, cl2))
+#| export
+_TRUTH = """the higher silhouette is that of {leads.silhouette}, the higher NMI that of {leads.nmi}
+    ({methods.vicreg.nmi:.3f} with VICReg, {methods.neighbours.nmi:.3f} with neighbour pairs)."""
+cl3.says("**It points to the wrong method**: " + _TRUTH, when=lambda n: n.leads.silhouette != n.leads.nmi)
+cl3.says("**It points to the right method**: " + _TRUTH, when=lambda n: n.leads.silhouette == n.leads.nmi)
+cl3.says(
+    """The collapsed encoder of Q4 even has the highest of all, {methods.no_variance.silhouette:.3f}, with an NMI of
+    {methods.no_variance.nmi:.3f}: one of its clusters holds {collapsed_in_one:.0%} of the images.""",
+    when=lambda n: (
+        n.methods.no_variance.silhouette == max(one["silhouette"] for one in n.methods.values())
+        and n.collapsed_in_one > 0.5
+    ),
+)
+cl3.says(
+    """And it gives the true classes a lower grade than the clusters, {methods.vicreg.class_silhouette:.4f} and
+    {methods.neighbours.class_silhouette:.4f}. It grades compactness, which is what k-means seeks, and not truth.""",
+    when=lambda n: all(n.methods[name].class_silhouette < n.methods[name].silhouette for name in ASKED),
+)
 
 # %%
-Markdown(report_cl3(cfg, cl3))
+cl3.run(cfg, result)

@@ -1,4 +1,4 @@
-"""Sec. 4.2: the scores by brute force, areas and intervals against scikit-learn and the bootstrap, and the whole run."""
+"""Sec. 4.2: scores by brute force, areas and intervals against scikit-learn and the bootstrap, and the whole run."""
 
 import json
 from dataclasses import replace
@@ -290,7 +290,8 @@ def test_recorded_areas_are_those_of_brute_force(smoke, ran):
         assert one["auc"] == pytest.approx(roc_auc_score(truth, distances[:, :2].mean(axis=1)), abs=1e-4)
         assert one["auc_by_k"][19] == pytest.approx(roc_auc_score(truth, distances[:, :20].mean(axis=1)), abs=1e-4)
     seen = ran["AD3"]["numbers"]["methods"]["vicreg"]
-    assert len(seen["shown"]) == 7 and sum(text.startswith("digits") for text in seen["shown"]) == seen["anomalies_shown"]
+    assert len(seen["shown"]) == 7
+    assert sum(text.startswith("digits") for text in seen["shown"]) == seen["anomalies_shown"]
 
 
 def test_a_k_too_large_stops_before_any_work(smoke, tmp_path):

@@ -351,7 +351,7 @@ ad3.says(
 )
 ad3.says(
     """Neighbour pairs also put two photographs among their seven: an airplane on bright blue below a line of writing,
-    and a frog in a spotlight. Both are rare sights in CIFAR-10 indeed.""",
+    and a frog in a spotlight.""",
     when=lambda n: n.name == "MNIST" and {189, 9801} <= set(n.methods.neighbours.numbers),
 )
 

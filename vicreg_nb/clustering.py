@@ -2,116 +2,70 @@
 # cells nbs/07_clustering.py d6deba0183a259b2
 # text b7eff3baaca27628
 
-"""7 · Clustering (Sec. 4.3)."""
+"""7 · Clustering (Sec. 4.3, bonus)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from matplotlib.lines import Line2D
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
-from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from vicreg_nb.config import (
-    CLASS_COLOURS,
-    METHOD_COLOURS,
-    METHOD_NAMES,
-    Config,
-    UserError,
-    cached,
-    new_figure,
-    progress,
-    record,
-    save_figure,
-)
-from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.representations import neighbour_agreement, project_tsne
-from vicreg_nb.retrieval import COMPARED, METHODS, checked, distance_factors, features_by_name
+from sklearn.metrics.cluster import contingency_matrix
+from vicreg_nb.book import Question
+from vicreg_nb.config import Config, choose_device
+from vicreg_nb.data import Images
+from vicreg_nb.methods import ASKED, COMPARED, METHODS, features
+from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
+from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
+from vicreg_nb.representations import project_tsne
+from vicreg_nb.store import cached
 
 
-@dataclass(frozen=True)
-class Clustering:
-    """Clusters [N] of the training images, the centres [K, d], and the sum of squared distances to them."""
+class Clustering(NamedTuple):
+    """K-means: clusters [N] of the images, centres [K, d], sum of squared distances to them, extent of the images."""
 
     labels: np.ndarray
     centres: np.ndarray
     inertia: float
+    extent: float  # root of the images' mean squared distance to their mean
 
 
 def cluster(cfg: Config, x: np.ndarray) -> Clustering:
-    """K-means (scikit-learn) of x [N, d] into `cfg.clusters`; computed once. UserError for NaN and for more clusters than rows."""
+    """K-means (scikit-learn) of x [N, d] into `cfg.clusters`; computed once. UserError for NaN."""
     x = checked(x)
-    if cfg.clusters > len(x):
-        raise UserError(f"clusters is {cfg.clusters}, more than the {len(x)} images: lower it.")
 
     def compute():
         found = KMeans(cfg.clusters, n_init=cfg.kmeans_inits, random_state=cfg.seed).fit(x)
         return {"labels": found.labels_.astype(np.int64), "centres": found.cluster_centers_, "inertia": found.inertia_}
 
-    found = cached(cfg, "kmeans", [x, cfg.clusters, cfg.kmeans_inits, cfg.seed], compute)
-    return Clustering(found["labels"], found["centres"], float(found["inertia"]))
+    found = cached(cfg.cache, "kmeans", [x, cfg.clusters, cfg.kmeans_inits, cfg.seed], compute)
+    extent = float(np.sqrt(x.var(axis=0, dtype=np.float64).sum()))
+    return Clustering(found["labels"], found["centres"], float(found["inertia"]), extent)
 
 
-def match_classes(clusters: np.ndarray, labels: np.ndarray) -> tuple[dict, float]:
-    """({cluster: class}, one to one, that agrees with most images; the share of images that agree)."""
-    table = contingency(clusters, labels)
-    rows, columns = linear_sum_assignment(-table)
-    return dict(zip(rows.tolist(), columns.tolist(), strict=True)), float(table[rows, columns].sum() / len(labels))
-
-
-def contingency(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts int [clusters, classes]."""
-    table = np.zeros((clusters.max() + 1, labels.max() + 1), np.int64)
-    np.add.at(table, (clusters, labels), 1)
-    return table
-
-
-def class_agreement_scores(clusters: np.ndarray, labels: np.ndarray) -> dict:
-    """NMI, ARI and matched accuracy of a clustering against the classes."""
+def class_scores(clusters: np.ndarray, labels: np.ndarray) -> dict:
+    """NMI, ARI and matched accuracy of clusters [N] against the classes [N]."""
+    table = contingency_matrix(clusters, labels)
     return {
         "nmi": normalized_mutual_info_score(labels, clusters),
         "ari": adjusted_rand_score(labels, clusters),
-        "accuracy": match_classes(clusters, labels)[1],
+        "accuracy": table[linear_sum_assignment(-table)].sum() / len(labels),
     }
 
 
-def figure_contingency(clusterings: dict, labels: np.ndarray, classes: tuple):
-    """For each method, what share of every cluster (a row) belongs to each class, in per cent; matched pairs on the diagonal."""
-    fig, axes = new_figure(1, len(clusterings), height=3.7, squeeze=False)
-    for ax, (name, one) in zip(axes[0], clusterings.items(), strict=True):
-        table, (matching, accuracy) = contingency(one.labels, labels), match_classes(one.labels, labels)
-        order = sorted(range(len(table)), key=lambda row: matching.get(row, len(classes)))
-        share = 100 * table[order] / table[order].sum(axis=1, keepdims=True).clip(min=1)
-        ax.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        for i, j in np.ndindex(share.shape):
-            ax.text(
-                j,
-                i,
-                f"{share[i, j]:.0f}",
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color="white" if share[i, j] > 55 else "#333333",
-            )
-        ax.set(
-            xticks=range(len(classes)),
-            yticks=range(len(order)),
-            yticklabels=[f"{row} ({table[row].sum():,})" for row in order],
-        )
-        ax.set_xticklabels(classes, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_title(
-            f"{METHOD_NAMES[name]}\n{accuracy:.0%} of the images matched", fontsize=9, color=METHOD_COLOURS[name]
-        )
-        ax.grid(False)
-        ax.tick_params(labelsize=7)
-    axes[0, 0].set_ylabel("cluster (images)")
-    return fig
+def shares(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The share [clusters, classes] of each cluster that is of each class."""
+    table = contingency_matrix(clusters, labels)
+    return table / table.sum(axis=1, keepdims=True)
 
 
-@dataclass(frozen=True)
-class Map:
-    """t-SNE of some training images and the cluster centres: numbers of the images [n], points [n, 2], centres [K, 2]."""
+def cluster_names(clusters: np.ndarray, labels: np.ndarray, classes: tuple) -> list[str]:
+    """What each cluster is called: its number, its largest class, and the share of that class in it."""
+    return [f"{i}: {classes[row.argmax()]} {row.max():.0%}" for i, row in enumerate(shares(clusters, labels))]
+
+
+class Map(NamedTuple):
+    """t-SNE of training images and cluster centres: numbers of the images [n], points [n, 2], centres [K, 2]."""
 
     numbers: np.ndarray
     points: np.ndarray
@@ -119,416 +73,272 @@ class Map:
 
 
 def tsne_map(cfg: Config, x: np.ndarray, centres: np.ndarray) -> Map:
-    """t-SNE of `cfg.tsne_train_size` random rows of x [N, d], the same for each method, together with the centres [K, d]."""
+    """t-SNE of `cfg.tsne_train_size` random rows of x [N, d], the same for each method, with the centres [K, d]."""
     count = min(cfg.tsne_train_size, len(x))
     numbers = np.sort(np.random.default_rng([cfg.seed, 23]).choice(len(x), count, replace=False))
     together = project_tsne(cfg, np.concatenate((x[numbers], centres)).astype(np.float32))
     return Map(numbers, together[:count], together[count:])
 
 
-def figure_map(one: Map, found: Clustering, labels: np.ndarray, classes: tuple, title: str):
-    """The t-SNE map twice, coloured by cluster and by class, the cluster centres in black."""
-    fig, axes = new_figure(1, 2, height=4.45)
-    matching, _ = match_classes(found.labels, labels)
-    names = {
-        row: f"{row}: {classes[matching[row]]}" if row in matching else f"{row}" for row in range(len(found.centres))
-    }
-    order = np.random.default_rng(0).permutation(len(one.points))  # none lies on top of all others
-    size = float(np.clip(9_000 / len(one.points), 1.2, 14))
-    kinds = np.array([matching.get(row, 10 + row) for row in range(len(names))])[found.labels], labels
-    for ax, kind, heading in zip(axes, kinds, ("by cluster", "by class"), strict=True):
-        colours = np.array([_colour(value) for value in kind[one.numbers]])
-        ax.scatter(*one.points[order].T, c=colours[order], s=size, alpha=0.7, linewidths=0, rasterized=True)
-        ax.scatter(*one.centres.T, color="black", s=62, marker="X", edgecolors="white", linewidths=0.9, zorder=3)
-        ax.set(title=f"{title}, {heading}", xticks=[], yticks=[], xlabel="t-SNE 1")
-        ax.set_box_aspect(1)
-    axes[0].set_ylabel("t-SNE 2")
-    for row, place in enumerate(one.centres):
-        axes[0].annotate(str(row), place, xytext=(5, 4), textcoords="offset points", fontsize=7.5, fontweight="bold", zorder=4,
-                         bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6})  # fmt: skip
-    by_cluster = [
-        _dot(_colour(matching.get(row, 10 + row)), name)
-        for row, name in sorted(names.items(), key=lambda item: matching.get(item[0], 10))
-    ]
-    fig.legend(handles=by_cluster, loc="outside lower left", ncols=4, fontsize=6.5, handletextpad=0, columnspacing=0.8)
-    by_class = [_dot(colour, name) for colour, name in zip(CLASS_COLOURS, classes, strict=False)]
-    centre = Line2D([], [], linestyle="", marker="X", color="black", markersize=6, label="cluster centre")
-    fig.legend(
-        handles=[*by_class, centre],
-        loc="outside lower right",
-        ncols=4,
-        fontsize=6.5,
-        handletextpad=0,
-        columnspacing=0.8,
-    )
-    return fig
+def silhouettes(x: np.ndarray, *divisions: np.ndarray, device="cpu") -> list[np.ndarray]:
+    """For each division (labels [N]) of the rows of x [N, d], the terms [N] of Eq. 8, over all pairs of points.
 
-
-def _colour(kind):
-    """A class's colour; greys for clusters that no class is left for."""
-    return CLASS_COLOURS[kind] if kind < 10 else ("#444444", "#777777", "#aaaaaa", "#cccccc")[kind % 4]
-
-
-def _dot(colour, name):
-    return Line2D([], [], linestyle="", marker="o", color=colour, markersize=4.5, label=name)
-
-
-SIDE = 1024  # of a tile; four megabytes, which stay in the cache
-
-
-def distance_sums(x: np.ndarray, members: np.ndarray, dtype=torch.float64) -> np.ndarray:
-    """Sums float64 [N, K] of l2 distances from each row of x [N, d] to the rows of each of K groups; `members` is 0 or 1, [N, K]."""
-    left, right = distance_factors(x, dtype)
-    members = torch.from_numpy(np.ascontiguousarray(members.T)).to(dtype)
-    sums = torch.zeros(members.shape, dtype=torch.float64)
-    spans = [slice(start, min(start + SIDE, len(x))) for start in range(0, len(x), SIDE)]
-    buffer = torch.empty(SIDE * SIDE, dtype=dtype)
-    for i, rows in enumerate(progress(spans, "silhouette")):
-        for columns in spans[i:]:
-            shape = rows.stop - rows.start, columns.stop - columns.start
-            tile = (
-                torch.mm(left[rows], right[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))
-                .clamp_(min=0)
-                .sqrt_()
-            )
-            if rows is columns:
-                tile.fill_diagonal_(0)
-            else:
-                sums[:, columns] += members[:, rows] @ tile
-            sums[:, rows] += members[:, columns] @ tile.T
-    return sums.T.numpy()
-
-
-def silhouettes_from_sums(sums: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Each point's term of Eq. 8 [n] from its sums of distances [n, K], its cluster [n] and the clusters' sizes [K]."""
-    rows = np.arange(len(labels))
-    own = counts[labels]
-    a = sums[rows, labels] / np.maximum(own - 1, 1)
-    means = sums / counts
-    means[rows, labels] = np.inf
-    b = means.min(axis=1)
-    larger = np.maximum(a, b)
-    return np.where((own > 1) & (larger > 0), (b - a) / np.where(larger > 0, larger, 1), 0.0)
-
-
-def encoded(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(labels as 0..K-1, the sizes of the K clusters); UserError unless 2 <= K <= N - 1."""
-    _, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if not 2 <= len(counts) < len(labels):
-        raise UserError(
-            f"there are {len(counts)} clusters of {len(labels)} points: a silhouette needs 2 to {len(labels) - 1}."
-        )
-    return labels, counts
-
-
-def silhouettes(x: np.ndarray, *labelings: np.ndarray) -> list[np.ndarray]:
-    """For each labeling [N] of the rows of x [N, d], the silhouettes [N] (Eq. 8, before the mean); one pass serves them all.
-
-    Exact over all points; memory grows with N (d + K). UserError for NaN, for labels of another length, and unless there are 2 to N - 1 clusters.
+    A term is 0 where Eq. 8 has no value: for a point alone in its cluster, without another cluster, among equal points.
     """
-    x = checked(x, name="the points")
-    for labels in labelings:
-        if len(labels) != len(x):
-            raise UserError(f"there are {len(labels)} labels for {len(x)} points: give one for each.")
-    coded = [encoded(labels) for labels in labelings]
-    members = np.concatenate([np.eye(len(counts), dtype=np.float32)[labels] for labels, counts in coded], axis=1)
-    if len(x) > 4 * SIDE:
-        sums = distance_sums(x, members, torch.float32)
-        if _good_enough(x, members, sums, coded):
-            return _split(sums, coded)
-    return _split(distance_sums(x, members), coded)
+    members = [labels[:, None] == np.unique(labels) for labels in divisions]
+    sums = distance_sums(x, np.hstack(members), device)
+    parts = np.split(sums, np.cumsum([own.shape[1] for own in members])[:-1], axis=1)
+    return [_terms(*pair) for pair in zip(parts, members, strict=True)]
 
 
-def _split(sums, coded, rows=slice(None)):
-    ends = np.cumsum([len(counts) for _, counts in coded])[:-1]
-    return [
-        silhouettes_from_sums(part, labels[rows], counts)
-        for part, (labels, counts) in zip(np.split(sums, ends, axis=1), coded, strict=True)
-    ]
+def _terms(sums, own):
+    counts = own.sum(axis=0)  # cluster_size of each cluster
+    size = own @ counts  # cluster_size(i)
+    a = sums[own] / np.maximum(size - 1, 1)
+    b = np.where(own, np.inf, sums / counts).min(axis=1)
+    larger = np.maximum(a, b)
+    valid = (size > 1) & (larger > 0) & np.isfinite(b)
+    return np.where(valid, (b - a) / np.where(valid, larger, 1), 0)
 
 
-def _good_enough(x, members, sums, coded, sample=3, tolerance=5e-7):
-    """Whether the silhouettes of `sample` points of each cluster agree with those from differences of points, in which nothing cancels."""
-    random = np.random.default_rng(0)
-    parts = [np.flatnonzero(labels == cluster) for labels, counts in coded for cluster in range(len(counts))]
-    rows = np.concatenate([random.permutation(part)[:sample] for part in parts])
-    points = torch.from_numpy(x)
-    exact = (
-        torch.cdist(points[rows], points, compute_mode="donot_use_mm_for_euclid_dist").numpy().astype(np.float64)
-        @ members
-    )
-    return all(
-        np.abs(one - other).max() < tolerance
-        for one, other in zip(_split(sums[rows], coded, rows), _split(exact, coded, rows), strict=True)
-    )
+class Clustered(NamedTuple):
+    """The training images' labels [N], the names of the classes, and by method what clustering made of the images."""
+
+    labels: np.ndarray
+    classes: tuple
+    inits: int
+    clusterings: dict  # {method: Clustering}
+    maps: dict  # {method: Map}, of the two that the exercise asks for
+    silhouettes: dict  # {method: {"clusters": [N], "classes": [N]}}, of the clusters, and of the true classes
 
 
-def silhouette_scores(cfg: Config, x: np.ndarray, clusters: np.ndarray, labels: np.ndarray) -> dict:
-    """{"clusters": silhouettes [N] of the clustering, "classes": of the true classes}; computed once."""
+cl1 = Question("CL1", "Clustering: k-means", "Section 4.3, Question 1 (bonus)", required=False)
+cl2 = Question("CL2", "Clustering: the clusters in two dimensions", "Section 4.3, Question 2 (bonus)", required=False)
+cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bonus)", required=False)
 
+
+@cl1.result
+@cl2.result
+@cl3.result
+def cluster_all(cfg: Config, images: Images) -> Clustered:
+    """K-means, t-SNE maps and silhouettes of the training images."""
+    labels, clusterings, maps, terms = images.train_labels, {}, {}, {}
+    for name in COMPARED:
+        x = features(cfg, images, name).train
+        found = clusterings[name] = cluster(cfg, x)
+        terms[name] = _both_silhouettes(cfg, x, found.labels, labels)
+        if name in ASKED:
+            maps[name] = tsne_map(cfg, x, found.centres)
+    return Clustered(labels, images.classes, cfg.kmeans_inits, clusterings, maps, terms)
+
+
+def _both_silhouettes(cfg, x, *divisions):
     def compute():
-        if len(np.unique(clusters)) == 1:  # a representation that is one point has no second cluster to be far from
-            return {"clusters": np.zeros(len(x)), "classes": silhouettes(x, labels)[0]}
-        return dict(zip(("clusters", "classes"), silhouettes(x, clusters, labels), strict=True))
+        return dict(zip(("clusters", "classes"), silhouettes(x, *divisions, device=choose_device(cfg)), strict=True))
 
-    return cached(cfg, "silhouette", [x, clusters, labels], compute)
+    return cached(cfg.cache, "silhouette", [x, *divisions], compute)
 
 
-def spread_out(places: list, gap: float = 0.045) -> np.ndarray:
-    """The rising `places` in 0..1, moved as little as needs be so that labels stand `gap` apart (least squares)."""
-    steps = min(gap, 1 / len(places)) * np.arange(len(places))
-    return isotonic_regression(places - steps, y_min=0, y_max=1 - steps[-1]) + steps
+@cl1.figure("Which classes each cluster is made of, in per cent of the cluster; in brackets its number of images.")
+def cl1_contingency(result: Clustered) -> Drawing:
+    panels = {}
+    for name in ASKED:
+        clusters = result.clusterings[name].labels
+        share = 100 * shares(clusters, result.labels)
+        order = np.lexsort((-share.max(axis=1), share.argmax(axis=1)))
+        rows = [f"{row} ({count:,})" for row, count in enumerate(np.bincount(clusters))]
+        panels[METHODS[name].title] = [rows[row] for row in order], share[order]
+    return heatmap(panels, result.classes, "class", "cluster")
 
 
-def figure_silhouettes(scores: dict, clusterings: dict, labels: np.ndarray, classes: tuple):
-    """Silhouette plot of each method's clusters, in the colours of the classes they are matched with."""
-    fig, axes = new_figure(1, len(scores), height=3.4, sharex=True, squeeze=False)
-    for ax, (name, one) in zip(axes[0], scores.items(), strict=True):
-        found, values = clusterings[name], one["clusters"]
-        matching, _ = match_classes(found.labels, labels)
-        start, places, names = 0, [], []
-        for row in sorted(range(len(found.centres)), key=lambda row: matching.get(row, 10 + row)):
-            blade = np.sort(values[found.labels == row])[::-1]
-            blade = blade[:: max(1, len(blade) // 400)]
-            height = 0.92 * np.linspace(0, (found.labels == row).mean(), len(blade))
-            ax.fill_betweenx(start + height, 0, blade, color=_colour(matching.get(row, 10 + row)), linewidth=0)
-            places.append(start + height.mean())
-            names.append(f"{row}: {classes[matching[row]]}" if row in matching else f"{row}")
-            start += (found.labels == row).mean()
-        ax.axvline(values.mean(), color="black", linewidth=0.9, linestyle="--")
-        ax.set(
-            title=METHOD_NAMES[name],
-            xlabel=f"silhouette (dashed: the mean, {values.mean():.3f})",
-            ylim=(1.0, 0),
-            yticks=spread_out(places),
-        )
-        ax.set_yticklabels(names, fontsize=7)
-        ax.grid(axis="y", visible=False)
-    axes[0, 0].set_ylabel("cluster: matched class")
-    return fig
-
-
-def numbers_cl1(cfg: Config, images: Images, features: dict, clusterings: dict) -> dict:
-    """CL1: sizes of the clusters, the share of the variance between them, and their agreement with the classes."""
-    methods = {}
-    for name, one in clusterings.items():
-        x = features[name].astype(np.float64)
-        sizes = np.bincount(one.labels, minlength=cfg.clusters)
-        total = ((x - x.mean(axis=0)) ** 2).sum()
-        explained = 1 - one.inertia / total if total > 0 else 0.0
+@cl1.summary
+def _sizes(result):
+    methods, count = {}, len(result.labels)
+    for name, found in result.clusterings.items():
+        sizes = np.bincount(found.labels, minlength=len(found.centres))
+        smallest = found.centres[sizes.argmin()] - sizes @ found.centres / count
         methods[name] = {
             "smallest": sizes.min(),
             "largest": sizes.max(),
-            "between": explained,
-        } | class_agreement_scores(one.labels, images.train_labels)
-    return {"clusters": cfg.clusters, "inits": cfg.kmeans_inits, "images": len(images.train_labels), "methods": methods}
+            "between": 1 - found.inertia / (count * found.extent**2) if found.extent else 0.0,
+            "purity": contingency_matrix(found.labels, result.labels).max(axis=1).sum() / count,
+            "smallest_apart": np.linalg.norm(smallest) / (found.extent or 1),
+        } | class_scores(found.labels, result.labels)
+    facts = {"clusters": len(result.clusterings["vicreg"].centres), "inits": result.inits}
+    return facts | {"images": count, "methods": methods}
 
 
-def numbers_cl2(images: Images, maps: dict, clusterings: dict) -> dict:
-    """CL2: how well clusters and classes hold together in the maps."""
-    methods = {}
-    for name, one in maps.items():
-        clusters, classes = clusterings[name].labels[one.numbers], images.train_labels[one.numbers]
-        methods[name] = {
-            "by_cluster": neighbour_agreement(one.points, clusters),
-            "by_class": neighbour_agreement(one.points, classes),
-        }
-        methods[name] |= {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(one.numbers)}
-    return {"methods": methods}
-
-
-def numbers_cl3(images: Images, scores: dict, clusterings: dict, cl2: dict) -> dict:
-    """CL3: silhouettes of the clusters and of the classes, beside what agrees with the classes."""
-    methods = {}
-    for name, one in scores.items():
-        facts = {
-            "silhouette": one["clusters"].mean(),
-            "class_silhouette": one["classes"].mean(),
-            "negative": (one["clusters"] < 0).mean(),
-        }
-        methods[name] = (
-            facts | class_agreement_scores(clusterings[name].labels, images.train_labels) | cl2["methods"].get(name, {})
-        )
-    return {"methods": methods, "asked_for": list(METHODS)}
-
-
-def leader(numbers: dict, key: str, tolerance: float) -> str | None:
-    """Which of the two methods has the larger `key`; None within the tolerance."""
-    first, second = (numbers["methods"][name][key] for name in METHODS)
-    return None if abs(first - second) <= tolerance else METHODS[0] if first > second else METHODS[1]
-
-
-def share_noise(numbers: dict, key: str) -> float:
-    """Half the 95 % interval of the difference of two shares that were counted over `points` points each."""
-    ones = [numbers["methods"][name] for name in METHODS]
-    return 1.96 * sum(one[key] * (1 - one[key]) / one["points"] for one in ones) ** 0.5
-
-
-def answer_cl1(numbers: dict) -> str:
-    """CL1 in words."""
-    lines = [
-        f"K-means divides the {numbers['images']:,} training images into {numbers['clusters']} clusters; of {numbers['inits']} starts the best is kept."
-    ]
-    for name in METHODS:
-        one = numbers["methods"][name]
-        lines.append(
-            f"{METHOD_NAMES[name]}: clusters of {one['smallest']:,} to {one['largest']:,} images, which hold {one['between']:.0%} of the variance between them. "
-            f"Matched one to one with the classes, {one['accuracy']:.1%} of the images agree (NMI {one['nmi']:.3f}, ARI {one['ari']:.3f})."
-        )
-    return "\n\n".join(lines)
-
-
-def answer_cl2(numbers: dict) -> str:
-    """CL2 in words: which method looks better at clusters and at classes, by counting in the maps."""
-    parts = []
-    for key, what, verb in (
-        ("by_cluster", "finding clusters", "cluster"),
-        ("by_class", "separating the classes", "class"),
-    ):
-        first = leader(numbers, key, share_noise(numbers, key))
-        head = (
-            f"**Neither looks more successful at {what}**"
-            if first is None
-            else f"**{METHOD_NAMES[first]} looks more successful at {what}**"
-        )
-        shares = " and ".join(f"{numbers['methods'][name][key]:.1%} with {METHOD_NAMES[name]}" for name in METHODS)
-        parts.append(f"{head}: of a point's ten nearest points in the map, {shares} are of its {verb}.")
-    gaps = [numbers["methods"][name]["by_cluster"] - numbers["methods"][name]["by_class"] for name in METHODS]
-    if min(gaps) > 0.1:
-        parts.append(
-            "In both maps the clusters hold together far better than the classes: k-means always returns compact groups, whatever they are. It was given no clue that we wanted "
-            "animals and vehicles and not, say, bright and dark pictures, so that a division that cuts through the classes is no mistake of the method's."
-        )
-    else:
-        parts.append(
-            "Clusters and classes hold together about equally well in the maps, although k-means was given no clue which groups to look for."
-        )
-    return "\n\n".join(parts)
-
-
-def answer_cl3(numbers: dict) -> str:
-    """CL3 in words: the two silhouettes, whether they fit the maps, and whether they tell the truth."""
-    first, second = (numbers["methods"][name] for name in METHODS)
-    facts = f"{first['silhouette']:.4f} with {METHOD_NAMES['vicreg']} and {second['silhouette']:.4f} with {METHOD_NAMES['neighbours']}, over all points in the representation's own dimension"
-    better = leader(numbers, "silhouette", 0.002)
-    head = f"**The silhouettes are {facts}**" + (
-        ": no difference to speak of." if better is None else f"; the higher is that of {METHOD_NAMES[better]}."
-    )
-    return "\n\n".join((head, _fits_maps(numbers, better), _tells_truth(numbers, better)))
-
-
-def _fits_maps(numbers, better):
-    seen = leader(numbers, "by_cluster", share_noise(numbers, "by_cluster"))
-    fits = "**It is coherent with the maps**" if seen == better else "**It is not what the maps show**"
-    looks = "neither looks more clustered" if seen is None else f"{METHOD_NAMES[seen]} looks more clustered"
-    ones = [numbers["methods"][name] for name in METHODS]
-    pairs = " and ".join(
-        f"{one['map_silhouette']:.2f} ({METHOD_NAMES[name]}, against {one['silhouette']:.2f})"
-        for name, one in zip(METHODS, ones, strict=True)
-    )
-    flatter = all(one["map_silhouette"] > one["silhouette"] for one in ones)
-    verdict = (
-        "The maps flatter, though: t-SNE draws apart what is continuous"
-        if flatter
-        else "The maps do not flatter both methods"
-    )
-    weak = max(one["silhouette"] for one in ones) < 0.25
-    level = " Kaufman and Rousseeuw (1990) see no substantial structure below 0.25." if weak else ""
-    return f"{fits}, where {looks}. {verdict}. Measured in the picture instead of the representation, the same clusters have {pairs}.{level}"
-
-
-def _tells_truth(numbers, better):
-    truth = leader(numbers, "nmi", 0.005)
-    names = ", ".join(
-        f"{METHOD_NAMES[name]} {one['silhouette']:.3f} / {one['nmi']:.3f}" for name, one in numbers["methods"].items()
-    )
-    if better is None or truth is None:
-        verdict = "Between these two it has little to tell"
-    elif better == truth:
-        verdict = "Between these two it points to the method whose clusters agree better with the classes"
-    else:
-        verdict = f"Between these two it points to the wrong one: the clusters of {METHOD_NAMES[truth]} agree better with the classes"
-    ranks = [
-        sorted(numbers["methods"], key=lambda name: numbers["methods"][name][key]) for key in ("silhouette", "nmi")
-    ]
-    order = "in the same order" if ranks[0] == ranks[1] else "in another order"
-    lower = [
-        name
-        for name in METHODS
-        if numbers["methods"][name]["class_silhouette"] < numbers["methods"][name]["silhouette"]
-    ]
-    last = {
-        0: "It does give the true classes a grade as high as the clusters'.",
-        1: f"With {METHOD_NAMES[lower[0]] if lower else ''} alone it gives the true classes a lower grade than the clusters.",
-        2: "And it gives the true classes a lower grade than the clusters, with both methods: it grades compactness, which is what k-means sought, and not truth.",
-    }[len(lower)]
-    classes = " and ".join(f"{numbers['methods'][name]['class_silhouette']:.4f}" for name in METHODS)
-    return f"**Does the silhouette tell the truth?** {verdict}. Over all rungs, silhouette and NMI rank the methods {order} ({names}). {last} The classes themselves have {classes}."
-
-
-CAPTION_CL1 = (
-    "cl1_contingency",
-    "What share of each cluster belongs to each class, in per cent; clusters in the order of their matched class.",
+cl1.says(
+    """**The clusters are not the classes: with VICReg {methods.vicreg.accuracy:.1%} of the images agree after the best
+    one-to-one match, with neighbour pairs {methods.neighbours.accuracy:.1%}**
+    (NMI {methods.vicreg.nmi:.3f} and {methods.neighbours.nmi:.3f}, ARI {methods.vicreg.ari:.3f} and
+    {methods.neighbours.ari:.3f}). Even if each cluster is called by its largest class, {methods.vicreg.purity:.1%} and
+    {methods.neighbours.purity:.1%} of the images are of that class.""",
+    when=lambda n: max(n.methods[name].accuracy for name in ASKED) < 0.6,
 )
-CAPTIONS_CL2 = tuple(
-    (
-        f"cl2_{name}",
-        f"{METHOD_NAMES[name]}: t-SNE of training images by cluster and by class, with the cluster centres in black.",
-    )
-    for name in METHODS
+cl1.says(
+    """K-means divides {images:,} training images into {clusters} clusters; of {inits} starts the best is kept. The
+    clusters have {methods.vicreg.smallest:,} to {methods.vicreg.largest:,} images with VICReg, and
+    {methods.vicreg.between:.0%} of the variance is between them; {methods.neighbours.smallest:,} to
+    {methods.neighbours.largest:,} and {methods.neighbours.between:.0%} with neighbour pairs."""
 )
-CAPTION_CL3 = ("cl3_silhouettes", "Silhouette of each training image, cluster by cluster; the dashed line is the mean.")
+cl1.says(
+    """With Laplacian Eigenmaps k-means spends clusters on outliers: the smallest has {methods.laplacian.smallest:,}
+    images, {methods.laplacian.smallest_apart:.1f} times as far from the mean as a typical image, and the largest
+    {methods.laplacian.largest:,}.""",
+    when=lambda n: n.methods.laplacian.smallest < n.images / 100 and n.methods.laplacian.smallest_apart > 3,
+)
 
 
-def tables_cl3(numbers: dict) -> list[dict]:
-    """Silhouette beside the measures that know the classes, for all methods."""
+CLUSTER_COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933",
+                   "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb")  # fmt: skip
+
+
+def _map(result, name):
+    one, found, first = result.maps[name], result.clusterings[name], len(result.classes)
+    names = cluster_names(found.labels, result.labels, result.classes)
+    colours = *CLASS_COLOURS[:first], *(CLUSTER_COLOURS[i % 10] for i in range(len(found.centres)))
+    kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
+    panels = {f"{METHODS[name].title}, {kind}": (one.points, values) for kind, values in kinds.items()}
+    drawing = scatter(panels, (), colours=colours, marks=dict.fromkeys(panels, one.centres))
+    drawing.picture.set_figheight(4.25)  # with room for the names below
+    for ax, named, start in zip(drawing.picture.axes, (names, result.classes), (first, 0), strict=True):
+        handles = [ax.scatter([], [], color=colours[start + i], label=label) for i, label in enumerate(named)]
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=7, handletextpad=0)
+    for row, place in enumerate(one.centres):
+        box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6}
+        style = {"fontsize": 7.5, "fontweight": "bold", "bbox": box, "zorder": 5}
+        drawing.picture.axes[0].annotate(row, place, xytext=(5, 4), textcoords="offset points", **style)
+    return drawing
+
+
+@cl2.figure("VICReg: t-SNE of training images by cluster and by class; black: the clusters' centres.")
+def cl2_vicreg(result: Clustered) -> Drawing:
+    return _map(result, "vicreg")
+
+
+@cl2.figure("Neighbour pairs: t-SNE of training images by cluster and by class; black: the clusters' centres.")
+def cl2_neighbours(result: Clustered) -> Drawing:
+    return _map(result, "neighbours")
+
+
+@cl2.summary
+def _in_maps(result):
+    methods, seen = {}, {"by_cluster": [], "by_class": []}
+    for name, one in result.maps.items():
+        clusters, classes = result.clusterings[name].labels[one.numbers], result.labels[one.numbers]
+        near = nearest(one.points, min(10, len(one.points) - 1)).numbers
+        for kind, labels in (("by_cluster", clusters), ("by_class", classes)):
+            seen[kind].append(same_class(near, labels))
+        means = {kind: values[-1].mean() for kind, values in seen.items()}
+        methods[name] = means | {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(clusters)}
+    gaps, ahead = {}, {}
+    for kind, (first, second) in seen.items():
+        gap, interval = (first - second).mean(), 1.96 * (first - second).std() / len(first) ** 0.5
+        gaps[kind] = {"gap": gap, "interval": interval}
+        ahead[kind] = METHODS[ASKED[0 if gap > 0 else 1]].title if abs(gap) > interval else "neither"
+    return {"methods": methods, "gaps": gaps, "ahead": ahead}
+
+
+cl2.says(
+    """**More successful at finding clusters: {ahead.by_cluster}.** Of a point's ten nearest points in the map,
+    {methods.vicreg.by_cluster:.1%} are of its cluster with VICReg and {methods.neighbours.by_cluster:.1%} with
+    neighbour pairs (difference {gaps.by_cluster.gap:+.1%} ± {gaps.by_cluster.interval:.1%})."""
+)
+cl2.says(
+    """**More successful at separating the classes: {ahead.by_class}.** {methods.vicreg.by_class:.1%} are of its class
+    with VICReg and {methods.neighbours.by_class:.1%} with neighbour pairs (difference {gaps.by_class.gap:+.1%} ±
+    {gaps.by_class.interval:.1%})."""
+)
+cl2.says(
+    """In both maps the clusters hold together far better than the classes. K-means returns compact groups, whatever
+    they are, and had no clue that we wanted animals and vehicles and not, say, bright and dark pictures. A division
+    that cuts through the classes is no mistake of the method's.""",
+    when=lambda n: min(one["by_cluster"] - one["by_class"] for one in n.methods.values()) > 0.1,
+)
+
+
+@cl3.figure(
+    "The silhouette of each training image, cluster by cluster, the best first. Dashed: the mean of all images."
+)
+def cl3_silhouettes(result: Clustered) -> Drawing:
+    fig, axes = new_figure(1, len(ASKED), height=3.2, sharex=True)
+    for ax, name in zip(axes, ASKED, strict=True):
+        clusters, values = result.clusterings[name].labels, result.silhouettes[name]["clusters"]
+        names = cluster_names(clusters, result.labels, result.classes)
+        order = sorted(range(len(names)), key=lambda row: -values[clusters == row].mean())
+        for place, row in enumerate(order):
+            blade = np.quantile(values[clusters == row], np.linspace(1, 0, 200))
+            height, colour = place + np.linspace(-0.42, 0.42, 200), CLUSTER_COLOURS[row % 10]
+            ax.fill_betweenx(height, 0, blade, color=colour, linewidth=0)
+        ax.axvline(values.mean(), color="black", linewidth=0.9, linestyle="--")
+        ax.set(
+            title=METHODS[name].title, xlabel=f"silhouette (mean {values.mean():.3f})", ylim=(len(order) - 0.5, -0.5)
+        )
+        ax.set_yticks(range(len(order)), [names[row] for row in order], fontsize=7.5)
+        ax.grid(axis="y", visible=False)
+    axes[0].set_ylabel("cluster: its largest class")
+    return Drawing(fig)
+
+
+@cl3.summary
+def _grades(result):
+    methods, seen = {}, _in_maps(result)
+    for name, one in result.silhouettes.items():
+        grades = {"silhouette": one["clusters"].mean(), "class_silhouette": one["classes"].mean()}
+        grades |= {"negative": (one["clusters"] < 0).mean()} | seen["methods"].get(name, {})
+        methods[name] = grades | class_scores(result.clusterings[name].labels, result.labels)
+    largest = np.bincount(result.clusterings["no_variance"].labels).max() / len(result.labels)
+    leads = {key: METHODS[max(ASKED, key=lambda name: methods[name][key])].title for key in ("silhouette", "nmi")}
+    facts = {"asked_for": ASKED, "images": len(result.labels), "collapsed_in_one": largest, "leads": leads}
+    return {"methods": methods, "map_gap": seen["gaps"]["by_cluster"]["gap"]} | facts
+
+
+@cl3.table
+def _all_methods(n):
     keys = ("silhouette", "class_silhouette", "nmi", "ari", "accuracy")
-    rows = [[METHOD_NAMES[name], *(f"{one[key]:.4f}" for key in keys)] for name, one in numbers["methods"].items()]
+    rows = [[METHODS[name].title, *(f"{one[key]:.4f}" for key in keys)] for name, one in n.methods.items()]
     header = ["method", "silhouette", "silhouette of the classes", "NMI", "ARI", "matched accuracy"]
-    return [
-        {
-            "caption": "K-means on the training images: the silhouette, and what agrees with the classes.",
-            "header": header,
-            "rows": rows,
-        }
-    ]
+    caption = "K-means on the training images: the silhouette, and what agrees with the classes."
+    return {"caption": caption, "header": header, "rows": rows}
 
 
-def report_cl1(cfg: Config, numbers: dict) -> str:
-    """Record CL1 and return its answer."""
-    return record(cfg, "CL1", "Clustering: k-means", numbers, answer_cl1(numbers), [CAPTION_CL1])
+cl3.says(
+    """**The silhouette is {methods.vicreg.silhouette:.4f} with VICReg and {methods.neighbours.silhouette:.4f} with
+    neighbour pairs**, over all {images:,} images in the representation's own dimensions."""
+)
+cl3.says(
+    """**This is coherent with the maps**, where the same method's clusters hold together better.""",
+    when=lambda n: n.map_gap * (n.methods.vicreg.silhouette - n.methods.neighbours.silhouette) > 0,
+)
+cl3.says(
+    """**This is not what the maps show**, where the other method's clusters hold together better.""",
+    when=lambda n: n.map_gap * (n.methods.vicreg.silhouette - n.methods.neighbours.silhouette) < 0,
+)
+cl3.says(
+    """In the maps, with the distances of the picture, the same clusters have {methods.vicreg.map_silhouette:.2f} and
+    {methods.neighbours.map_silhouette:.2f}."""
+)
+cl3.says(
+    "All are low: Kaufman and Rousseeuw (1990) see no substantial structure below 0.25.",
+    when=lambda n: max(max(n.methods[name].silhouette, n.methods[name].map_silhouette) for name in ASKED) < 0.25,
+)
 
 
-def report_cl2(cfg: Config, numbers: dict) -> str:
-    """Record CL2 and return its answer."""
-    return record(cfg, "CL2", "Clustering: the clusters in two dimensions", numbers, answer_cl2(numbers), CAPTIONS_CL2)
-
-
-def report_cl3(cfg: Config, numbers: dict) -> str:
-    """Record CL3 and return its answer."""
-    return record(
-        cfg, "CL3", "Clustering: the silhouette", numbers, answer_cl3(numbers), [CAPTION_CL3], tables_cl3(numbers)
-    )
-
-
-def run(cfg: Config):
-    """CL1 to CL3 from data to record, without a notebook."""
-    cfg, images = open_dataset(cfg)
-    labels, classes = images.train_labels, images.classes
-    features = {name: features_by_name(cfg, images, name).train for name in COMPARED}
-    clusterings = {name: cluster(cfg, x) for name, x in features.items()}
-    maps = {name: tsne_map(cfg, features[name], clusterings[name].centres) for name in METHODS}
-    scores = {name: silhouette_scores(cfg, features[name], one.labels, labels) for name, one in clusterings.items()}
-    asked_for = {name: clusterings[name] for name in METHODS}
-    save_figure(cfg, "cl1_contingency", figure_contingency(asked_for, labels, classes))
-    for name in METHODS:
-        save_figure(cfg, f"cl2_{name}", figure_map(maps[name], clusterings[name], labels, classes, METHOD_NAMES[name]))
-    save_figure(
-        cfg,
-        "cl3_silhouettes",
-        figure_silhouettes({name: scores[name] for name in METHODS}, clusterings, labels, classes),
-    )
-    cl2 = numbers_cl2(images, maps, clusterings)
-    report_cl1(cfg, numbers_cl1(cfg, images, features, clusterings))
-    report_cl2(cfg, cl2)
-    report_cl3(cfg, numbers_cl3(images, scores, clusterings, cl2))
+_TRUTH = """the higher silhouette is that of {leads.silhouette}, the higher NMI that of {leads.nmi}
+    ({methods.vicreg.nmi:.3f} with VICReg, {methods.neighbours.nmi:.3f} with neighbour pairs)."""
+cl3.says("**It points to the wrong method**: " + _TRUTH, when=lambda n: n.leads.silhouette != n.leads.nmi)
+cl3.says("**It points to the right method**: " + _TRUTH, when=lambda n: n.leads.silhouette == n.leads.nmi)
+cl3.says(
+    """The collapsed encoder of Q4 even has the highest of all, {methods.no_variance.silhouette:.3f}, with an NMI of
+    {methods.no_variance.nmi:.3f}: one of its clusters holds {collapsed_in_one:.0%} of the images.""",
+    when=lambda n: (
+        n.methods.no_variance.silhouette == max(one["silhouette"] for one in n.methods.values())
+        and n.collapsed_in_one > 0.5
+    ),
+)
+cl3.says(
+    """And it gives the true classes a lower grade than the clusters, {methods.vicreg.class_silhouette:.4f} and
+    {methods.neighbours.class_silhouette:.4f}. It grades compactness, which is what k-means seeks, and not truth.""",
+    when=lambda n: all(n.methods[name].class_silhouette < n.methods[name].silhouette for name in ASKED),
+)
