@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 11453aa3ca353a2b
-# text af25baec3b8cd859
+# cells nbs/06_anomaly.py 7066c2332af4b030
+# text 2f1a7cc5e27e7438
 
 """6 · Anomaly detection (Sec. 4.2)."""
 

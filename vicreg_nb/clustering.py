@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py d6deba0183a259b2
-# text b7eff3baaca27628
+# cells nbs/07_clustering.py 791b90451a5e6dc0
+# text 59427dd9d9aa2dea
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 

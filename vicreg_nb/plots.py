@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py 5e4bb44a6047e9b6
-# text e9196863f6ef4b15
+# cells nbs/83_plots.py d54131cbf4604d98
+# text b4f2fb6a54c25507
 
 """83 · Plots."""
 
@@ -151,6 +151,13 @@ def _name_classes(ax, points, labels, classes, colours, inch):
         ax.text(*place, classes[kind], fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
 
 
+def _cloud(ax, points, shades):
+    """Points in a random order, so that no class lies on top of the others; the more, the smaller."""
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(12_000 / len(points), 1.2, 14))
+    ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
+
+
 def _list_classes(ax, classes, colours):
     """Entries for a legend, one for each class."""
     for kind, name in enumerate(classes):
@@ -166,10 +173,7 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
     height = width / columns * rows + (0.7 if legend else 0.3)
     fig, places = new_figure(rows, columns, width=width, height=height, squeeze=False)
     for ax, (title, (points, labels)) in zip(places.flat, panels.items(), strict=False):
-        order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of the others
-        size = float(np.clip(12_000 / len(points), 1.2, 14))
-        shades = np.array([colours[kind % len(colours)] for kind in labels])
-        ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
+        _cloud(ax, points, np.array([colours[kind % len(colours)] for kind in labels]))
         if legend:
             _list_classes(ax, classes, colours)
         else:
