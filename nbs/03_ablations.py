@@ -161,9 +161,7 @@ def _titles(sides):
     return {"vicreg": METHODS["vicreg"].title, "ablated": title}
 
 
-@q4.figure(
-    "With all three terms the test images fill a cloud, without the variance term a line (PCA, axes of one scale)."
-)
+@q4.figure("Cloud or line? PCA of the test representations with and without the variance term, on axes of one scale.")
 def q4_pca(result):
     titles, images = _titles(result["sides"]), result["images"]
     panels = {titles[name]: project_pca(side.features.test) for name, side in result["sides"].items()}
@@ -183,7 +181,7 @@ q4_pca(ablated)
 
 # %%
 #| export
-@q4.figure("One direction remains: standard deviation of the test representations along each principal direction.")
+@q4.figure("How many directions remain? Standard deviation of the test representations along each principal direction.")
 def q4_spectrum(result):
     curves, colours = {}, {}
     for (name, title), method in zip(_titles(result["sides"]).items(), ("vicreg", "no_variance"), strict=True):
@@ -448,7 +446,7 @@ print({name: f"{side.probe.accuracy:.1%}" for name, side in compared["sides"].it
 
 # %%
 #| export
-@q5.figure("Many neighbours are of another class: the first training image of each class (top row), its nearest below.")
+@q5.figure("The first training image of each class (top row) and its nearest by VICReg below. Red: of another class.")
 def q5_neighbours(result):
     images, labels = result["images"], result["images"].train_labels
     first = np.array([np.flatnonzero(labels == kind)[0] for kind in range(len(images.classes))])
