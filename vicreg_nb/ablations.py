@@ -164,9 +164,9 @@ q4.says(
     """The picture explains the accuracy by what is not in it. In it the classes overlap with both: of a point's ten
     nearest points {ablated.picture_agreement:.1%} are of its class, and with VICReg {vicreg.picture_agreement:.1%}. But
     without the variance term the picture holds {ablated.share_of_picture:.1%} of the variance and with it
-    {vicreg.share_of_picture:.1%}, and in all directions it is {ablated.agreement:.1%} against {vicreg.agreement:.1%}.
-    Nor are the others merely short: stretched to the same spread along every direction, the ablated representation
-    gives {ablated.whitened:.1%}, {recovered.points:.1f} of the {lost.points:.1f} points.""",
+    {vicreg.share_of_picture:.1%}; in all directions together {ablated.agreement:.1%} and {vicreg.agreement:.1%} of the
+    ten nearest are of a point's class. Nor are the other directions merely short: with the same spread along every one,
+    the ablated representation gives {ablated.whitened:.1%}, {recovered.points:.1f} of the {lost.points:.1f} points.""",
     when=lambda n: (
         n.ablated.share_of_picture > 0.95 > n.vicreg.share_of_picture
         and n.vicreg.agreement - n.ablated.agreement > 2 * abs(n.vicreg.picture_agreement - n.ablated.picture_agreement)

@@ -26,13 +26,9 @@ def search(cfg: Config, x: np.ndarray) -> Retrieved:
     k, device = cfg.neighbours_shown, choose_device(cfg)
 
     def compute():
-        near, far = nearest(x, k, device=device), farthest(x, k, device=device)
-        return {
-            "near": near.numbers,
-            "near_distance": near.distances,
-            "far": far.numbers,
-            "far_distance": far.distances,
-        }
+        sides = {"near": nearest(x, k, device=device), "far": farthest(x, k, device=device)}
+        numbers = {name: side.numbers for name, side in sides.items()}
+        return numbers | {f"{name}_distance": side.distances for name, side in sides.items()}
 
     found = cached(cfg.cache, "retrieval", [x, k], compute)
     return Retrieved(*(Neighbours(found[f"{side}_distance"], found[side]) for side in ("near", "far")))
@@ -141,12 +137,9 @@ def hubness(numbers: np.ndarray, top: int = 10) -> dict:
 def q7_hubs(result):
     images, kinds = result["images"], np.array(result["images"].classes)[result["images"].train_labels]
     hubs = [hubness(result["methods"][name]["far"].numbers) for name in ASKED]
+    shares = [each["counts"] / len(kinds) for each in hubs]
     captions = [
-        [
-            f"{kinds[number]}\n{count / len(kinds):.0%}"
-            for number, count in zip(each["hubs"], each["counts"], strict=True)
-        ]
-        for each in hubs
+        [f"{kind}\n{share:.0%}" for kind, share in zip(kinds[each["hubs"]], part)] for each, part in zip(hubs, shares)
     ]
     shown = [list(images.train_images[each["hubs"]]) for each in hubs]
     return image_grid(shown, captions, titles=[METHODS[name].title for name in ASKED])
