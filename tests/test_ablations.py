@@ -1,4 +1,4 @@
-"""Q4 and Q5: pairs of neighbours by brute force, ablated weights and the profile's own, numbers from their definitions."""
+"""Q4 and Q5: pairs of neighbours by brute force, whose weights are ablated, numbers from their definitions."""
 
 import numpy as np
 import pytest

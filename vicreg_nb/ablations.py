@@ -71,9 +71,7 @@ def _titles(sides):
     return {"vicreg": METHODS["vicreg"].title, "ablated": title}
 
 
-@q4.figure(
-    "With all three terms the test images fill a cloud, without the variance term a line (PCA, axes of one scale)."
-)
+@q4.figure("Cloud or line? PCA of the test representations with and without the variance term, on axes of one scale.")
 def q4_pca(result):
     titles, images = _titles(result["sides"]), result["images"]
     panels = {titles[name]: project_pca(side.features.test) for name, side in result["sides"].items()}
@@ -81,7 +79,7 @@ def q4_pca(result):
     return scatter(shown, images.classes, legend=True)
 
 
-@q4.figure("One direction remains: standard deviation of the test representations along each principal direction.")
+@q4.figure("How many directions remain? Standard deviation of the test representations along each principal direction.")
 def q4_spectrum(result):
     curves, colours = {}, {}
     for (name, title), method in zip(_titles(result["sides"]).items(), ("vicreg", "no_variance"), strict=True):
@@ -168,9 +166,9 @@ q4.says(
     """The picture explains the accuracy by what is not in it. In it the classes overlap with both: of a point's ten
     nearest points {ablated.picture_agreement:.1%} are of its class, and with VICReg {vicreg.picture_agreement:.1%}. But
     without the variance term the picture holds {ablated.share_of_picture:.1%} of the variance and with it
-    {vicreg.share_of_picture:.1%}, and in all directions it is {ablated.agreement:.1%} against {vicreg.agreement:.1%}.
-    Nor are the others merely short: stretched to the same spread along every direction, the ablated representation
-    gives {ablated.whitened:.1%}, {recovered.points:.1f} of the {lost.points:.1f} points.""",
+    {vicreg.share_of_picture:.1%}; in all directions together {ablated.agreement:.1%} and {vicreg.agreement:.1%} of the
+    ten nearest are of a point's class. Nor are the other directions merely short: with the same spread along every one,
+    the ablated representation gives {ablated.whitened:.1%}, {recovered.points:.1f} of the {lost.points:.1f} points.""",
     when=lambda n: (
         n.ablated.share_of_picture > 0.95 > n.vicreg.share_of_picture
         and n.vicreg.agreement - n.ablated.agreement > 2 * abs(n.vicreg.picture_agreement - n.ablated.picture_agreement)
@@ -238,7 +236,7 @@ def compare(cfg: Config, images: Images) -> dict:
     return {"sides": sides, "table": neighbour_tables(base, sides["vicreg"].features)[0], "images": images}
 
 
-@q5.figure("Many neighbours are of another class: the first training image of each class (top row), its nearest below.")
+@q5.figure("The first training image of each class (top row) and its nearest by VICReg below. Red: of another class.")
 def q5_neighbours(result):
     images, labels = result["images"], result["images"].train_labels
     first = np.array([np.flatnonzero(labels == kind)[0] for kind in range(len(images.classes))])

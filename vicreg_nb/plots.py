@@ -195,10 +195,12 @@ def image_grid(rows: list, captions=None, frames=None, titles=None, labels=None,
     captions, frames: as `rows`, or None; titles: a heading above each row, or None; labels: a word left of each row.
     """
     columns = max(map(len, rows))
+    filled = {place for row in rows for place, picture in enumerate(row) if picture is not None}
+    widths = [1 if place in filled else 0.25 for place in range(columns)]
     lines = 1 + max((str(text).count("\n") for row in captions for text in row), default=0) if captions else 0
-    inch = (width - (0.9 if labels else 0)) / columns
+    inch = (width - (0.9 if labels else 0)) / sum(widths)
     height = len(rows) * (inch + 0.13 * lines + (0.2 if titles else 0)) + 0.05
-    fig, axes = new_figure(len(rows), columns, width=width, height=height, squeeze=False)
+    fig, axes = new_figure(len(rows), columns, width, height, squeeze=False, gridspec_kw={"width_ratios": widths})
     fig.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
     for row, line in enumerate(axes):
         for column, ax in enumerate(line):
