@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 9bb216f8daf7d671
-# text dad37c6ed51508bd
+# cells nbs/03_ablations.py 87b52f2f46a115c0
+# text 8694b117e5d0bb12
 
 """3 · Ablations (Q4, Q5)."""
 

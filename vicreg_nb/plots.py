@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py d54131cbf4604d98
-# text b4f2fb6a54c25507
+# cells nbs/83_plots.py fbc20546d836aa5b
+# text 4147ed88e3d61024
 
 """83 · Plots."""
 

@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 58b1322d0f788465
-# text b339d5b4bf282103
+# cells nbs/05_retrieval.py 6843f79c74d73b6f
+# text e3aea56e7614d9bd
 
 """5 · Retrieval (Q7)."""
 
