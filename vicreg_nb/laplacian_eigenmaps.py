@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 70d63d1b9d06a908
-# text 336e8b6fb1ea44f6
+# cells nbs/04_laplacian_eigenmaps.py 9c67c4c0a9992fbb
+# text 4d8a780d978c400d
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
