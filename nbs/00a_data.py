@@ -121,6 +121,28 @@ REMEDY = "delete it and run again to have it fetched afresh"
 
 # %%
 #| export
+def _check_classes(path, labels, per_class):
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 9:
+        raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
+    counts = np.bincount(labels, minlength=10)
+    wrong = np.flatnonzero(counts != per_class if per_class else counts == 0)
+    if len(wrong):
+        wanted = per_class or "at least one"
+        raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
+
+
+# %%
+for labels in (np.arange(10_000) % 9, np.arange(10_000), np.linspace(0, 9, 10_000)):
+    try:
+        _check_classes("mnist_test.npz", labels, None)
+    except UserError as error:
+        print(error)
+    else:
+        raise AssertionError(labels)
+
+
+# %%
+#| export
 def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8, labels int64) of a cache file; UserError with one sentence if it is damaged."""
     try:
@@ -137,18 +159,6 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     _check_classes(path, labels, per_class)
     return images, labels.astype(np.int64)
-
-
-# %%
-#| export
-def _check_classes(path, labels, per_class):
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 9:
-        raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
-    counts = np.bincount(labels, minlength=10)
-    wrong = np.flatnonzero(counts != per_class if per_class else counts == 0)
-    if len(wrong):
-        wanted = per_class or "at least one"
-        raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
 
 
 # %%
@@ -333,14 +343,34 @@ image_grid([list(pictures[:10]), list(pictures[10:])], captions=[names[:10], nam
 
 # %%
 #| export
-def open_dataset(cfg: Config) -> Images:
-    """The images of `cfg.dataset`, cut to `train_size` and `test_size`.
+def _images(name, parts, classes, sizes, note=""):
+    train_images, train_labels, test_images, test_labels = parts
+    train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
+    parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
+    return Images(name, *parts, classes, digest(*parts), note)
 
-    Raises UserError if they cannot be had, or if a setting does not fit them.
-    """
-    images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
-    check_fit(cfg, len(images.train_labels), len(images.test_labels))
-    return images
+
+def _cut(name, size, labels):
+    if size > len(labels):
+        raise UserError(
+            f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
+        )
+    chosen = slice(0, size or None)
+    if len(np.unique(labels[chosen])) < 10:
+        raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
+    return chosen
+
+
+# %%
+few = _images("shapes", draw_shapes(5_000, seed=0) + draw_shapes(1_000, seed=1), tuple(SHAPES), (1_000, 100))
+assert (len(few.train_images), len(few.test_labels)) == (1_000, 100)
+for size in (9, 5_001):
+    try:
+        _cut("train_size", size, np.arange(5_000) % 10)
+    except UserError as error:
+        print(error)
+    else:
+        raise AssertionError(size)
 
 
 # %%
@@ -367,23 +397,19 @@ LINE = "!" * 78
 
 
 # %%
+assert _open("shapes", 1_000, 100, ()).identity == few.identity
+
+
+# %%
 #| export
-def _images(name, parts, classes, sizes, note=""):
-    train_images, train_labels, test_images, test_labels = parts
-    train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
-    parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
-    return Images(name, *parts, classes, digest(*parts), note)
+def open_dataset(cfg: Config) -> Images:
+    """The images of `cfg.dataset`, cut to `train_size` and `test_size`.
 
-
-def _cut(name, size, labels):
-    if size > len(labels):
-        raise UserError(
-            f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
-        )
-    chosen = slice(0, size or None)
-    if len(np.unique(labels[chosen])) < 10:
-        raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
-    return chosen
+    Raises UserError if they cannot be had, or if a setting does not fit them.
+    """
+    images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
+    check_fit(cfg, len(images.train_labels), len(images.test_labels))
+    return images
 
 
 # %%

@@ -120,29 +120,6 @@ assert len(none[:2]) == 2 and none[:2].sigma.shape == (2,) and none[:2].side == 
 
 # %%
 #| export
-def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: int = 32) -> ViewParameters:
-    """The parameters of T for n views of `size` x `size` pixels, from images of `side` x `side`; on the CPU.
-
-    UserError if n is not positive, a side is under 2 pixels, or the generator is not a CPU generator.
-    """
-    _check_draw(n, generator, size, side)
-
-    def draw(low, high, *shape):
-        return torch.empty(*shape, n).uniform_(low, high, generator=generator)
-
-    height, width = _draw_box(draw, side)
-    top, left = ((draw(0, 1) * (side - length + 1)).floor().clamp(max=side - length) for length in (height, width))
-    crop = [values.long() for values in (top, left, height, width)]
-    flip = draw(0, 1) < FLIP_SHARE
-    order = draw(0, 1, 4).argsort(dim=0).T
-    factors = [draw(*bounds) for bounds in JITTER.values()]
-    grey = draw(0, 1) < GREY_SHARE
-    sigma = torch.where(draw(0, 1) < BLUR_SHARE, draw(*SIGMA), 0)
-    return ViewParameters(*crop, flip, order, *factors, grey, sigma, side, size)
-
-
-# %%
-#| export
 def _draw_box(draw, side):
     """Heights and widths [n] of crops; the whole image where no attempt fits."""
     area = side**2 * draw(*SCALE, ATTEMPTS)
@@ -165,6 +142,36 @@ def _check_draw(n, generator, size, side):
         raise UserError(
             f"the generator is {generator!r}: give a torch.Generator of the CPU (its views are the same on any device)."
         )
+
+
+# %%
+middle = _draw_box(lambda low, high, *shape: torch.full((*shape, 1), (low + high) / 2), side=32)
+print(f"a crop of the middle size: {middle[0].item():.0f} x {middle[1].item():.0f}")
+too_wide = _draw_box(lambda low, high, *shape: torch.full((*shape, 1), high), side=32)
+assert [side.item() for side in too_wide] == [32, 32]  # no attempt fits: the whole image
+
+
+# %%
+#| export
+def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: int = 32) -> ViewParameters:
+    """The parameters of T for n views of `size` x `size` pixels, from images of `side` x `side`; on the CPU.
+
+    UserError if n is not positive, a side is under 2 pixels, or the generator is not a CPU generator.
+    """
+    _check_draw(n, generator, size, side)
+
+    def draw(low, high, *shape):
+        return torch.empty(*shape, n).uniform_(low, high, generator=generator)
+
+    height, width = _draw_box(draw, side)
+    top, left = ((draw(0, 1) * (side - length + 1)).floor().clamp(max=side - length) for length in (height, width))
+    crop = [values.long() for values in (top, left, height, width)]
+    flip = draw(0, 1) < FLIP_SHARE
+    order = draw(0, 1, 4).argsort(dim=0).T
+    factors = [draw(*bounds) for bounds in JITTER.values()]
+    grey = draw(0, 1) < GREY_SHARE
+    sigma = torch.where(draw(0, 1) < BLUR_SHARE, draw(*SIGMA), 0)
+    return ViewParameters(*crop, flip, order, *factors, grey, sigma, side, size)
 
 
 # %% [markdown]
@@ -476,6 +483,55 @@ assert all((hue_turn(drawn)[rows] == turn).all() for rows, turn in groups)
 
 # %%
 #| export
+def _send(tensors, device):
+    """The tensors as float32 on another device, in one copy; as they are where they are there."""
+    if tensors[0].device == device:
+        return tensors
+    packed = torch.cat([values.flatten().float() for values in tensors])
+    if device.type == "cuda":
+        packed = packed.pin_memory()
+    parts = packed.to(device, non_blocking=True).split([values.numel() for values in tensors])
+    return [part.view(values.shape) for part, values in zip(parts, tensors, strict=True)]
+
+
+# %%
+parts = _send([torch.arange(3), torch.ones(2, 2)], torch.device("meta"))  # another device: one copy, as float32
+assert [tuple(part.shape) for part in parts] == [(3,), (2, 2)] and parts[0].dtype == torch.float32
+
+
+# %%
+#| export
+@contextmanager
+def _one_thread():
+    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _to_unit(images):
+    """Bytes [n, H, W, 3], or floats [n, 3, H, W], to contiguous float32 [n, 3, H, W] in 0..1."""
+    if images.dtype == torch.uint8:
+        return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return images.contiguous()
+
+
+# %%
+before = torch.get_num_threads()
+with _one_thread():
+    assert torch.get_num_threads() == 1
+assert torch.get_num_threads() == before
+torch.testing.assert_close(_to_unit(torch.from_numpy(images.train_images[:64])), batch)
+
+# %% [markdown]
+# The operations in their order, on images that go together:
+
+
+# %%
+#| export
 def _transform(x, p, turn=None):
     """T on images that go together: float32 [n, 3, side, side] to [n, 3, size, size], where x is.
 
@@ -501,21 +557,33 @@ def _transform(x, p, turn=None):
 
 
 # %%
-#| export
-def _send(tensors, device):
-    """The tensors as float32 on another device, in one copy; as they are where they are there."""
-    if tensors[0].device == device:
-        return tensors
-    packed = torch.cat([values.flatten().float() for values in tensors])
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    parts = packed.to(device, non_blocking=True).split([values.numel() for values in tensors])
-    return [part.view(values.shape) for part, values in zip(parts, tensors, strict=True)]
+rows, turn = groups[0]
+alone = _transform(batch[rows].clone(), drawn[rows], turn)
+torch.testing.assert_close(alone, _transform(batch[rows].clone(), drawn[rows]), atol=1e-5, rtol=0)
+
+# %% [markdown]
+# And the two ways to group them. Pixels keep their precision, whatever the network runs in:
 
 
 # %%
-parts = _send([torch.arange(3), torch.ones(2, 2)], torch.device("meta"))  # another device: one copy, as float32
-assert [tuple(part.shape) for part in parts] == [(3,), (2, 2)] and parts[0].dtype == torch.float32
+#| export
+def _apply(images, p, together):
+    """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
+    device = images.device
+    mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
+    with torch.autocast(device.type, enabled=False):  # pixels keep their precision
+        if together:
+            return _transform(_to_unit(images), p).sub_(mean).div_(std)
+        views = torch.empty(len(p), 3, p.size, p.size, device=device)
+        with _one_thread():
+            for rows, turn in _groups(p):
+                x = _transform(_to_unit(images.index_select(0, rows)), p[rows], turn)
+                views.index_copy_(0, rows, x.sub_(mean).div_(std))
+        return views
+
+
+# %%
+torch.testing.assert_close(_apply(batch, drawn, together=True), _apply(batch, drawn, together=False), atol=1e-4, rtol=0)
 
 
 # %%
@@ -532,6 +600,30 @@ def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tenso
             f"apply_views got {_described(images)}, and parameters for float32 {expected}: one must fit the other."
         )
     return _apply(images, parameters, together=images.device.type != "cpu")
+
+
+# %% [markdown]
+# The whole of T, image by image with `torchvision`'s own operations and the same parameters; and both ways of grouping:
+
+
+# %%
+def their_view(image, p, i):
+    x = their_crop(image, p, i)
+    for operation in p.order[i].tolist():
+        factor = (p.brightness, p.contrast, p.saturation, p.hue)[operation][i].item()
+        x = (their_operations | {HUE: TF.adjust_hue})[operation](x, factor)
+    x = TF.rgb_to_grayscale(x, 3) if p.grey[i] else x
+    x = TF.gaussian_blur(x, 3, p.sigma[i].item()) if p.sigma[i] else x
+    return TF.normalize(x, MEAN.tolist(), STD.tolist())
+
+
+expected = torch.stack([their_view(batch[i], drawn, i) for i in range(len(batch))])
+difference = (apply_views(batch, drawn) - expected).abs().max()
+print(f"largest difference from torchvision: {difference:.1e}, in standard deviations of the pixels")
+assert difference < 1e-4
+
+# %% [markdown]
+# What the training calls: parameters are drawn, and T is applied to bytes.
 
 
 # %%
@@ -554,62 +646,9 @@ def _described(images):
 
 
 # %%
-#| export
-def _apply(images, p, together):
-    """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
-    device = images.device
-    mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
-    with torch.autocast(device.type, enabled=False):  # pixels keep their precision
-        if together:
-            return _transform(_to_unit(images), p).sub_(mean).div_(std)
-        views = torch.empty(len(p), 3, p.size, p.size, device=device)
-        with _one_thread():
-            for rows, turn in _groups(p):
-                x = _transform(_to_unit(images.index_select(0, rows)), p[rows], turn)
-                views.index_copy_(0, rows, x.sub_(mean).div_(std))
-        return views
-
-
-# %%
-#| export
-@contextmanager
-def _one_thread():
-    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _to_unit(images):
-    """Bytes [n, H, W, 3], or floats [n, 3, H, W], to contiguous float32 [n, 3, H, W] in 0..1."""
-    if images.dtype == torch.uint8:
-        return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-    return images.contiguous()
-
-
-# %% [markdown]
-# The whole of T, image by image with `torchvision`'s own operations and the same parameters; and both ways of grouping:
-
-
-# %%
-def their_view(image, p, i):
-    x = their_crop(image, p, i)
-    for operation in p.order[i].tolist():
-        factor = (p.brightness, p.contrast, p.saturation, p.hue)[operation][i].item()
-        x = (their_operations | {HUE: TF.adjust_hue})[operation](x, factor)
-    x = TF.rgb_to_grayscale(x, 3) if p.grey[i] else x
-    x = TF.gaussian_blur(x, 3, p.sigma[i].item()) if p.sigma[i] else x
-    return TF.normalize(x, MEAN.tolist(), STD.tolist())
-
-
-expected = torch.stack([their_view(batch[i], drawn, i) for i in range(len(batch))])
-difference = (apply_views(batch, drawn) - expected).abs().max()
-print(f"largest difference from torchvision: {difference:.1e}, in standard deviations of the pixels")
-assert difference < 1e-4
-torch.testing.assert_close(_apply(batch, drawn, together=True), apply_views(batch, drawn), atol=1e-4, rtol=0)
+bytes_ = torch.from_numpy(images.train_images[:64])
+again = draw_parameters(64, new_generator(1, "a view"), cfg.view_size)
+torch.testing.assert_close(make_view(bytes_, new_generator(1, "a view"), cfg.view_size), apply_views(batch, again))
 
 # %% [markdown]
 # How fast, beside the loop over `torchvision`'s operations (`benchmarks/views.py` measures it with more care):
@@ -655,6 +694,11 @@ def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
 
 
 # %%
+unchanged = apply_views(batch, plain_parameters(len(batch)))
+torch.testing.assert_close(unchanged, (batch - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1), atol=1e-5, rtol=0)
+
+
+# %%
 #| export
 def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
     """The operations of STRONGEST, each alone: bytes [32, 32, 3] to views [8, 3, size, size]."""
@@ -673,7 +717,6 @@ def as_pictures(views: torch.Tensor) -> list[np.ndarray]:
 
 
 # %%
-unchanged = apply_views(batch, plain_parameters(len(batch)))
 np.testing.assert_allclose(as_pictures(unchanged), batch.permute(0, 2, 3, 1), atol=1e-5)
 assert all((view - unchanged[0]).abs().max() > 0.1 for view in one_at_a_time(torch.from_numpy(images.train_images[0])))
 

@@ -23,8 +23,8 @@ def cells(path: Path) -> list[tuple[str, int, str]]:
 
 
 def defines(source: str) -> bool:
-    """Whether a cell has anything of its own: a function, a class, a constant."""
-    return any(not isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body)
+    """Whether a cell defines a function or a class; constants, claims and imports are read where they are used."""
+    return any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.parse(source).body)
 
 
 def code_lines(source: str) -> list[str]:

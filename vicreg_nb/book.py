@@ -1,5 +1,5 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py fa01477c064e5c08
+# cells nbs/84_book.py e88ab09fc96e0165
 # text a7075dd9c5b37df6
 
 """84 · Book."""

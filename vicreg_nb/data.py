@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 098f619d8bed306d
-# text d95ef69abfe88907
+# cells nbs/00a_data.py c2e6222726b309bd
+# text 232c6bb4808ab3a5
 
 """0a · Data."""
 
@@ -69,6 +69,16 @@ EXPECTED = {  # file: shape of images, images of each class (None: at least one)
 REMEDY = "delete it and run again to have it fetched afresh"
 
 
+def _check_classes(path, labels, per_class):
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 9:
+        raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
+    counts = np.bincount(labels, minlength=10)
+    wrong = np.flatnonzero(counts != per_class if per_class else counts == 0)
+    if len(wrong):
+        wanted = per_class or "at least one"
+        raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
+
+
 def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8, labels int64) of a cache file; UserError with one sentence if it is damaged."""
     try:
@@ -85,16 +95,6 @@ def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     _check_classes(path, labels, per_class)
     return images, labels.astype(np.int64)
-
-
-def _check_classes(path, labels, per_class):
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 9:
-        raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
-    counts = np.bincount(labels, minlength=10)
-    wrong = np.flatnonzero(counts != per_class if per_class else counts == 0)
-    if len(wrong):
-        wanted = per_class or "at least one"
-        raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
 
 
 def fetch(file_name: str) -> Path:
@@ -201,14 +201,22 @@ def _two_colours(random, count):
     return ink, (1 - slope) * paper + slope * other
 
 
-def open_dataset(cfg: Config) -> Images:
-    """The images of `cfg.dataset`, cut to `train_size` and `test_size`.
+def _images(name, parts, classes, sizes, note=""):
+    train_images, train_labels, test_images, test_labels = parts
+    train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
+    parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
+    return Images(name, *parts, classes, digest(*parts), note)
 
-    Raises UserError if they cannot be had, or if a setting does not fit them.
-    """
-    images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
-    check_fit(cfg, len(images.train_labels), len(images.test_labels))
-    return images
+
+def _cut(name, size, labels):
+    if size > len(labels):
+        raise UserError(
+            f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
+        )
+    chosen = slice(0, size or None)
+    if len(np.unique(labels[chosen])) < 10:
+        raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
+    return chosen
 
 
 @lru_cache(maxsize=1)
@@ -232,22 +240,14 @@ def _open(name, train_size, test_size, folders):
 LINE = "!" * 78
 
 
-def _images(name, parts, classes, sizes, note=""):
-    train_images, train_labels, test_images, test_labels = parts
-    train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
-    parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
-    return Images(name, *parts, classes, digest(*parts), note)
+def open_dataset(cfg: Config) -> Images:
+    """The images of `cfg.dataset`, cut to `train_size` and `test_size`.
 
-
-def _cut(name, size, labels):
-    if size > len(labels):
-        raise UserError(
-            f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
-        )
-    chosen = slice(0, size or None)
-    if len(np.unique(labels[chosen])) < 10:
-        raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
-    return chosen
+    Raises UserError if they cannot be had, or if a setting does not fit them.
+    """
+    images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
+    check_fit(cfg, len(images.train_labels), len(images.test_labels))
+    return images
 
 
 def open_outliers(images: Images) -> Outliers:

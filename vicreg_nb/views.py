@@ -1,6 +1,6 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 0968a1779705c9cc
-# text c51183671840f24f
+# cells nbs/00b_views.py 4b810f4c295cebe4
+# text fc5b34b2870339da
 
 """0b · Views."""
 
@@ -53,27 +53,6 @@ class ViewParameters:
         return ViewParameters(*(x[rows] if isinstance(x, torch.Tensor) else x for x in vars(self).values()))
 
 
-def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: int = 32) -> ViewParameters:
-    """The parameters of T for n views of `size` x `size` pixels, from images of `side` x `side`; on the CPU.
-
-    UserError if n is not positive, a side is under 2 pixels, or the generator is not a CPU generator.
-    """
-    _check_draw(n, generator, size, side)
-
-    def draw(low, high, *shape):
-        return torch.empty(*shape, n).uniform_(low, high, generator=generator)
-
-    height, width = _draw_box(draw, side)
-    top, left = ((draw(0, 1) * (side - length + 1)).floor().clamp(max=side - length) for length in (height, width))
-    crop = [values.long() for values in (top, left, height, width)]
-    flip = draw(0, 1) < FLIP_SHARE
-    order = draw(0, 1, 4).argsort(dim=0).T
-    factors = [draw(*bounds) for bounds in JITTER.values()]
-    grey = draw(0, 1) < GREY_SHARE
-    sigma = torch.where(draw(0, 1) < BLUR_SHARE, draw(*SIGMA), 0)
-    return ViewParameters(*crop, flip, order, *factors, grey, sigma, side, size)
-
-
 def _draw_box(draw, side):
     """Heights and widths [n] of crops; the whole image where no attempt fits."""
     area = side**2 * draw(*SCALE, ATTEMPTS)
@@ -96,6 +75,27 @@ def _check_draw(n, generator, size, side):
         raise UserError(
             f"the generator is {generator!r}: give a torch.Generator of the CPU (its views are the same on any device)."
         )
+
+
+def draw_parameters(n: int, generator: torch.Generator, size: int = 32, side: int = 32) -> ViewParameters:
+    """The parameters of T for n views of `size` x `size` pixels, from images of `side` x `side`; on the CPU.
+
+    UserError if n is not positive, a side is under 2 pixels, or the generator is not a CPU generator.
+    """
+    _check_draw(n, generator, size, side)
+
+    def draw(low, high, *shape):
+        return torch.empty(*shape, n).uniform_(low, high, generator=generator)
+
+    height, width = _draw_box(draw, side)
+    top, left = ((draw(0, 1) * (side - length + 1)).floor().clamp(max=side - length) for length in (height, width))
+    crop = [values.long() for values in (top, left, height, width)]
+    flip = draw(0, 1) < FLIP_SHARE
+    order = draw(0, 1, 4).argsort(dim=0).T
+    factors = [draw(*bounds) for bounds in JITTER.values()]
+    grey = draw(0, 1) < GREY_SHARE
+    sigma = torch.where(draw(0, 1) < BLUR_SHARE, draw(*SIGMA), 0)
+    return ViewParameters(*crop, flip, order, *factors, grey, sigma, side, size)
 
 
 def interpolation(first, length, side: int, size: int, reverse=None) -> torch.Tensor:
@@ -213,6 +213,35 @@ def _groups(p):
             yield rows, turn
 
 
+def _send(tensors, device):
+    """The tensors as float32 on another device, in one copy; as they are where they are there."""
+    if tensors[0].device == device:
+        return tensors
+    packed = torch.cat([values.flatten().float() for values in tensors])
+    if device.type == "cuda":
+        packed = packed.pin_memory()
+    parts = packed.to(device, non_blocking=True).split([values.numel() for values in tensors])
+    return [part.view(values.shape) for part, values in zip(parts, tensors, strict=True)]
+
+
+@contextmanager
+def _one_thread():
+    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _to_unit(images):
+    """Bytes [n, H, W, 3], or floats [n, 3, H, W], to contiguous float32 [n, 3, H, W] in 0..1."""
+    if images.dtype == torch.uint8:
+        return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return images.contiguous()
+
+
 def _transform(x, p, turn=None):
     """T on images that go together: float32 [n, 3, side, side] to [n, 3, size, size], where x is.
 
@@ -237,15 +266,19 @@ def _transform(x, p, turn=None):
     return x
 
 
-def _send(tensors, device):
-    """The tensors as float32 on another device, in one copy; as they are where they are there."""
-    if tensors[0].device == device:
-        return tensors
-    packed = torch.cat([values.flatten().float() for values in tensors])
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    parts = packed.to(device, non_blocking=True).split([values.numel() for values in tensors])
-    return [part.view(values.shape) for part, values in zip(parts, tensors, strict=True)]
+def _apply(images, p, together):
+    """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
+    device = images.device
+    mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
+    with torch.autocast(device.type, enabled=False):  # pixels keep their precision
+        if together:
+            return _transform(_to_unit(images), p).sub_(mean).div_(std)
+        views = torch.empty(len(p), 3, p.size, p.size, device=device)
+        with _one_thread():
+            for rows, turn in _groups(p):
+                x = _transform(_to_unit(images.index_select(0, rows)), p[rows], turn)
+                views.index_copy_(0, rows, x.sub_(mean).div_(std))
+        return views
 
 
 @torch.no_grad()
@@ -277,39 +310,6 @@ def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) 
 
 def _described(images):
     return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-
-
-def _apply(images, p, together):
-    """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
-    device = images.device
-    mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
-    with torch.autocast(device.type, enabled=False):  # pixels keep their precision
-        if together:
-            return _transform(_to_unit(images), p).sub_(mean).div_(std)
-        views = torch.empty(len(p), 3, p.size, p.size, device=device)
-        with _one_thread():
-            for rows, turn in _groups(p):
-                x = _transform(_to_unit(images.index_select(0, rows)), p[rows], turn)
-                views.index_copy_(0, rows, x.sub_(mean).div_(std))
-        return views
-
-
-@contextmanager
-def _one_thread():
-    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _to_unit(images):
-    """Bytes [n, H, W, 3], or floats [n, 3, H, W], to contiguous float32 [n, 3, H, W] in 0..1."""
-    if images.dtype == torch.uint8:
-        return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-    return images.contiguous()
 
 
 STRONGEST = {  # one operation each
