@@ -160,8 +160,8 @@ Drawing(fig)
 # and joined in the most modest way, by the shortest edges that connect them all: their minimum spanning tree.
 #
 # Prim's algorithm finds it. The tree is the largest component at first. At each step the shortest edge out of the tree
-# is added, and the component at its other end belongs to the tree. No edge out of the tree can be left out in favour of
-# a longer one, so this is exact; and each step only has to compare the images outside with those that came in last.
+# is added, and the component at its other end comes in. A connected graph needs some edge out of the tree, and the
+# shortest will do, so this is exact. Each step only compares the images outside with those that came in last.
 
 
 # %%
@@ -582,10 +582,10 @@ print(_graph_numbers(small_graph, small))
 
 # %%
 #| export
-def _gain(one: Probe, other: Probe) -> dict:
-    """The first probe's accuracy less the second's, in points, with half its 95 % interval."""
-    interval = np.hypot(one.interval, other.interval)
-    return {"points": 100 * (one.accuracy - other.accuracy), "interval": 100 * interval}
+def gain(one: dict, other: dict) -> dict:
+    """The accuracy of `one` less that of `other` in points, with half its 95 % interval; both give their own."""
+    interval = np.hypot(one["interval"], other["interval"])
+    return {"points": 100 * (one["accuracy"] - other["accuracy"]), "interval": 100 * interval}
 
 
 @q6.summary
@@ -597,7 +597,7 @@ def _numbers(result):
     for name, facts in result["edges"].items():
         methods[name] |= facts
     pairs = {"total": ("vicreg", "laplacian"), "graph": ("control", "laplacian"), "rest": ("vicreg", "control")}
-    gains = {name: _gain(*(probes[side] for side in pair)) for name, pair in pairs.items()}
+    gains = {name: gain(methods[one], methods[other]) for name, (one, other) in pairs.items()}
     sizes = {"small": "small", "whole": "laplacian"}
     sizes = {name: _graph_numbers(graphs[graph], embeddings[graph]) for name, graph in sizes.items()}
     settings = {"neighbours": result["neighbours"], "components": result["components"]}

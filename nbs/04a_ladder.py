@@ -1,7 +1,13 @@
 # %% [markdown]
 # # 4a · The ladder
-# Between VICReg without generated views (Q5) and Laplacian Eigenmaps (Q6) a rung is missing: VICReg without a *network*. Each image gets a free vector, and the loss
-# is minimised over the edges of the graph. Does it arrive at the eigenvectors? We derive which ones it must arrive at, measure the angle to them, and then stand all four rungs side by side.
+# Between VICReg with neighbour pairs (Q5) and Laplacian Eigenmaps (Q6) a step is missing: VICReg without a *network*.
+# Each image gets a vector of its own, and VICReg's loss is minimised over the edges of the graph. Does this arrive at
+# the eigenvectors? It must, and up to what batches can show it does: the two are one method, found in two ways.
+#
+# The exercise peels VICReg back to Laplacian Eigenmaps. That its optimum is a spectral embedding is a theorem of
+# Balestriero and LeCun (2022, arXiv 2205.11508; see also HaoChen et al., 2021, arXiv 2106.04156). This chapter derives
+# the part of it that we need, tests it on a small graph where every optimum is known, then on 60,000 images, and at
+# last puts all four steps of the ladder side by side.
 
 # %%
 #| default_exp ladder
@@ -13,38 +19,23 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh, subspace_angles
+from scipy.stats import mode
 from torch.nn.functional import embedding
-from vicreg_nb.ablations import baseline, effective_rank, method_run, nearest
-from vicreg_nb.config import (
-    METHOD_COLOURS,
-    METHOD_NAMES,
-    Config,
-    UserError,
-    cached,
-    choose_device,
-    digest,
-    new_figure,
-    progress,
-    record,
-    save_figure,
-    say,
-    stream,
-)
-from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.book import Question
+from vicreg_nb.config import Config, choose_device
+from vicreg_nb.data import Images
 from vicreg_nb.laplacian_eigenmaps import (
-    ImageGraph,
-    all_pictures,
-    embed,
-    image_graph,
-    laplacian_features,
+    ImageGraph, all_pictures, control_graph, embed, gain, graph_embedding, image_graph, laplacian_features,
     split_features,
-)
-from vicreg_nb.representations import Features, features_of, figure_scatters, linear_probe, project_tsne
-from vicreg_nb.training import duration
+)  # fmt: skip
+from vicreg_nb.methods import ASKED, METHODS, baseline, colours_by_title, features, run_of
+from vicreg_nb.neighbours import nearest, same_class
+from vicreg_nb.plots import Drawing, dots, new_figure, scatter
+from vicreg_nb.representations import Features, effective_rank, linear_probe, project_tsne
+from vicreg_nb.store import UserError, cached, digest, duration, log, new_generator, progress
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 
 # %% tags=["parameters"]
@@ -59,32 +50,44 @@ mu: float = None  # weight of their variance term
 nu: float = None  # weight of their covariance term
 free_epochs: int = None  # passes over the graph
 free_batch: int = None  # edges in a step
-free_lr: float = None  # Adam's learning rate, falling along a cosine
+free_lr: float = None  # Adam's learning rate, with cosine decay
 exact_size: int = None  # images in the small graph
 exact_steps: int = None  # steps on it
 
 # %%
-from IPython.display import Markdown
 from vicreg_nb.config import notebook_config
+from vicreg_nb.data import open_dataset
+from vicreg_nb.plots import lines
 
-cfg, images = open_dataset(notebook_config(globals()))
-base = baseline(cfg)  # the networks keep the profile's weights
+cfg = notebook_config(globals())
+images = open_dataset(cfg)
 print(cfg)
 
 # %% [markdown]
 # ## Where must it arrive?
-# Let $\Pi_{ij} = \Pi_{ji}$ be the probability that images $i$ and $j$ are drawn as a pair, $p_i$ how often image $i$ stands in the variance and covariance terms, and
-# $z_i \in \mathbb{R}^c$ its free vector, the rows of $Z$. With enough pairs, Eq. 2 and Eq. 4 become
+# Let $\Pi_{ij} = \Pi_{ji}$ be the probability that images $i$ and $j$ are drawn as a pair, $p_i$ how often image $i$
+# stands in the variance and covariance terms, and $z_i \in \mathbb{R}^c$ its free vector, the rows of $Z$. With enough
+# pairs, Eq. 2 and Eq. 4 become
 #
-# $$\mathcal{L}_{inv} = \frac{1}{c} \sum_{ij} \Pi_{ij} \|z_i - z_j\|^2 = \frac{1}{c} tr(Z^T L Z), \qquad C = Z^T P Z$$
+# $$\mathcal{L}_{inv} = \frac{1}{c} \sum_{ij} \Pi_{ij} \|z_i - z_j\|^2 = \frac{1}{c} tr(Z^T L Z),
+# \qquad C = Z^T P Z$$
 #
-# with $L = 2\,(diag(\Pi 1) - \Pi)$, $P = diag(p)$, and $Z$ centred by $p$. Variance and covariance see nothing of $Z$ but $C$. So fix $C$, and ask only for the least invariance term: by von Neumann's
-# trace inequality it is had if, and only if there is no tie, the columns of $Z$ lie in the span of the $c$ bottom eigenvectors (the constant left out) of
+# with $L = 2\,(diag(\Pi 1) - \Pi)$, $P = diag(p)$, and $Z$ centred by $p$. Variance and covariance see nothing of $Z$
+# but $C$. So fix $C$, with eigenvalues $s_1 \ge \dots \ge s_c \ge 0$, and ask only for the least invariance term. Write
+# $Z = P^{-1/2} V S^{1/2} U^T$ with orthonormal columns in $V$, in $U$, and $S = diag(s)$. Then
 #
-# $$L\,y = a\,P\,y .$$
+# $$tr(Z^T L Z) = \sum_i s_i \, v_i^T P^{-1/2} L P^{-1/2} v_i \;\ge\; \sum_i s_i \, a_i ,$$
 #
-# This holds for every $C$, hence **for all weights $\lambda, \mu, \nu$: the optimum lies in the bottom eigenvectors**. The weights decide $C$ alone: how far each direction is spread, and whether a direction is worth its
-# invariance at all. Too small a $\mu$ or $\nu$ lets the vectors collapse to fewer than $c$ directions, but to the *right* ones.
+# where $a_1 \le a_2 \le \dots$ are the eigenvalues of
+#
+# $$L\,y = a\,P\,y$$
+#
+# without the constant vector. This is von Neumann's trace inequality. Equality needs two things: the directions with
+# $s_i > 0$ span bottom eigenvectors, and each is paired with its eigenvalue, the widest with the smallest (where
+# eigenvalues are equal there is a choice). Whatever $C$ is best, an optimum has both properties. So they are necessary
+# **for all weights $\lambda > 0$, $\mu$ and $\nu$: an optimum lies in the span of the bottom eigenvectors.** They are
+# not sufficient. The weights also decide $C$: how far each direction is spread, and whether it is worth its invariance
+# at all. Too small a $\mu$ or $\nu$ leaves fewer than $c$ directions, but the *right* ones.
 
 # %% [markdown]
 # ## Which Laplacian?
@@ -92,45 +95,54 @@ print(cfg)
 #
 # | drawn | $\Pi$ | $p_i$ | eigenproblem |
 # |---|---|---|---|
-# | **edges**: an edge | $W / vol$ | $d_i / vol$ | $(D - W)\,y = \lambda D y$: Laplacian Eigenmaps, with $a = 2 \lambda$ |
-# | **walk**: an image, then a neighbour of it (as in Q5) | $(D^{-1}W + W D^{-1}) / 2N$ | $(1 + \sum_j W_{ij} / d_j) / 2N$ | that of a graph with reweighted edges |
-# | **nodes**: edges for the invariance, images for the spread | $W / vol$ | $1 / N$ | $(D - W)\,y = \lambda y$: not normalised |
+# | **edges**: an edge | $W / vol$ | $d_i / vol$ | $(D - W)\,y = \lambda D y$: Laplacian Eigenmaps, $a = 2 \lambda$ |
+# | **walk**: an image, a neighbour | $(D^{-1}W + W D^{-1}) / 2N$ | $(1 + \sum_j W_{ij} / d_j) / 2N$ | other weights |
+# | **nodes**: edges, and images for the spread | $W / vol$ | $1 / N$ | $(D - W)\,y = \lambda y$: not normalised |
 #
-# One would expect that to draw images uniformly is to give each image the same weight. In the first branch it does; the second branch holds their *neighbours*, and a hub is a neighbour of many.
+# The walk draws an image, then one of its neighbours, and exchanges the two in half of the cases. It is nearly Q5, but
+# not quite, since Q5 does not exchange them: its first branch holds every image equally often and its second one their
+# neighbours, so that the two have different covariance matrices. With exchanged ends both have one, and the derivation
+# holds. Nodes take edges for the invariance, and for variance and covariance all images alike.
 
 # %%
 #| export
 SAMPLINGS = ("edges", "walk", "nodes")
 
 
-def pair_problem(graph: sparse.csr_matrix, sampling: str) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """(L, p) of a symmetric graph [N, N]: the expected invariance term is tr(Z^T L Z) / c, image i weighs p_i in the spread."""
-    degree = graph.sum(axis=1).A1
+def pair_problem(graph: sparse.csr_array, sampling: str) -> tuple[sparse.csr_array, np.ndarray]:
+    """(L, p) of a symmetric graph [N, N] and one of `SAMPLINGS`; UserError for another.
+
+    The expected invariance term is tr(Z^T L Z) / c, and image i has the weight p_i in variance and covariance.
+    """
+    degree = graph.sum(axis=1)
     if sampling == "walk":
-        step = sparse.diags(1 / degree) @ graph
+        step = sparse.diags_array(1 / degree) @ graph
         pairs = (step + step.T) / (2 * len(degree))
-    elif sampling in ("edges", "nodes"):
+    elif sampling in SAMPLINGS:
         pairs = graph / degree.sum()
     else:
         raise UserError(f"sampling is {sampling!r}: choose one of {', '.join(SAMPLINGS)}.")
-    met = np.asarray(pairs.sum(axis=1)).ravel()
-    laplacian = (2 * (sparse.diags(met) - pairs)).tocsr()
+    met = pairs.sum(axis=1)
+    laplacian = (2 * (sparse.diags_array(met) - pairs)).tocsr()
     return laplacian, np.full(len(degree), 1 / len(degree)) if sampling == "nodes" else met
 
 
+# %% [markdown]
+# One would expect that to draw images uniformly gives each image the same weight. In the first branch it does. But the
+# second holds neighbours, and a hub is a neighbour of many:
+
 # %%
 small = image_graph(cfg, images.train_images[: cfg.exact_size]).graph
-degree = small.sum(axis=1).A1
+degree = small.sum(axis=1)
 for sampling in SAMPLINGS:
     laplacian, p = pair_problem(small, sampling)
     assert abs(p.sum() - 1) < 1e-12 and abs(laplacian.sum(axis=1)).max() < 1e-12
-    print(
-        f"{sampling:6} correlation of an image's weight with its degree: {np.corrcoef(p, degree)[0, 1] if p.std() > 1e-15 else 0:.2f}"
-    )
+    related = np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 else 0
+    print(f"{sampling:6} correlation of an image's weight with its degree: {related:.2f}")
 
 # %% [markdown]
 # ## The loss of all pairs at once
-# On a small graph nothing need be drawn: the loss of *all* pairs is a formula.
+# On a small graph nothing need be drawn: the loss of *all* pairs is a formula, the one above.
 
 
 # %%
@@ -138,7 +150,10 @@ for sampling in SAMPLINGS:
 def expected_terms(
     z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4
 ) -> Terms:
-    """Eq. 2-5 for z [N, c] over all pairs instead of a batch; var and cov for both branches, as in `vicreg_terms`. laplacian: [N, N]; p: [N]."""
+    """Eq. 2-5 of z [N, c] over all pairs instead of a batch; var and cov of both branches, as in `vicreg_terms`.
+
+    laplacian: [N, N]; p: [N].
+    """
     c = z.shape[1]
     centred = z - p @ z
     covariances = centred.T @ (p[:, None] * centred)
@@ -151,76 +166,46 @@ def expected_terms(
 # Against Eq. 2-6 on a batch of all edges, in both directions (whose covariance is divided by one less):
 
 # %%
-laplacian, p = (
-    torch.from_numpy(part) for part in (pair_problem(small, "edges")[0].toarray(), pair_problem(small, "edges")[1])
-)
+laplacian, p = pair_problem(small, "edges")
+laplacian, p = torch.from_numpy(laplacian.toarray()), torch.from_numpy(p)
 i, j = (torch.from_numpy(side.astype(np.int64)) for side in small.nonzero())
-z = 0.3 * torch.randn(len(p), 4, dtype=torch.float64, generator=stream(seed, "test of the terms"))
+z = 0.3 * torch.randn(len(p), 4, dtype=torch.float64, generator=new_generator(seed, "test of the terms"))
 ours, batch = expected_terms(z, laplacian, p), vicreg_terms(z[i], z[j])
 torch.testing.assert_close(ours.inv, batch.inv)
 torch.testing.assert_close(ours.cov, batch.cov * ((len(i) - 1) / len(i)) ** 2)
 torch.testing.assert_close(ours.var, batch.var, rtol=1e-3, atol=0)
 
 # %% [markdown]
-# ## Going there
-# Adam with a learning rate that falls along a cosine goes through the kink of the hinge, in which a quasi-Newton method gets stuck.
-
-# %%
-#| export
-EXACT_LR = 0.1
-
-
-class Weights(NamedTuple):
-    """Lambda, mu and nu of Eq. 6."""
-
-    lam: float
-    mu: float
-    nu: float
-
-
-def fit_exactly(
-    laplacian: np.ndarray, p: np.ndarray, dims: int, weights: Weights, steps: int, seed: int = 0
-) -> np.ndarray:
-    """Free vectors [N, dims], float64, that minimise Eq. 6 over all pairs, from small random ones."""
-    laplacian, p = torch.from_numpy(laplacian), torch.from_numpy(p)
-    z = (0.1 * torch.randn(len(p), dims, dtype=torch.float64, generator=stream(seed, "free vectors"))).requires_grad_()
-    optimizer = torch.optim.Adam([z], lr=EXACT_LR)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = falling(EXACT_LR, step, steps)
-        loss = vicreg_loss(expected_terms(z, laplacian, p), *weights)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return z.detach().numpy()
-
-
-def falling(lr: float, step: int, steps: int) -> float:
-    """`lr` at step 0, down along a cosine to 0 after `steps`."""
-    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
-
-
-def bottom_vectors(laplacian: np.ndarray, p: np.ndarray, dims: int) -> np.ndarray:
-    """Eigenvectors [N, dims] of the smallest eigenvalues of L y = a P y (LAPACK), without the constant."""
-    return eigh(laplacian, np.diag(p), subset_by_index=(1, dims))[1]
-
-
-# %% [markdown]
-# Principal angles say how far one subspace is turned out of another: all 0 degrees if they are the same, 90 for a direction that the other does not have. Directions in
-# which the vectors have collapsed (below a hundredth of the widest) are no directions, and count 90 degrees.
+# ## How far is one subspace from another?
+# The optimum fixes a span and not single vectors, so spans are compared. Principal angles say how far one is turned out
+# of the other: all 0 degrees if they are the same, 90 for a direction that the other does not have. The mean of their
+# squared cosines is the share of one that lies in the other. Directions in which the vectors have collapsed, below a
+# hundredth of the widest, are left out, and count 90 degrees.
+#
+# On a small graph, where the loss is exact, this threshold separates the collapsed directions cleanly. In batches it
+# does not: a direction that is worth nothing still carries the noise of the estimates, and may well be counted.
 
 # %%
 #| export
 COLLAPSED = 0.01
 
 
-def principal_angles(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Angles [c] in degrees, falling, between the spans of z [N, c], centred with weights p [N], and of `basis` [N, c]; 90 for each collapsed direction."""
+def _directions(z, p):
+    """Orthonormal basis [N, r] of the span of z [N, c], centred with weights p [N], without collapsed directions."""
     directions, spread, _ = np.linalg.svd(z - p @ z, full_matrices=False)
-    kept = directions[:, spread > COLLAPSED * spread[0]]
-    if not kept.shape[1]:  # all on one point
-        return np.full(z.shape[1], 90.0)
-    angles = np.degrees(subspace_angles(kept, basis))[: kept.shape[1]]
+    return directions[:, spread > COLLAPSED * spread[0]]
+
+
+def principal_angles(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Angles [c] in degrees, the largest first, between the spans of z [N, c], centred with p [N], and basis [N, c]."""
+    kept = _directions(z, p)
+    angles = np.degrees(subspace_angles(kept, basis))[: kept.shape[1]] if kept.shape[1] else []
     return np.concatenate([np.full(z.shape[1] - kept.shape[1], 90.0), np.sort(angles)[::-1]])
+
+
+def recovered_share(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The share [c] of each column of basis [N, c] that lies in the span of z [N, c], centred with weights p [N]."""
+    return ((_directions(z, p).T @ basis) ** 2).sum(axis=0) / (basis**2).sum(axis=0)
 
 
 # %%
@@ -229,99 +214,152 @@ basis, uniform = random.normal(size=(50, 3)), np.full(50, 1 / 50)
 basis -= basis.mean(axis=0)
 turned = basis @ random.normal(size=(3, 3)) + random.normal(size=3)  # the same span, elsewhere
 assert principal_angles(turned, basis, uniform).max() < 1e-4
-assert (
-    principal_angles(turned * [1, 1, 0], np.c_[turned[:, :2], basis[:, 2]] - turned.mean(axis=0) * [1, 1, 0], uniform)[
-        0
-    ]
-    == 90
-)
+assert abs(recovered_share(turned, basis, uniform) - 1).max() < 1e-9
+collapsed = np.c_[basis[:, :2], 1e-9 * basis[:, 2]]
+print(f"with one direction collapsed: {principal_angles(collapsed, basis, uniform).round(3)} degrees")
+assert principal_angles(collapsed, basis, uniform)[0] == 90
+
+# %% [markdown]
+# ## The descent
+# Adam with cosine decay: large steps at first, and at the end small enough ones to settle in the kink of the hinge,
+# where a quasi-Newton method gets stuck.
+
+# %%
+#| export
+EXACT_LR = 0.1
+
+
+def scaled_weights(cfg: Config, scale: float = 1.0) -> tuple[float, float, float]:
+    """lambda, mu and nu of Eq. 6, the last two times `scale`."""
+    return cfg.lam, scale * cfg.mu, scale * cfg.nu
+
+
+def cosine_decay(lr: float, step: int, steps: int) -> float:
+    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
+    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
+
+
+# %%
+curve = {"": {"": (np.arange(101), [cosine_decay(EXACT_LR, step, 100) for step in range(101)])}}
+assert scaled_weights(cfg, 2) == (cfg.lam, 2 * cfg.mu, 2 * cfg.nu)
+lines(curve, "% of the steps", "learning rate", {"": METHODS["free"].colour}, width=3.4, height=1.7)
+
+# %% [markdown]
+# From small random vectors down the exact gradient; and what it should find, by LAPACK.
+
+
+# %%
+#| export
+def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: tuple, steps: int, seed: int = 0):
+    """Free vectors float64 [N, dims] that minimise Eq. 6 over all pairs; laplacian: [N, N], p: [N]."""
+    laplacian, p = torch.from_numpy(laplacian), torch.from_numpy(p)
+    generator = new_generator(seed, "free vectors")
+    z = (0.1 * torch.randn(len(p), dims, dtype=torch.float64, generator=generator)).requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=EXACT_LR)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = cosine_decay(EXACT_LR, step, steps)
+        loss = vicreg_loss(expected_terms(z, laplacian, p), *weights)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return z.detach().numpy()
+
+
+def bottom_vectors(laplacian: np.ndarray, p: np.ndarray, dims: int) -> np.ndarray:
+    """Eigenvectors [N, dims] of the smallest eigenvalues of L y = a P y (LAPACK), without the constant."""
+    return eigh(laplacian, np.diag(p), subset_by_index=(1, dims))[1]
+
+
+# %% [markdown]
+# With a single dimension and small weights the way is short, and the vector found is the first eigenvector:
+
+# %%
+problem = laplacian.numpy(), p.numpy()
+line = fit_exactly(*problem, 1, scaled_weights(cfg, 0.1), steps=300, seed=seed)
+angle = principal_angles(line, bottom_vectors(*problem, 1), problem[1])[0]
+print(f"{angle:.4f} degrees from the first eigenvector")
+assert angle < 1
 
 # %% [markdown]
 # ## On a small graph, exactly
-# How do the weights act? $\mu$ and $\nu$ grow together against $\lambda$. Then, at the first weights at which all directions live, each way of drawing against each Laplacian.
+# How do the weights act? $\mu$ and $\nu$ are scaled together against $\lambda$, in three dimensions. Then, at the first
+# scale at which all directions survive, each way of drawing is compared with each Laplacian.
+
 
 # %%
 #| export
 EXACT_DIMS = 3
-GROWTH = (0.1, 0.3, 1.0, 3.0, 10.0)  # mu and nu, of the exercise's, against lambda
+SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of mu and nu
 
 
-class Exact(NamedTuple):
-    """The small graph's results. sweep: degrees [growth, 2, dims] after a quarter of the steps and after all; table: largest angle in degrees
-    [drawn, Laplacian]; chosen: the growth at which the table was made; hubs: correlation of an image's weight with its degree [drawn]."""
+def _solve(cfg, graph):
+    problems, degree = [pair_problem(graph, sampling) for sampling in SAMPLINGS], graph.sum(axis=1)
+    problems = [(laplacian.toarray(), p) for laplacian, p in problems]
+    bases = [bottom_vectors(*problem, EXACT_DIMS) for problem in problems]
 
-    sweep: np.ndarray
-    table: np.ndarray
-    chosen: float
-    hubs: np.ndarray
+    def angles(drawn, scale, steps):
+        """Of vectors drawn in one way, against each Laplacian."""
+        z = fit_exactly(*problems[drawn], EXACT_DIMS, scaled_weights(cfg, scale), steps, cfg.seed)
+        return [principal_angles(z, basis, p) for basis, (_, p) in zip(bases, problems, strict=True)]
+
+    lengths = max(1, cfg.exact_steps // 4), cfg.exact_steps
+    sweep = np.array([[angles(0, scale, steps)[0] for steps in lengths] for scale in progress(SCALES, "weights")])
+    survive = (sweep[:, 1] < 90).sum(axis=1)
+    chosen = SCALES[int(np.argmax(survive == survive.max()))]
+    table = np.array([angles(drawn, chosen, cfg.exact_steps) for drawn in range(3)])[:, :, 0]
+    hubs = [np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems]
+    return {"sweep": sweep, "table": table, "chosen": chosen, "hubs": hubs}
 
 
-def grown(cfg: Config, growth: float) -> Weights:
-    """The weights of `cfg` with mu and nu times `growth`."""
-    return Weights(cfg.lam, growth * cfg.mu, growth * cfg.nu)
+# %%
+hasty = _solve(cfg.replace(exact_steps=4), small)
+assert hasty["sweep"].shape == (len(SCALES), 2, EXACT_DIMS) and hasty["table"].shape == (3, 3)
+print(f"after four steps nothing is found yet: {hasty['table'].min():.0f} degrees at least")
 
-
-def solve_exactly(cfg: Config, images: Images) -> Exact:
-    """The sweep over weights and the table of angles, on the graph of the first `exact_size` training images; computed once."""
-    graph = image_graph(cfg, images.train_images[: cfg.exact_size])
-    key = [graph.identity, cfg.exact_steps, cfg.lam, cfg.mu, cfg.nu, cfg.gamma, cfg.eps, cfg.seed, GROWTH, EXACT_DIMS]
-    return Exact(**cached(cfg, "exact", key, lambda: _solve(cfg, graph.graph)._asdict()))
+# %% [markdown]
+# With all steps it takes a minute, so the result is kept.
 
 
 # %%
 #| export
-def _solve(cfg, graph):
-    degree = graph.sum(axis=1).A1
-    problems = [(part[0].toarray(), part[1]) for part in (pair_problem(graph, sampling) for sampling in SAMPLINGS)]
-    bases = [bottom_vectors(*problem, EXACT_DIMS) for problem in problems]
+def solve_exactly(cfg: Config, images: Images) -> dict:
+    """On the graph of the first `exact_size` training images, all angles in degrees; computed once.
 
-    def angles(drawn, against, weights, steps):
-        z = fit_exactly(*problems[drawn], EXACT_DIMS, weights, steps, cfg.seed)
-        return [principal_angles(z, bases[place], problems[place][1]) for place in against]
-
-    lengths = (max(1, cfg.exact_steps // 4), cfg.exact_steps)
-    sweep = np.array(
-        [[angles(0, [0], grown(cfg, growth), steps)[0] for steps in lengths] for growth in progress(GROWTH, "weights")]
-    )
-    alive = (sweep[:, 1] < 90).sum(axis=1)
-    chosen = GROWTH[int(np.argmax(alive == alive.max()))]
-    table = np.array(
-        [[one[0] for one in angles(drawn, range(3), grown(cfg, chosen), cfg.exact_steps)] for drawn in range(3)]
-    )
-    hubs = np.array(
-        [np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems]
-    )
-    return Exact(sweep, table, chosen, hubs)
+    sweep: [scales, 2, dims], of drawn edges after a quarter of the steps and after all; chosen: the scale of table;
+    table: largest angle [drawn by, Laplacian of]; hubs: correlation of an image's weight with its degree [drawn by].
+    """
+    graph = image_graph(cfg, images.train_images[: cfg.exact_size])
+    key = [graph.identity, cfg.exact_steps, cfg.lam, cfg.mu, cfg.nu, cfg.gamma, cfg.eps, cfg.seed, SCALES, EXACT_DIMS]
+    return cached(cfg.cache, "exact", key, lambda: _solve(cfg, graph.graph))
 
 
 # %%
 exact = solve_exactly(cfg, images)
-for growth, angles in zip(GROWTH, exact.sweep, strict=True):
-    print(
-        f"mu and nu x {growth:<4g} {(angles[1] < 90).sum()} of {EXACT_DIMS} directions, angles {', '.join(f'{angle:.2f}' for angle in angles[1][angles[1] < 90])} degrees"
-    )
-print(
-    f"largest angle at x {float(exact.chosen):g}; a row for each way of drawing, a column for each Laplacian:\n{exact.table.round(2)}"
-)
-if cfg.exact_steps >= 4_000 and cfg == base:
-    assert exact.table.diagonal().max() < 1
+for scale, (_, angles) in zip(SCALES, exact["sweep"], strict=True):
+    found = np.sort(angles[angles < 90]).round(3).tolist()
+    print(f"mu and nu x {scale:<4g} {len(found)} of {EXACT_DIMS} directions survive, at {found} degrees")
+print(f"at x {float(exact['chosen']):g}, a row for each way of drawing, a column for each Laplacian:")
+print(exact["table"].round(2))
+if cfg.exact_steps >= 4_000 and cfg == baseline(cfg):
+    assert exact["table"].diagonal().max() < 1
 
 # %% [markdown]
 # ## On the real graph, in batches
-# Now 60,000 images, 128 dimensions, and batches of edges: this is Algorithm 1 with a table of vectors in place of $h(f(T(\cdot)))$, and two ends of an edge in place of two views.
-# (Variance and covariance over a batch are estimates, and their squares are biased: a price that the exact loss above does not pay, and that the angles will show.)
+# Now 60,000 images, 128 dimensions, and batches of edges: this is Algorithm 1 with a table of vectors in place of
+# $h(f(T(\cdot)))$, and the two ends of an edge in place of two views. Variance and covariance over a batch are
+# estimates, and their squares are biased: a price that the exact loss above does not pay, and that the angles show.
 
 
 # %%
 #| export
-def edge_list(graph: sparse.csr_matrix) -> torch.Tensor:
+def edge_list(graph: sparse.csr_array) -> torch.Tensor:
     """The edges of a symmetric graph, once each: int64 [2, E]."""
     upper = sparse.triu(graph, k=1).tocoo()
     return torch.from_numpy(np.stack([upper.row, upper.col]).astype(np.int64))
 
 
 def edge_batches(edges: torch.Tensor, size: int, generator: torch.Generator):
-    """All edges [2, E] in a random order, each in a random direction, in batches [2, size]; an incomplete batch is left out."""
+    """All edges [2, E] in random order, each in a random direction, in batches [2, size]; the rest is left out."""
     order = torch.randperm(edges.shape[1], generator=generator)
     turned = torch.rand(len(order), generator=generator) < 0.5
     both = torch.where(turned, edges.flip(0), edges)[:, order]
@@ -330,57 +368,18 @@ def edge_batches(edges: torch.Tensor, size: int, generator: torch.Generator):
 
 # %%
 edges = edge_list(small)
-seen = torch.cat(list(edge_batches(edges, 2, stream(seed, "edges"))), dim=1)
+seen = torch.cat(list(edge_batches(edges, 2, new_generator(seed, "edges"))), dim=1)
 assert edges.shape[1] == small.nnz // 2 and seen.shape[1] == edges.shape[1] // 2 * 2
 assert {tuple(sorted(pair)) for pair in seen.T.tolist()} <= {tuple(pair) for pair in edges.T.tolist()}
+
+# %% [markdown]
+# A step is that of Algorithm 1, except that $z$ is looked up instead of computed.
 
 
 # %%
 #| export
-class Free(NamedTuple):
-    """Free vectors float32 [N, c], the terms of each step [steps, 3], and the seconds that it took."""
-
-    vectors: np.ndarray
-    history: np.ndarray
-    seconds: float
-
-
-def free_vectors(cfg: Config, graph: ImageGraph, weights: Weights = None) -> Free:
-    """VICReg without a network: `components` numbers per image, trained on the graph's edges; computed once. `weights`: those of `cfg` by default.
-
-    Raises UserError if the loss turns NaN or infinite.
-    """
-    weights = weights or Weights(cfg.lam, cfg.mu, cfg.nu)
-    settings = [cfg.components, cfg.free_epochs, cfg.free_batch, cfg.free_lr, cfg.gamma, cfg.eps, cfg.seed]
-    found = cached(
-        cfg, "free", [graph.identity, list(weights), settings], lambda: _train_free(cfg, graph.graph, weights)._asdict()
-    )
-    return Free(found["vectors"], found["history"], float(found["seconds"]))
-
-
-def _train_free(cfg, graph, weights):
-    start, device, generator = time.perf_counter(), choose_device(cfg), stream(cfg.seed, "free vectors")
-    edges = edge_list(graph)
-    size = min(cfg.free_batch, edges.shape[1])
-    steps = cfg.free_epochs * (edges.shape[1] // size)
-    z = (0.1 * torch.randn(graph.shape[0], cfg.components, generator=generator)).to(device).requires_grad_()
-    optimizer, history = torch.optim.Adam([z], lr=cfg.free_lr, fused=True), []
-    say(
-        f"free vectors: {graph.shape[0]:,} x {cfg.components}, {cfg.free_epochs} epochs of {steps // cfg.free_epochs} steps, lambda {weights.lam:g}, mu {weights.mu:g}, nu {weights.nu:g}"
-    )
-    for _ in progress(range(cfg.free_epochs), "free vectors"):
-        for pairs in edge_batches(edges, size, generator):
-            optimizer.param_groups[0]["lr"] = falling(cfg.free_lr, len(history), steps)
-            history.append(_free_step(z, pairs.to(device), optimizer, weights, cfg))
-        if not history[-1].isfinite().all():
-            raise UserError(
-                f"the loss of the free vectors is no longer finite after {len(history)} steps: lower free_lr ({cfg.free_lr:g}) or the weights."
-            )
-    return Free(z.detach().cpu().numpy(), torch.stack(history).cpu().numpy(), time.perf_counter() - start)
-
-
 def _free_step(z, pairs, optimizer, weights, cfg):
-    """A step of Algorithm 1 with z_i looked up instead of computed."""
+    """One update of free vectors z [N, c] from pairs [2, B]; returns the three terms [3], detached."""
     left, right = embedding(pairs, z)
     terms = vicreg_terms(left, right, cfg.gamma, cfg.eps)
     vicreg_loss(terms, *weights).backward()
@@ -389,42 +388,96 @@ def _free_step(z, pairs, optimizer, weights, cfg):
     return torch.stack([term.detach() for term in terms])
 
 
+# %%
+z = torch.randn(small.shape[0], 8, generator=new_generator(seed, "step")).requires_grad_()
+adam = torch.optim.Adam([z], lr=0.05)
+steps = [_free_step(z, edges[:, :512], adam, scaled_weights(cfg), cfg) for _ in range(20)]
+losses = [vicreg_loss(Terms(*terms), *scaled_weights(cfg)).item() for terms in steps]
+print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+assert losses[-1] < losses[0]
+
 # %% [markdown]
-# First on the graph of Q6's small picture, for several weights: how many of the bottom eigenvectors are found? A subspace of many dimensions has many angles; the mean of their squared cosines is the share of
-# the one subspace that lies in the other.
+# The training passes over the graph several times, with cosine decay over all steps.
+
 
 # %%
 #| export
-REAL_GROWTH = (0.1, 1.0, 10.0)
+def _train_free(cfg, graph, weights):
+    start, device, generator = time.perf_counter(), choose_device(cfg), new_generator(cfg.seed, "free vectors")
+    edges = edge_list(graph)
+    size = min(cfg.free_batch, edges.shape[1])
+    steps = cfg.free_epochs * (edges.shape[1] // size)
+    z = (0.1 * torch.randn(graph.shape[0], cfg.components, generator=generator)).to(device).requires_grad_()
+    optimizer, history = torch.optim.Adam([z], lr=cfg.free_lr, fused=True), []
+    log(f"free vectors: {graph.shape[0]:,} x {cfg.components}, {steps:,} steps, mu {weights[1]:g}, nu {weights[2]:g}")
+    for _ in progress(range(cfg.free_epochs), "free vectors"):
+        for pairs in edge_batches(edges, size, generator):
+            optimizer.param_groups[0]["lr"] = cosine_decay(cfg.free_lr, len(history), steps)
+            history.append(_free_step(z, pairs.to(device), optimizer, weights, cfg))
+        if not history[-1].isfinite().all():
+            raise UserError(
+                f"the loss of the free vectors is no longer finite after {len(history)} steps: "
+                f"lower free_lr ({cfg.free_lr:g}) or the weights."
+            )
+    arrays = {"vectors": z.detach().cpu().numpy(), "history": torch.stack(history).cpu().numpy()}
+    return arrays | {"seconds": time.perf_counter() - start}
 
 
-class Found(NamedTuple):
-    """Free vectors against Laplacian Eigenmaps: principal angles [components] in degrees, falling; the share of each eigenvector that was found."""
+# %%
+try:
+    _train_free(cfg.replace(free_epochs=3), small, (math.inf, 1, 1))
+except UserError as error:
+    print(error)
+else:
+    raise AssertionError("an infinite loss")
 
-    angles: np.ndarray
-    captured: np.ndarray
-
-
-def compare_eigenvectors(cfg: Config, graph: ImageGraph, growth: float = 1.0) -> Found:
-    """`Found` on an image graph, with mu and nu times `growth`; computed once."""
-    free, eigenvectors = free_vectors(cfg, graph, grown(cfg, growth)), embed(cfg, graph).vectors
-    degree = graph.graph.sum(axis=1).A1
-    sides = free.vectors.astype(np.float64), eigenvectors, degree / degree.sum()
-    return Found(
-        **cached(
-            cfg,
-            "found",
-            [free.vectors, graph.identity],
-            lambda: {"angles": principal_angles(*sides), "captured": captured(*sides)},
-        )
-    )
+# %% [markdown]
+# The vectors are kept, under the graph and all settings that make them.
 
 
-def captured(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The share [c] of each column of `basis` [N, c] that lies in the span of z [N, c], centred with weights p [N]."""
-    directions, spread, _ = np.linalg.svd(z - p @ z, full_matrices=False)
-    inside = directions[:, spread > COLLAPSED * spread[0]].T @ basis
-    return (inside**2).sum(axis=0) / (basis**2).sum(axis=0)
+# %%
+#| export
+def free_vectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> dict:
+    """VICReg without a network, trained on a graph's edges with mu and nu times `scale`; computed once.
+
+    vectors: float32 [N, components]; history: the terms of each step [steps, 3]; seconds: that it took.
+    UserError if the loss turns NaN or infinite.
+    """
+    weights = scaled_weights(cfg, scale)
+    settings = [cfg.components, cfg.free_epochs, cfg.free_batch, cfg.free_lr, cfg.gamma, cfg.eps, cfg.seed]
+    key = [graph.identity, list(weights), settings]
+    return cached(cfg.cache, "free", key, lambda: _train_free(cfg, graph.graph, weights))
+
+
+# %%
+picture_graph = image_graph(cfg, images.train_images[: cfg.graph_size])
+free = free_vectors(cfg, picture_graph)
+loss = free["history"] @ np.array(scaled_weights(cfg))
+curve = {"": {"": (np.arange(1, len(loss) + 1), loss)}}
+lines(curve, "step", "loss of a batch", {"": METHODS["free"].colour}, width=4.6, yscale="log")
+
+# %% [markdown]
+# How much of the bottom eigenvectors is recovered? A subspace of many dimensions has many angles to another. Beside
+# them stands the share of each single eigenvector: the first ones should come first.
+
+# %%
+#| export
+BATCH_SCALES = (0.1, 1.0, 10.0)  # of mu and nu, in batches
+
+
+class AngleResult(NamedTuple):
+    """Free vectors against Laplacian Eigenmaps."""
+
+    angles: np.ndarray  # principal angles [components] in degrees, the largest first
+    recovered: np.ndarray  # share [components] of each eigenvector in the span of the free vectors
+
+
+def compare_eigenvectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> AngleResult:
+    """Free vectors with mu and nu times `scale` against the eigenvectors of the same image graph."""
+    degree = graph.graph.sum(axis=1)
+    z = free_vectors(cfg, graph, scale)["vectors"].astype(np.float64)
+    sides = z, embed(cfg, graph).vectors, degree / degree.sum()
+    return AngleResult(principal_angles(*sides), recovered_share(*sides))
 
 
 def overlap(angles: np.ndarray) -> float:
@@ -433,450 +486,353 @@ def overlap(angles: np.ndarray) -> float:
 
 
 # %%
-picture_graph = image_graph(cfg, images.train_images[: cfg.graph_size])
-real = {growth: compare_eigenvectors(cfg, picture_graph, growth) for growth in REAL_GROWTH}
-for growth, found in real.items():
-    alive = (found.angles < 90).sum()
-    print(
-        f"mu and nu x {growth:<4g} {alive} directions alive, share of the eigenvectors' subspace {overlap(found.angles):.1%}, median angle {np.median(found.angles):.1f} degrees"
-    )
+found = compare_eigenvectors(cfg, picture_graph)
+assert abs(overlap(found.angles) - found.recovered.mean()) < 0.1  # equal if the eigenvectors were orthogonal
+print(f"{overlap(found.angles):.1%} of the eigenvectors' span is recovered")
+share = {"": {"": (np.arange(1, cfg.components + 1), 100 * found.recovered)}}
+lines(share, "number of the eigenvector", "recovered / %", {"": METHODS["free"].colour}, width=4.6, ylim=(0, 101))
 
 # %% [markdown]
-# Then on all images, training and test together, as in Q6:
-
-# %%
-whole_graph = image_graph(cfg, all_pictures(images))
-whole = compare_eigenvectors(cfg, whole_graph)
-chance = cfg.components / whole_graph.graph.shape[0]
-print(
-    f"{whole_graph.graph.shape[0]:,} images: share of the eigenvectors' subspace {overlap(whole.angles):.1%} (of a random one {chance:.1%}), median angle {np.median(whole.angles):.1f} degrees"
-)
+# ## All steps side by side
+# The same images, the same probe. Beside the linear probe stands a classifier that learns nothing: the majority among
+# an image's ten nearest training images. A linear layer can undo a bad scaling of the dimensions, a vote cannot.
 
 
 # %%
 #| export
-def figure_angles(exact: Exact, real: dict, whole: Found, sizes: tuple):
-    """Angles on the small graph by weights, each way of drawing against each Laplacian, and the angles on the real graphs of `sizes` images."""
-    fig, (left, middle, right) = new_figure(1, 3, height=2.9, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
+def nearest_vote(one: Features, images: Images, k: int = 10, device="cpu") -> tuple[float, float]:
+    """(accuracy of a majority vote of the k nearest training images, share of these with the image's class); of test
+    images."""
+    numbers = nearest(one.train, k, one.test, device).numbers
+    votes = mode(images.train_labels[numbers], axis=1).mode
+    same = same_class(numbers, images.train_labels, images.test_labels)
+    return float((votes == images.test_labels).mean()), float(same.mean())
+
+
+# %%
+one_hot = (np.eye(10, dtype=np.float32)[labels] for labels in (images.train_labels, images.test_labels))
+assert nearest_vote(Features(*one_hot, "labels"), images) == (1.0, 1.0)  # the labels themselves are never mistaken
+
+# %% [markdown]
+# What is told of each step: these, the effective rank, and the time that it took.
+
+
+# %%
+#| export
+def measure(cfg: Config, images: Images, one: Features, seconds: float) -> dict:
+    """The numbers of one representation: shares of the test images, effective rank, seconds of its own training."""
+    probe, (voted, same) = linear_probe(cfg, one, images), nearest_vote(one, images, device=choose_device(cfg))
+    shares = {"accuracy": probe.accuracy, "interval": probe.interval, "knn_accuracy": voted, "same_class": same}
+    return shares | {"effective_rank": effective_rank(one.test), "dimension": one.test.shape[1], "seconds": seconds}
+
+
+# %%
+print(measure(cfg, images, laplacian_features(cfg, images), seconds=0))
+
+# %% [markdown]
+# The networks keep the profile's own weights, whatever `lam`, `mu` and `nu` this notebook gives to the free vectors.
+# The last entry is Q6's control: eigenvectors, but on the graph of VICReg's neighbours.
+
+# %%
+#| export
+RUNGS = (*ASKED, "free", "laplacian")
+steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6", required=False)
+
+
+def rung_features(cfg: Config, images: Images) -> dict[str, tuple[Features, float]]:
+    """{name: (`Features`, seconds of its training)} of the steps, and of Q6's control."""
+    networks, graph = baseline(cfg), image_graph(cfg, all_pictures(images))
+    rungs = {name: (features(networks, images, name), run_of(networks, images, name).seconds) for name in ASKED}
+    free, control = free_vectors(cfg, graph), control_graph(networks, images)
+    split = split_features(images, free["vectors"], digest(graph.identity, "free", free["vectors"]))
+    rungs["free"] = split, graph.seconds.sum() + free["seconds"]
+    rungs["laplacian"] = laplacian_features(cfg, images), graph.seconds.sum() + embed(cfg, graph).seconds
+    rungs["control"] = graph_embedding(cfg, images, control), control.seconds.sum() + embed(cfg, control).seconds
+    return rungs
+
+
+# %%
+for name, (one, seconds) in rung_features(cfg, images).items():
+    print(f"{name:12} train {one.train.shape}, test {one.test.shape}, {duration(seconds)}")
+
+# %% [markdown]
+# And all together: the small graph, the angles in batches, the steps, and their pictures of the same test images.
+
+
+# %%
+#| export
+@steps_down.result
+def compare_ladder(cfg: Config, images: Images) -> dict:
+    """Free vectors against eigenvectors, and all steps of the ladder."""
+    graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
+    batches = {scale: compare_eigenvectors(cfg, graphs[0], scale) for scale in BATCH_SCALES}
+    rungs, labels = rung_features(cfg, images), images.test_labels[: cfg.tsne_size]
+    maps = {METHODS[name].title: project_tsne(cfg, rungs[name][0].test[: cfg.tsne_size]) for name in RUNGS}
+    return {
+        "exact": solve_exactly(cfg, images) | {"images": cfg.exact_size},
+        "batches": batches,
+        "whole": compare_eigenvectors(cfg, graphs[1]),
+        "sizes": [graph.graph.shape[0] for graph in graphs],
+        "rungs": {name: measure(cfg, images, *one) for name, one in rungs.items()},
+        "maps": {title: (points, labels) for title, points in maps.items()},
+        "classes": images.classes,
+    }
+
+
+# %%
+result = steps_down.compute(cfg, images)
+for name, rung in result["rungs"].items():
+    print(f"{name:12} probe {rung['accuracy']:.1%}, vote {rung['knn_accuracy']:.1%}")
+
+# %% [markdown]
+# ## The ladder
+# Each line is read from the right, where VICReg stands, to the left.
+
+
+# %%
+#| export
+@steps_down.figure("What is left of the classes as VICReg is taken apart, in per cent of the test images.")
+def ladder(result: dict) -> Drawing:
+    measures = {"accuracy": "linear probe", "knn_accuracy": "vote of the 10 nearest", "same_class": "class of these"}
+    values = {METHODS[name].title: [100 * result["rungs"][name][key] for key in measures] for name in RUNGS}
+    chance, colours = 100 / len(result["classes"]), colours_by_title(RUNGS)
+    return dots({"": values}, list(measures.values()), "of the test images / %", colours, chance, xlim=(0, None))
+
+
+# %%
+ladder(result)
+
+
+# %%
+#| export
+@steps_down.figure("t-SNE of the same test images at each step: the classes run into each other on the way down.")
+def ladder_tsne(result: dict) -> Drawing:
+    return scatter(result["maps"], result["classes"])
+
+
+# %%
+ladder_tsne(result)
+
+# %% [markdown]
+# ## The angles
+# Left: the small graph, by weights. An angle of 0 is on the axis, below the logarithmic part. Middle: each way of
+# drawing against each Laplacian; small on the diagonal, or the derivation is wrong. Right: the real graphs.
+
+
+# %%
+#| export
+def _draw_sweep(ax, exact):
     for column, style, steps in ((0, ":", "a quarter of the steps"), (1, "-", "all steps")):
-        largest = [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, column]]
-        left.plot(
-            GROWTH,
-            np.maximum(largest, 1e-3),
-            style,
-            marker="o",
-            markersize=3.5,
-            color=METHOD_COLOURS["free"],
-            label=steps,
-        )
-    for growth, angles in zip(GROWTH, exact.sweep[:, 1], strict=True):
-        left.annotate(
-            f"{(angles < 90).sum()}",
-            (growth, 1.02),
-            xycoords=("data", "axes fraction"),
-            ha="center",
-            fontsize=8,
-            color="#444444",
-        )
-    left.annotate("directions alive", (0.5, 1.1), xycoords="axes fraction", ha="center", fontsize=8, color="#444444")
-    left.set(
-        xscale="log", yscale="log", xlabel="mu and nu, times the exercise's", ylabel="largest angle of these / degrees"
-    )
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=2, fontsize=7, columnspacing=1)
-    _angle_table(middle, exact)
-    for growth, (angles, _) in real.items():
-        right.plot(
-            np.arange(1, len(angles) + 1),
-            angles[::-1],
-            color=METHOD_COLOURS["free"],
-            alpha=0.35 + 0.3 * REAL_GROWTH.index(growth),
-            label=f"{sizes[0]:,}, x {growth:g}",
-        )
-    right.plot(
-        np.arange(1, len(whole.angles) + 1),
-        whole.angles[::-1],
-        color=METHOD_COLOURS["laplacian"],
-        linewidth=1.8,
-        label=f"{sizes[1]:,}, x 1",
-    )
-    right.set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92))
-    right.legend(
-        title="images, and times mu and nu",
-        title_fontsize=7,
-        fontsize=7,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.26),
-        ncols=2,
-        columnspacing=1,
-    )
-    for ax, title in zip(
-        (left, middle, right), ("small graph, exact", "largest angle / degrees", "real graphs, in batches"), strict=True
-    ):
-        ax.set_title(title, pad=24 if ax is left else 6, fontsize=9)
-    return fig
+        largest = [angles[angles < 90].max(initial=0) for angles in exact["sweep"][:, column]]
+        ax.plot(SCALES, largest, style, marker="o", markersize=3.5, color=METHODS["free"].colour, label=steps)
+    ax.set_yscale("symlog", linthresh=1e-3, linscale=0.5)
+    ax.set(xscale="log", ylim=(-2e-4, 120), title="small graph", ylabel="largest angle / degrees")
+    survive = (exact["sweep"][:, 1] < 90).sum(axis=1)
+    ax.set_xticks(SCALES, [f"{scale:g}\n({count})" for scale, count in zip(SCALES, survive, strict=True)])
+    ax.set_xlabel("mu and nu, times the exercise's\n(surviving directions)")
 
 
-def _angle_table(ax, exact):
-    ax.imshow(np.log10(exact.table + 0.01), cmap="Purples", vmin=-1, vmax=2)
-    for i, j in np.ndindex(exact.table.shape):
-        ax.text(
-            j,
-            i,
-            f"{exact.table[i, j]:.2g}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            fontweight="bold" if i == j else "normal",
-            color="white" if exact.table[i, j] > 10 else "#222222",
-        )
-    ax.set(
-        xticks=range(3),
-        yticks=range(3),
-        xticklabels=SAMPLINGS,
-        yticklabels=SAMPLINGS,
-        xlabel="Laplacian of",
-        ylabel="drawn by",
-    )
+def _draw_table(ax, table):
+    ax.imshow(np.log10(table + 0.01), cmap="Purples", vmin=-1, vmax=2)
+    for i, j in np.ndindex(table.shape):
+        style = {"fontweight": "bold" if i == j else "normal", "color": "white" if table[i, j] > 10 else "#222222"}
+        ax.text(j, i, f"{table[i, j]:.2g}", ha="center", va="center", fontsize=8, **style)
+    ax.set(xticks=range(3), yticks=range(3), xticklabels=SAMPLINGS, yticklabels=SAMPLINGS)
+    ax.set(xlabel="Laplacian of", ylabel="drawn by", title="largest angle / degrees")
     ax.grid(False)
 
 
 # %%
-sizes = picture_graph.graph.shape[0], whole_graph.graph.shape[0]
-save_figure(cfg, "ladder_angles", figure_angles(exact, real, whole, sizes))
+fig, (left, right) = new_figure(1, 2, width=5, height=2.6)
+_draw_sweep(left, exact)
+_draw_table(right, exact["table"])
+Drawing(fig)
 
-# %% [markdown]
-# ## Four rungs
-# The same images, the same probe. Beside the linear probe, a classifier that learns nothing: the majority among an image's ten nearest training images.
 
 # %%
 #| export
-RUNGS = ("vicreg", "neighbours", "free", "laplacian")
-VOTERS = 10
-
-
-class Rung(NamedTuple):
-    """A rung's numbers: shares of the test images, effective rank, seconds of its own training."""
-
-    accuracy: float
-    interval: float
-    knn_accuracy: float
-    same_class: float
-    effective_rank: float
-    dimension: int
-    seconds: float
-
-
-def nearest_vote(features: Features, images: Images, k: int = VOTERS) -> tuple[float, float]:
-    """(accuracy on the test images of a majority vote of the k nearest training images, the share of these that have the image's class)."""
-    votes = images.train_labels[nearest(features.train, k, features.test)[1]]
-    counts = np.stack([(votes == label).sum(axis=1) for label in range(len(images.classes))], axis=1)
-    return float((counts.argmax(axis=1) == images.test_labels).mean()), float(
-        (votes == images.test_labels[:, None]).mean()
-    )
-
-
-# %%
-votes = nearest_vote(
-    Features(
-        np.eye(10, dtype=np.float32)[images.train_labels], np.eye(10, dtype=np.float32)[images.test_labels], "labels"
-    ),
-    images,
+@steps_down.figure(
+    "Free vectors against eigenvectors: angles on a small graph, by weights and by ways of drawing, and on real graphs "
+    "in batches."
 )
-assert votes == (1.0, 1.0)  # where the features are the labels, nobody is mistaken
+def ladder_angles(result: dict) -> Drawing:
+    fig, axes = new_figure(1, 3, height=2.9, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
+    _draw_sweep(axes[0], result["exact"])
+    _draw_table(axes[1], result["exact"]["table"])
+    curves = {f"{result['sizes'][0]:,}, x {scale:g}": one for scale, one in result["batches"].items()}
+    curves[f"{result['sizes'][1]:,}, x 1"] = result["whole"]
+    for style, (label, one) in zip((":", "--", "-.", "-"), curves.items(), strict=True):
+        number, width = np.arange(1, len(one.angles) + 1), 2 if style == "-" else 1.2
+        axes[2].plot(number, one.angles[::-1], style, linewidth=width, color=METHODS["free"].colour, label=label)
+    axes[2].set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92), title="real graphs, in batches")
+    for ax, title in ((axes[0], None), (axes[2], "images, and times mu and nu")):
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.26), "ncols": 2, "columnspacing": 1}
+        ax.legend(title=title, title_fontsize=7, fontsize=7, **place)
+    return Drawing(fig)
 
 
 # %%
-#| export
-def free_features(cfg: Config, images: Images, graph: ImageGraph) -> Features:
-    """Free vectors of training and test images together."""
-    free = free_vectors(cfg, graph)
-    return split_features(images, free.vectors, digest(graph.identity, "free", free.vectors))
-
-
-def climb(cfg: Config, images: Images) -> tuple[dict, dict]:
-    """({rung: Features}, {rung: Rung}) of the four rungs, the networks with the profile's own weights."""
-    networks = baseline(cfg)
-    runs = {name: method_run(networks, images, name) for name in ("vicreg", "neighbours")}
-    graph = image_graph(cfg, all_pictures(images))
-    features = {name: features_of(networks, images, one) for name, one in runs.items()}
-    features |= {"free": free_features(cfg, images, graph), "laplacian": laplacian_features(cfg, images)}
-    seconds = {name: one.seconds for name, one in runs.items()}
-    seconds |= {
-        "free": graph.seconds.sum() + free_vectors(cfg, graph).seconds,
-        "laplacian": graph.seconds.sum() + embed(cfg, graph).seconds,
-    }
-    return features, {name: _measure(cfg, images, features[name], seconds[name]) for name in RUNGS}
-
-
-def _measure(cfg, images, features, seconds):
-    probe, (voted, same) = linear_probe(cfg, features, images), nearest_vote(features, images)
-    return Rung(
-        probe.accuracy,
-        probe.interval,
-        voted,
-        same,
-        effective_rank(features.test),
-        features.test.shape[1],
-        float(seconds),
-    )
-
-
-# %%
-features, rungs = climb(cfg, images)
-for name, rung in rungs.items():
-    print(
-        f"{METHOD_NAMES[name]:24}probe {rung.accuracy:.1%}, nearest {rung.knn_accuracy:.1%}, effective rank {rung.effective_rank:.0f} of {rung.dimension}, {duration(rung.seconds)}"
-    )
-
-
-# %%
-#| export
-MEASURES = {
-    "accuracy": "linear probe",
-    "knn_accuracy": "vote of the 10 nearest",
-    "same_class": "same class among the 10 nearest",
-}
-
-
-def figure_ladder(rungs: dict):
-    """(matplotlib, plotly) the measures of each rung, in per cent of the test images; the rungs from the top down."""
-    fig, ax = new_figure(width=6.9, height=2.5)
-    places, interactive = np.arange(len(rungs)), go.Figure()
-    for marker, shade, (key, label) in zip("oDs", (1.0, 0.65, 0.35), MEASURES.items(), strict=True):
-        values = [100 * getattr(rung, key) for rung in rungs.values()]
-        ax.plot(values, places, color="#c8c8c8", linewidth=1, zorder=1)
-        ax.scatter(
-            values, places, c=[METHOD_COLOURS[name] for name in rungs], marker=marker, s=46, alpha=shade, zorder=2
-        )
-        ax.scatter([], [], color="#444444", alpha=shade, marker=marker, s=30, label=label)
-        interactive.add_scatter(
-            x=values, y=[METHOD_NAMES[name] for name in rungs], name=label, mode="lines+markers", marker={"size": 11}
-        )
-    for place, rung in zip(places, rungs.values(), strict=True):
-        ax.annotate(
-            f"{100 * rung.accuracy:.1f}",
-            (100 * rung.accuracy, place),
-            xytext=(7, 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
-    ax.axvline(10, color="#777777", linewidth=0.8, linestyle=":", label="chance")
-    ax.set(
-        yticks=places,
-        yticklabels=[METHOD_NAMES[name] for name in rungs],
-        ylim=(len(rungs) - 0.5, -0.5),
-        xlim=(0, None),
-        xlabel="of the test images / %",
-    )
-    fig.legend(loc="outside lower center", ncols=4)
-    interactive.update_layout(
-        xaxis={"title": "of the test images / %", "rangemode": "tozero"}, yaxis={"autorange": "reversed"}
-    )
-    return fig, interactive
-
-
-# %%
-save_figure(cfg, "ladder", *figure_ladder(rungs))
-
-
-# %%
-#| export
-def ladder_pictures(cfg: Config, features: dict) -> dict:
-    """{rung's name: t-SNE [n, 2]} of the same first test images."""
-    return {METHOD_NAMES[name]: project_tsne(cfg, one.test[: cfg.tsne_size]) for name, one in features.items()}
-
-
-# %%
-labels = images.test_labels[: cfg.tsne_size]
-save_figure(cfg, "ladder_tsne", figure_scatters(ladder_pictures(cfg, features), labels, images.classes, columns=4))
+ladder_angles(result)
 
 # %% [markdown]
-# ## The ladder in numbers
+# ## In numbers
+# First those of angles, then all. A step of the ladder is told as a difference with its interval.
 
 
 # %%
 #| export
-def numbers_ladder(cfg: Config, exact: Exact, real: dict, whole: Found, sizes: tuple, rungs: dict) -> dict:
-    """All that the answer rests on; angles in degrees."""
-    small = {
-        "images": cfg.exact_size, "dims": EXACT_DIMS, "chosen": float(exact.chosen), "table": dict(zip(SAMPLINGS, exact.table, strict=True)),
-        "own": exact.table.diagonal().max(), "other": exact.table[~np.eye(3, dtype=bool)].max(), "nearest_other": exact.table[~np.eye(3, dtype=bool)].min(),
-        "hubs": dict(zip(SAMPLINGS, exact.hubs, strict=True)), "growth": list(GROWTH), "alive": (exact.sweep[:, 1] < 90).sum(axis=1),
-        "largest_alive": [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, 1]],
-        "largest_alive_sooner": [angles[angles < 90].max(initial=0) for angles in exact.sweep[:, 0]],
-    }  # fmt: skip
-    batches = {f"x{growth:g}": {"growth": growth} | _angle_numbers(found) for growth, found in real.items()}
-    large = {"images": sizes[1], "chance": cfg.components / sizes[1]} | _angle_numbers(whole)
-    return {name: rung._asdict() for name, rung in rungs.items()} | {
-        "exact": small,
-        "picture": {"images": sizes[0], "weights": batches},
-        "whole": large,
-    }
-
-
-def _angle_numbers(found):
-    angles, last = found.angles, max(1, len(found.captured) // 8)
+def _angle_numbers(one):
+    angles, last = one.angles, max(1, len(one.recovered) // 8)
     return {
-        "overlap": overlap(angles), "median": np.median(angles), "largest": angles.max(), "within_ten": int((angles < 10).sum()), "of": len(angles),
-        "alive": int((angles < 90).sum()), "first_half": found.captured[: len(angles) // 2].mean(), "last_eighth": found.captured[-last:].mean(),
+        "overlap": overlap(angles), "median": np.median(angles), "largest": angles.max(), "of": len(angles),
+        "within_ten": (angles < 10).sum(), "alive": (angles < 90).sum(),
+        "first_half": one.recovered[: len(angles) // 2].mean(), "last_eighth": one.recovered[-last:].mean(),
+    }  # fmt: skip
+
+
+def _exact_numbers(exact):
+    table, (sooner, later) = exact["table"], exact["sweep"].transpose(1, 0, 2)
+    other = table[~np.eye(3, dtype=bool)]
+    return {
+        "images": exact["images"], "dims": EXACT_DIMS, "chosen": float(exact["chosen"]), "scales": SCALES,
+        "table": dict(zip(SAMPLINGS, table, strict=True)), "hubs": dict(zip(SAMPLINGS, exact["hubs"], strict=True)),
+        "own": table.diagonal().max(), "other": other.max(), "nearest_other": other.min(),
+        "alive": (later < 90).sum(axis=1),
+        "largest_alive": [angles[angles < 90].max(initial=0) for angles in later],
+        "largest_alive_sooner": [angles[angles < 90].max(initial=0) for angles in sooner],
     }  # fmt: skip
 
 
 # %%
-numbers = numbers_ladder(cfg, exact, real, whole, sizes, rungs)
+print(_angle_numbers(result["whole"]))
+assert _angle_numbers(AngleResult(np.zeros(16), np.ones(16)))["overlap"] == 1
+
+
+# %%
+#| export
+@steps_down.summary
+def _numbers(result):
+    rungs, whole = result["rungs"], _angle_numbers(result["whole"])
+    steps = {lower: gain(rungs[upper], rungs[lower]) for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)}
+    largest = max(steps, key=lambda name: steps[name]["points"])
+    batches = [_angle_numbers(one) for one in result["batches"].values()]
+    picture = {name: [one[name] for one in batches] for name in batches[0]}
+    return rungs | {
+        "steps": steps,
+        "largest_step": steps[largest] | {"to": METHODS[largest].title},
+        "control_gain": gain(rungs["control"], rungs["neighbours"]),
+        "exact": _exact_numbers(result["exact"]),
+        "picture": picture | {"images": result["sizes"][0], "scales": BATCH_SCALES},
+        "whole": whole | {"images": result["sizes"][1], "chance": whole["of"] / result["sizes"][1]},
+    }
+
+
+# %%
+numbers = _numbers(result)
+print({name: f"{step['points']:+.1f} ± {step['interval']:.1f}" for name, step in numbers["steps"].items()})
 
 # %% [markdown]
-# ## The ladder in words
+# ## In words
 
 
 # %%
 #| export
-def answer_ladder(numbers: dict) -> str:
-    """What the ladder shows, chosen by the numbers."""
-    return "\n\n".join(
-        (
-            _answer_rungs(numbers),
-            _answer_exact(numbers["exact"]),
-            _answer_weights(numbers["exact"]),
-            _answer_real(numbers),
-        )
-    )
-
-
-def _answer_rungs(numbers):
-    steps = [
-        (numbers[upper]["accuracy"] - numbers[lower]["accuracy"], upper, lower)
-        for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)
-    ]
-    drop, upper, lower = max(steps)
-    path = ", ".join(f"{METHOD_NAMES[name]} {numbers[name]['accuracy']:.1%}" for name in RUNGS)
-    noise = 2 * numbers["vicreg"]["interval"]
-    text = f"**The linear probe on the way down: {path}.** "
-    if drop <= noise:
-        return text + "No step costs more than the noise."
-    text += (
-        f"The dearest step is the one from {METHOD_NAMES[upper]} to {METHOD_NAMES[lower]}: {100 * drop:.1f} points. "
-    )
-    last = numbers["free"]["accuracy"] - numbers["laplacian"]["accuracy"]
-    if abs(last) <= noise:
-        return (
-            text
-            + "Between free vectors and eigenvectors there is no measurable difference: they are two ways to one thing."
-        )
-    return (
-        text
-        + f"Free vectors and eigenvectors, two ways to one optimum, still differ by {100 * abs(last):.1f} points, in favour of the {'free vectors' if last > 0 else 'eigenvectors'}: the loss fixes the subspace but not the scale of its directions, and the ways end at different distances from it."
-    )
-
-
-def _answer_exact(small):
-    verdict = (
-        "confirm" if small["own"] < 1 else "support" if small["own"] < small["nearest_other"] else "do not confirm"
-    )
-    text = (
-        f"**The numbers {verdict} the derivation.** On {small['images']} images, where every optimum is known, free vectors in {small['dims']} dimensions end within {small['own']:.2f} degrees of the eigenvectors of "
-        f"the Laplacian that their way of drawing belongs to, and {small['nearest_other']:.1f} to {small['other']:.1f} degrees from those of the others. Drawing edges gives Laplacian Eigenmaps."
-    )
-    walk, edges = small["hubs"]["walk"], small["hubs"]["edges"]
-    if walk < 0.5:
-        return text
-    return text + (
-        f" Drawing images uniformly, and then a neighbour of each, does *not* free the spread from the degree, though one might expect it: an image's weight still correlates with its degree "
-        f"by {walk:.2f} (by {edges:.2f} when edges are drawn), because hubs come back as neighbours."
-    )
+@steps_down.table
+def _table(n):
+    header = ["", "linear probe", "10 nearest vote", "same class among them", "effective rank", "training"]
+    titles = {name: METHODS[name].title for name in RUNGS} | {"control": "Laplacian Eigenmaps, VICReg's neighbours"}
+    rows = []
+    for name, title in titles.items():
+        shares = [f"{n[name][key]:.1%}" for key in ("accuracy", "interval", "knn_accuracy", "same_class")]
+        rank = f"{n[name]['effective_rank']:.0f} of {n[name]['dimension']}"
+        rows.append([title, " ± ".join(shares[:2]), *shares[2:], rank, duration(n[name]["seconds"])])
+    caption = """The ladder, on the test images, with 95 % intervals over these. Training: of the step itself; neighbour
+        pairs rest on VICReg's, free vectors and eigenvectors include their graph."""
+    return {"caption": " ".join(caption.split()), "header": header, "rows": rows}
 
 
 # %%
-#| export
-def _answer_weights(small):
-    first, last = small["alive"][0], small["alive"][-1]
-    text = f"As $\\mu$ and $\\nu$ grow against $\\lambda$ from {small['growth'][0]:g} to {small['growth'][-1]:g} times the exercise's, {first} and then {last} of {small['dims']} directions stay alive; "
-    text += f"those that do lie within {max(small['largest_alive'][:2]):.2g} degrees of the eigenvectors even at the smallest weights. "
-    sooner, later = small["largest_alive_sooner"][-1], small["largest_alive"][-1]
-    if later > 2 * max(small["largest_alive"][:2]) + 0.5:
-        text += (
-            f"Larger weights do not move the optimum but make the way longer: at the largest, the angle is {sooner:.1f} degrees after a quarter of the steps and {later:.1f} after all of them."
-            if later < sooner
-            else f"At the largest weights the way is longest: {later:.1f} degrees remain."
-        )
-    return text
+for row in _table(numbers)["rows"]:
+    print(", ".join(row))
 
-
-def _answer_real(numbers):
-    whole, picture = numbers["whole"], numbers["picture"]
-    text = (
-        f"In batches on the real graph, free vectors find {whole['overlap']:.0%} of the subspace of the {whole['of']} bottom eigenvectors of {whole['images']:,} images (a random subspace has {whole['chance']:.1%}); "
-        f"{whole['within_ten']} of {whole['of']} angles are below ten degrees, half of them below {whole['median']:.0f}. "
-    )
-    if whole["first_half"] > whole["last_eighth"] + 0.05:
-        text += (
-            f"Of the first half of the eigenvectors {whole['first_half']:.0%} is found, of the last eighth {whole['last_eighth']:.0%}: the last ones stand close beside those left out, "
-            "so that to the loss they are worth nearly the same, and batches only estimate it. "
-        )
-    weights = list(picture["weights"].values())
-    parts = [
-        f"{one['overlap']:.0%} with {one['alive']} of {one['of']} directions alive (x {one['growth']:g})"
-        for one in weights
-    ]
-    reasons = ["small weights let directions die"] if weights[0]["alive"] < weights[0]["of"] else []
-    reasons += (
-        ["large ones make the way longer than these epochs"]
-        if weights[-1]["overlap"] < max(one["overlap"] for one in weights)
-        else []
-    )
-    return (
-        text
-        + f"On {picture['images']:,} images, by weights, it is {'; '.join(parts)}"
-        + (f": {', and '.join(reasons)}." if reasons else ".")
-    )
-
+# %% [markdown]
+# On the way down several things change at once, so the ladder alone does not say what a step is the price of. The
+# control says it for the largest one.
 
 # %%
 #| export
-CAPTIONS_LADDER = (
-    ("ladder", "The ladder: linear probe and nearest neighbours on the test images, rung by rung."),
-    ("ladder_tsne", "t-SNE of the same test images on all four rungs."),
-    (
-        "ladder_angles",
-        "Angles between free vectors and eigenvectors: by weights and by ways of drawing on a small graph, and on real ones.",
-    ),
+_STEP = (
+    "The largest step, {largest_step.points:.1f} ± {largest_step.interval:.1f} points, is the one to {largest_step.to}."
+)
+steps_down.says("""**The linear probe on the way down: VICReg {vicreg.accuracy:.1%}, neighbour pairs
+    {neighbours.accuracy:.1%}, free vectors {free.accuracy:.1%}, Laplacian Eigenmaps {laplacian.accuracy:.1%}.**""")
+steps_down.says(_STEP, lambda n: n.largest_step.points > n.largest_step.interval)
+steps_down.says(
+    """From neighbour pairs to free vectors it is not the network alone that goes. The graph changes from VICReg's
+    neighbours to an untrained network's, and with it their number, the length of the training, and that test images
+    take part. Where the graph is VICReg's, eigenvectors reach {control.accuracy:.1%} without a network, and so
+    {control_gain.points:.1f} ± {control_gain.interval:.1f} points more than the network trained on VICReg's
+    neighbours.""",
+    lambda n: n.steps.free.points > n.steps.free.interval and n.control_gain.points > n.control_gain.interval,
+)
+steps_down.says(
+    """Between free vectors and eigenvectors there is no measurable difference ({steps.laplacian.points:.1f} ±
+    {steps.laplacian.interval:.1f} points).""",
+    lambda n: abs(n.steps.laplacian.points) <= n.steps.laplacian.interval,
 )
 
-
-def report_ladder(cfg: Config, numbers: dict) -> str:
-    """Record the ladder and return its answer."""
-    header = ["rung", "linear probe", "10 nearest vote", "same class among them", "effective rank", "training"]
-    rows = [
-        [METHOD_NAMES[name], f"{one['accuracy']:.1%}", f"{one['knn_accuracy']:.1%}", f"{one['same_class']:.1%}", f"{one['effective_rank']:.0f} of {one['dimension']}", duration(one["seconds"])]
-        for name in RUNGS for one in [numbers[name]]
-    ]  # fmt: skip
-    caption = "The ladder, on the test images. Training: of the rung itself; the second rests on the first, the last two include their graph."
-    table = {"caption": caption, "header": header, "rows": rows}
-    return record(
-        cfg, "ladder", "The ladder, with the missing rung", numbers, answer_ladder(numbers), CAPTIONS_LADDER, [table]
-    )
-
-
-# %%
-Markdown(report_ladder(cfg, numbers))
-
+# %% [markdown]
+# Is the derivation right? On the small graph it could have failed: at the wrong Laplacian, or at no subspace at all.
 
 # %%
 #| export
-def run(cfg: Config):
-    """The ladder from data to record, without a notebook."""
-    cfg, images = open_dataset(cfg)
-    exact = solve_exactly(cfg, images)
-    graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
-    sizes = tuple(graph.graph.shape[0] for graph in graphs)
-    real = {growth: compare_eigenvectors(cfg, graphs[0], growth) for growth in REAL_GROWTH}
-    whole = compare_eigenvectors(cfg, graphs[1])
-    features, rungs = climb(cfg, images)
-    save_figure(cfg, "ladder_angles", figure_angles(exact, real, whole, sizes))
-    save_figure(cfg, "ladder", *figure_ladder(rungs))
-    save_figure(
-        cfg,
-        "ladder_tsne",
-        figure_scatters(ladder_pictures(cfg, features), images.test_labels[: cfg.tsne_size], images.classes, columns=4),
-    )
-    report_ladder(cfg, numbers_ladder(cfg, exact, real, whole, sizes, rungs))
+steps_down.says(
+    """**Free vectors arrive where the derivation says.** On {exact.images} images, where the optimum is known, they end
+    in {exact.dims} dimensions within {exact.own:.2f} degrees of the eigenvectors of the Laplacian that belongs to their
+    way of drawing, and {exact.nearest_other:.1f} to {exact.other:.1f} degrees from those of the others. Drawing edges
+    gives Laplacian Eigenmaps.""",
+    lambda n: n.exact.own < min(1, n.exact.nearest_other / 2),
+)
+steps_down.says(
+    """Drawing images uniformly, and then a neighbour of each, does not free an image's weight from its degree, though
+    one might expect it: the correlation of the two is {exact.hubs.walk:.2f}, since hubs come back as neighbours.""",
+    lambda n: n.exact.hubs.walk > 0.5,
+)
+
+# %% [markdown]
+# What the weights do, on the same graph:
+
+# %%
+#| export
+steps_down.says(
+    """As $\\mu$ and $\\nu$ grow against $\\lambda$, from {exact.scales[0]:g} to {exact.scales[4]:g} times the
+    exercise's, {exact.alive[0]} and then {exact.alive[4]} of {exact.dims} directions survive. At small weights those
+    that do are already the right ones: within {exact.largest_alive[1]:.2g} degrees at {exact.scales[1]:g} times.""",
+    lambda n: n.exact.alive[0] < n.exact.alive[4] and n.exact.largest_alive[1] < 1,
+)
+steps_down.says(
+    """Larger weights make the way longer: at the largest the angle is {exact.largest_alive_sooner[4]:.1f} degrees after
+    a quarter of the steps, and {exact.largest_alive[4]:.1f} after all of them.""",
+    lambda n: 2 * n.exact.largest_alive[1] < n.exact.largest_alive[4] < n.exact.largest_alive_sooner[4],
+)
+
+# %% [markdown]
+# And in batches, on real graphs:
+
+# %%
+#| export
+steps_down.says("""In batches, free vectors recover {whole.overlap:.0%} of the span of the {whole.of} bottom
+    eigenvectors of {whole.images:,} images (a random subspace has {whole.chance:.1%}): {whole.first_half:.0%} of the
+    first half of them, {whole.last_eighth:.0%} of the last eighth. On {picture.images:,} images it is
+    {picture.overlap[0]:.0%}, {picture.overlap[1]:.0%} and {picture.overlap[2]:.0%}, with $\\mu$ and $\\nu$ at
+    {picture.scales[0]:g}, {picture.scales[1]:g} and {picture.scales[2]:g} times the exercise's.""")
+steps_down.says(
+    """How many directions survive in batches cannot be read from a threshold. With the exercise's weights
+    {picture.alive[1]} of {whole.of} are wider than a hundredth of the widest, but only {picture.within_ten[1]} angles
+    are below ten degrees. A direction that is worth nothing still carries the noise of the batches, so the count only
+    bounds their number from above.""",
+    lambda n: n.picture.alive[1] == n.whole.of and n.picture.within_ten[1] < n.whole.of / 2,
+)
+
+# %%
+steps_down.run(cfg, result)

@@ -259,10 +259,10 @@ def _graph_numbers(graph, embedding):
     }  # fmt: skip
 
 
-def _gain(one: Probe, other: Probe) -> dict:
-    """The first probe's accuracy less the second's, in points, with half its 95 % interval."""
-    interval = np.hypot(one.interval, other.interval)
-    return {"points": 100 * (one.accuracy - other.accuracy), "interval": 100 * interval}
+def gain(one: dict, other: dict) -> dict:
+    """The accuracy of `one` less that of `other` in points, with half its 95 % interval; both give their own."""
+    interval = np.hypot(one["interval"], other["interval"])
+    return {"points": 100 * (one["accuracy"] - other["accuracy"]), "interval": 100 * interval}
 
 
 @q6.summary
@@ -274,7 +274,7 @@ def _numbers(result):
     for name, facts in result["edges"].items():
         methods[name] |= facts
     pairs = {"total": ("vicreg", "laplacian"), "graph": ("control", "laplacian"), "rest": ("vicreg", "control")}
-    gains = {name: _gain(*(probes[side] for side in pair)) for name, pair in pairs.items()}
+    gains = {name: gain(methods[one], methods[other]) for name, (one, other) in pairs.items()}
     sizes = {"small": "small", "whole": "laplacian"}
     sizes = {name: _graph_numbers(graphs[graph], embeddings[graph]) for name, graph in sizes.items()}
     settings = {"neighbours": result["neighbours"], "components": result["components"]}
