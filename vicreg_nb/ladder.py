@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 041fbee25d93b7cf
-# text 844f20143dc14c66
+# cells nbs/04a_ladder.py 70d1ca599c4e8608
+# text 1ef16249c138264f
 
 """4a · The ladder."""
 

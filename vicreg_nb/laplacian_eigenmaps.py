@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 9c67c4c0a9992fbb
-# text 4d8a780d978c400d
+# cells nbs/04_laplacian_eigenmaps.py f0bb6da0a4e1bb8a
+# text d10b6be0203c862f
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
