@@ -205,7 +205,7 @@ def method_section(results: dict) -> str:
 TEXT_WIDTH = 16.8 / 2.54  # inches between the margins
 GUTTER = 0.15  # inches between figures of a row
 DOTS = 200  # per inch, in the figures' files
-READABLE = 7 / 9  # smallest scale: 9-point letters come out at 7
+READABLE = 0.7  # smallest scale: 9-point letters come out at 6.3
 
 
 def rows_of(widths: list[float], scale: float) -> list[list[float]]:
@@ -247,8 +247,8 @@ def palette_pdf(picture: Image.Image, colours: int) -> bytes:
     coded = f"/Width {width}/Height {height}{space}/BitsPerComponent 8/Filter/FlateDecode"
     paper = f"/Parent 2 0 R/MediaBox[0 0 {wide} {high}]/Contents 4 0 R/Resources<</XObject<</I 5 0 R>>>>"
     bodies = [
-        "<</Type/Catalog/Pages 2 0 R>>".encode(),
-        "<</Type/Pages/Count 1/Kids[3 0 R]>>".encode(),
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Count 1/Kids[3 0 R]>>",
         f"<</Type/Page{paper}>>".encode(),
         _pdf_stream("", f"{wide} 0 0 {high} 0 0 cm/I Do".encode()),
         _pdf_stream(f"/Type/XObject/Subtype/Image{coded}", zlib.compress(picture.tobytes(), 9)),
@@ -421,8 +421,8 @@ BODY = r"""
 
 $body
 
-#let place-of(it) = it.location().page() + it.location().position().y / 29.7cm
-#context [#metadata(query(heading.where(level: 1)).map(place-of) + (place-of((location: here)),)) <places>]
+#let height(place) = place.page() + place.position().y / 29.7cm
+#context [#metadata((..query(heading.where(level: 1)).map(it => height(it.location())), height(here()))) <places>]
 """
 TITLE = "VICReg, peeled back to Laplacian Eigenmaps"
 SUBTITLE = "Exercise 3: Self-Supervised and Unsupervised Learning"
@@ -546,7 +546,7 @@ def typst_source(markdown: str, results: dict, author: str = "") -> bytes:
     return text.encode()
 
 
-SCALES = (1.0, 0.95, 0.9, 0.85, READABLE)
+SCALES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, READABLE)
 
 
 def page_limit(results: dict) -> int:
