@@ -430,7 +430,7 @@ def publish(job: Job):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("results_page", "report"):
+    for module in ("page", "report"):
         importlib.import_module(f"vicreg_nb.tools.{module}").build(job.cfg.folder)
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 8b0ffcd04066f19d
-# text b69011d8c6b49323
+# cells nbs/08_run_all.py a66d60c4ab0751c5
+# text 7b5fe9de38c6c277
 
 """8 · The whole book."""
 
@@ -237,7 +237,7 @@ def publish(job: Job):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("results_page", "report"):
+    for module in ("page", "report"):
         importlib.import_module(f"vicreg_nb.tools.{module}").build(job.cfg.folder)
 
 

@@ -1,5 +1,5 @@
-# Generated from nbs/94_results_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_results_page.py 4c4ec28bfce872d4
+# Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/94_page.py 4c4ec28bfce872d4
 # text bcd6a87eeac0271f
 
 """94 · The results page."""
