@@ -64,11 +64,15 @@ def whole(cfg, images):
     pictures = all_pictures(images)
     features, neighbours, graph, pieces = timed_graph(cfg, pictures)
     embedding = eigenmaps(graph, cfg.components, cfg.seed)
-    print(f"whole: {len(pictures):,} images, {cfg.graph_neighbours} neighbours, {graph.nnz // 2:,} edges, {cfg.components} components; {pieces}")
+    print(
+        f"whole: {len(pictures):,} images, {cfg.graph_neighbours} neighbours, {graph.nnz // 2:,} edges, {cfg.components} components; {pieces}"
+    )
     steps = {"features": features, "neighbours": neighbours, "eigenvectors": embedding.seconds}
     for name, seconds in (steps | {"total": sum(steps.values())}).items():
         print(f"  {name:17} {seconds:8.1f} s")
-    print(f"  largest residual  {embedding.residuals.max():8.0e} (measured again: {measured_residuals(graph, embedding.vectors).max():.0e})")
+    print(
+        f"  largest residual  {embedding.residuals.max():8.0e} (measured again: {measured_residuals(graph, embedding.vectors).max():.0e})"
+    )
     print(f"  peak memory       {peak_memory():8.2f} GiB")
 
 
@@ -76,18 +80,25 @@ def against_sklearn(cfg, images, options):
     pictures = images.train_images[: options.small]
     graph = timed_graph(cfg, pictures)[2]
     theirs = SpectralEmbedding(cfg.components, affinity="precomputed", random_state=cfg.seed)
-    methods = {"scikit-learn": theirs.fit_transform, "ours": lambda graph: eigenmaps(graph, cfg.components, cfg.seed).vectors}
+    methods = {
+        "scikit-learn": theirs.fit_transform,
+        "ours": lambda graph: eigenmaps(graph, cfg.components, cfg.seed).vectors,
+    }
     seconds, residuals = {name: [] for name in methods}, {}
     for _ in range(options.rounds):
         for name, method in methods.items():
             spent, vectors = timed(method, graph)
             seconds[name].append(spent)
             residuals[name] = measured_residuals(graph, vectors).max()
-    print(f"sklearn: {len(pictures):,} images, {graph.nnz // 2:,} edges, {cfg.components} components, from the graph to the embedding")
+    print(
+        f"sklearn: {len(pictures):,} images, {graph.nnz // 2:,} edges, {cfg.components} components, from the graph to the embedding"
+    )
     for name, spent in seconds.items():
         print(f"  {name:17} {median(spent):8.2f} s, largest residual {residuals[name]:.0e}")
     ratios = np.array(seconds["scikit-learn"]) / np.array(seconds["ours"])
-    print(f"  ratio             {median(ratios):8.2f} (from {ratios.min():.2f} to {ratios.max():.2f} over {options.rounds} rounds)")
+    print(
+        f"  ratio             {median(ratios):8.2f} (from {ratios.min():.2f} to {ratios.max():.2f} over {options.rounds} rounds)"
+    )
 
 
 def table(rows, dimensions, k):
@@ -106,7 +117,9 @@ def main():
     parser.add_argument("--neighbours", type=int, default=10, help="k of the graph")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # each part's lines as soon as it is done, in a file too
-    cfg = make_config("exercise", dataset="cifar10", device="cpu", components=options.components, graph_neighbours=options.neighbours)
+    cfg = make_config(
+        "exercise", dataset="cifar10", device="cpu", components=options.components, graph_neighbours=options.neighbours
+    )
     print(f"{torch.get_num_threads()} threads, CPU {torch.backends.cpu.get_cpu_capability()}")
     if {"whole", "sklearn"} & set(options.parts):
         cfg, images = open_dataset(cfg)

@@ -82,10 +82,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     cfg, images = open_dataset(
-        make_config("exercise", device="cpu", width=options.width, stem_stride=options.stem_stride, batch_size=options.batch)
+        make_config(
+            "exercise", device="cpu", width=options.width, stem_stride=options.stem_stride, batch_size=options.batch
+        )
     )
     trainer, pairs = Trainer(cfg, run_settings(cfg, images), 1), GeneratedPairs(cfg, images)
-    model = nn.Sequential(Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim), Projector(cfg.encoder_dim, cfg.projection_dim))
+    model = nn.Sequential(
+        Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim), Projector(cfg.encoder_dim, cfg.projection_dim)
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
     views, speeds = 2 * cfg.batch_size * options.steps, {"reference": [], "ours": []}
     our_steps(cfg, trainer, pairs, len(images.train_images), 1)
@@ -93,10 +97,14 @@ def main():
         speeds["reference"].append(views / reference_steps(cfg, images, model, optimizer, options.steps))
         speeds["ours"].append(views / our_steps(cfg, trainer, pairs, len(images.train_images), options.steps))
     ratios = np.array(speeds["ours"]) / np.array(speeds["reference"])
-    print(f"width {cfg.width}, stem stride {cfg.stem_stride}, batch {cfg.batch_size}, ours in {choose_precision(cfg)}, {torch.get_num_threads()} threads")
+    print(
+        f"width {cfg.width}, stem stride {cfg.stem_stride}, batch {cfg.batch_size}, ours in {choose_precision(cfg)}, {torch.get_num_threads()} threads"
+    )
     for name, values in speeds.items():
         print(f"{name:10} {median(values):8.1f} views/s")
-    print(f"ratio      {median(ratios):8.2f} (from {ratios.min():.2f} to {ratios.max():.2f} over {options.rounds} rounds)")
+    print(
+        f"ratio      {median(ratios):8.2f} (from {ratios.min():.2f} to {ratios.max():.2f} over {options.rounds} rounds)"
+    )
     if (cfg.width, cfg.stem_stride) == (64, 1):
         print(f"ours       {median(speeds['ours']) * GFLOP_PER_VIEW / 1000:8.2f} TFLOP/s")
 

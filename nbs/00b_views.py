@@ -18,7 +18,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
+from vicreg_nb.data import MEAN, STD, Images, to_float
 from vicreg_nb.plots import QUIET, Drawing, image_grid
 from vicreg_nb.store import UserError, new_generator
 
@@ -38,6 +38,7 @@ from matplotlib.patches import Rectangle
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import choose_device, notebook_config
+from vicreg_nb.data import open_dataset
 from vicreg_nb.plots import CLASS_COLOURS, new_figure
 
 cfg = notebook_config(globals())

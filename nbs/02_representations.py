@@ -162,36 +162,6 @@ colours = dict.fromkeys(curve, METHOD_COLOURS[0])
 lines(dict(zip(curve, [curve])), "principal direction", "standard deviation", colours, width=3.4, yscale="log")
 
 # %% [markdown]
-# ## How many directions are in use
-# The singular values of the centred features are the standard deviations along their principal directions. Their
-# entropy says how many of them count.
-
-
-# %%
-#| export
-def singular_values(x: np.ndarray) -> np.ndarray:
-    """[N, d] to [min(N, d)]: standard deviations along the principal directions, the largest first."""
-    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
-    return np.linalg.svd(centred, compute_uv=False) / np.sqrt(max(1, len(x) - 1))
-
-
-def effective_rank(x: np.ndarray) -> float:
-    """exp of the entropy of the normalised singular values (Roy and Vetterli, 2007); 0 for a constant."""
-    values = singular_values(x)
-    if values.sum() < 1e-12:
-        return 0.0
-    share = values / values.sum()
-    share = share[share > 0]
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
-# %%
-random = np.random.default_rng(0)
-assert abs(effective_rank(random.normal(size=(20_000, 16))) - 16) < 0.1
-assert abs(effective_rank(random.normal(size=(500, 1)) @ random.normal(size=(1, 16))) - 1) < 1e-6
-assert effective_rank(np.ones((9, 3))) == 0
-
-# %% [markdown]
 # ## Two dimensions
 # PCA keeps the two directions of largest variance. It is a linear shadow, in which distances mean the same everywhere,
 # and all that happens in the other directions is laid on top of each other. t-SNE (van der Maaten and Hinton, 2008)

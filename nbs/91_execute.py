@@ -132,6 +132,8 @@ class _Kernel(AsyncKernelManager):
     kernel_spec = KernelSpec(**get_kernel_dict(), env={"MPLBACKEND": ""})
 
 
+# %%
+#| export
 class _Progress:
     """What papermill calls: for each cell, with its index, and, as a file, for the text that a cell prints."""
 

@@ -235,6 +235,9 @@ $$\mathcal{L}_{\mathrm{var}}(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - \s
 
 and the **covariance** objective keeps two dimensions from saying the same. With the covariance matrix
 """
+
+# %%
+#| export
 COVARIANCE = r"""
 $$C(Z) = \frac{1}{\left|B\right| - 1} \sum_{i=1}^{\left|B\right|} (z_i - \bar{z})(z_i - \bar{z})^T ;
 \quad \bar{z} = \frac{1}{\left|B\right|} \sum_{i=1}^{\left|B\right|} z_i$$
@@ -387,7 +390,7 @@ print(read_figure(made, "q3").size)
 # %%
 #| export
 def palette_pdf(picture: Image.Image, colours: int) -> bytes:
-    """A page of PDF that shows `picture`, `DOTS` pixels an inch, in so many colours; for typst, which needs no index."""
+    """A page of PDF that shows `picture`, `DOTS` pixels an inch, in so many colours; for typst, which needs no more."""
     picture = picture.quantize(colours, dither=Image.Dither.NONE)
     (width, height), palette = picture.size, bytes(picture.getpalette())
     wide, high = 72 * width / DOTS, 72 * height / DOTS
@@ -865,6 +868,8 @@ def section_lengths(source: bytes, root: Path) -> tuple[int, dict]:
     return int(places[-1]), lengths
 
 
+# %%
+#| export
 def fitted(folder: Path, results: dict, root: Path, author: str = "", statement: str = "") -> bytes:
     """The typst file with the largest figures that keep the page limit; UserError where none does.
 
@@ -895,6 +900,22 @@ BYTES = 2_000_000  # a report should not be larger
 COLOURS = (256, 128, 64)  # of a figure: as many as that allows
 
 
+def _compiled(folder, results, root, author, statement):
+    source, names = None, [name for entry in results["questions"].values() for name, _ in entry["figures"]]
+    for colours in COLOURS:
+        for name in names:
+            (root / f"{name}.pdf").write_bytes(palette_pdf(read_figure(folder, name), colours))
+        source = source or fitted(folder, results, root, author, statement)
+        pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
+        if warnings:
+            raise RuntimeError(str(warnings[0]))
+        if len(pdf) <= BYTES:
+            break
+    return pdf
+
+
+# %%
+#| export
 def build(folder: Path, author: str = "", statement: str = "", path: Path = None) -> Path:
     """Write report.pdf from a run's results.json and figures; returns its path.
 
@@ -911,20 +932,6 @@ def build(folder: Path, author: str = "", statement: str = "", path: Path = None
                 f"The report cannot be set; an answer or caption may hold what pandoc cannot read: {said}"
             ) from None
     return atomic(Path(path or folder / "report.pdf"), lambda temporary: temporary.write_bytes(pdf))
-
-
-def _compiled(folder, results, root, author, statement):
-    source, names = None, [name for entry in results["questions"].values() for name, _ in entry["figures"]]
-    for colours in COLOURS:
-        for name in names:
-            (root / f"{name}.pdf").write_bytes(palette_pdf(read_figure(folder, name), colours))
-        source = source or fitted(folder, results, root, author, statement)
-        pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
-        if warnings:
-            raise RuntimeError(str(warnings[0]))
-        if len(pdf) <= BYTES:
-            break
-    return pdf
 
 
 # %%

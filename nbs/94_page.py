@@ -103,6 +103,8 @@ nav { columns: 2; font-size: .9rem; } @media (max-width: 40rem) { nav { columns:
 </style>"""
 
 
+# %%
+#| export
 def build(folder: Path) -> Path:
     """Write figures/index.html from a run's executed notebooks and results.json; returns its path."""
     folder = Path(folder)

@@ -96,9 +96,13 @@ def test_expected_terms_by_a_slow_loop(graph, sampling):
 
 @pytest.mark.parametrize("drawn", SAMPLINGS)
 def test_free_vectors_arrive_at_the_eigenvectors_of_their_own_laplacian(graph, drawn):
-    problems = {name: (part[0].toarray(), part[1]) for name, part in ((name, pair_problem(graph, name)) for name in SAMPLINGS)}
+    problems = {
+        name: (part[0].toarray(), part[1]) for name, part in ((name, pair_problem(graph, name)) for name in SAMPLINGS)
+    }
     z = fit_exactly(*problems[drawn], 2, Weights(25, 75, 3), 1_500)
-    angles = {name: principal_angles(z, bottom_vectors(*problem, 2), problem[1])[0] for name, problem in problems.items()}
+    angles = {
+        name: principal_angles(z, bottom_vectors(*problem, 2), problem[1])[0] for name, problem in problems.items()
+    }
     assert angles[drawn] < 1 and min(angle for name, angle in angles.items() if name != drawn) > 1, angles
 
 
@@ -167,7 +171,11 @@ def test_free_vectors_are_kept_learn_and_know_their_weights(smoke, monkeypatch):
     cfg, images = smoke
     graph = image_graph(cfg, images.train_images)
     free = free_vectors(cfg, graph)
-    assert free.vectors.shape == (384, 16) and free.vectors.dtype == np.float32 and len(free.history) % cfg.free_epochs == 0
+    assert (
+        free.vectors.shape == (384, 16)
+        and free.vectors.dtype == np.float32
+        and len(free.history) % cfg.free_epochs == 0
+    )
     loss = free.history @ np.array([cfg.lam, cfg.mu, cfg.nu])
     assert loss[-1] < 0.8 * loss[0]
     other = free_vectors(cfg, graph, grown(cfg, 10))
@@ -183,7 +191,11 @@ def test_free_vectors_that_break_are_told(smoke):
 
 
 def test_the_learning_rate_falls_along_a_cosine():
-    assert falling(0.2, 0, 10) == 0.2 and falling(0.2, 5, 10) == pytest.approx(0.1) and falling(0.2, 10, 10) == pytest.approx(0)
+    assert (
+        falling(0.2, 0, 10) == 0.2
+        and falling(0.2, 5, 10) == pytest.approx(0.1)
+        and falling(0.2, 10, 10) == pytest.approx(0)
+    )
 
 
 def test_the_vote_is_scikit_learns():
@@ -201,9 +213,25 @@ def test_the_vote_is_scikit_learns():
 
 def made_up(table, sweep, accuracies, hubs=(1, 0.9, 0), shares=(0.9, 0.3)):
     cfg = make_config("smoke")
-    exact = type("Exact", (), {"table": np.array(table), "sweep": np.array(sweep), "chosen": np.array(3.0), "hubs": np.array(hubs)})
-    rungs = {name: Rung(value, 0.01, value, value, 5, 16, 9) for name, value in zip(("vicreg", "neighbours", "free", "laplacian"), accuracies, strict=True)}
-    return answer_ladder(numbers_ladder(cfg, exact, {1.0: Found(np.array([80.0, 5]), np.ones(2))}, Found(np.array([70.0, 3]), np.array(shares)), (30, 60), rungs))
+    exact = type(
+        "Exact",
+        (),
+        {"table": np.array(table), "sweep": np.array(sweep), "chosen": np.array(3.0), "hubs": np.array(hubs)},
+    )
+    rungs = {
+        name: Rung(value, 0.01, value, value, 5, 16, 9)
+        for name, value in zip(("vicreg", "neighbours", "free", "laplacian"), accuracies, strict=True)
+    }
+    return answer_ladder(
+        numbers_ladder(
+            cfg,
+            exact,
+            {1.0: Found(np.array([80.0, 5]), np.ones(2))},
+            Found(np.array([70.0, 3]), np.array(shares)),
+            (30, 60),
+            rungs,
+        )
+    )
 
 
 def test_the_words_follow_the_numbers():

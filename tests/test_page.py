@@ -94,7 +94,12 @@ def test_everything_recorded_is_on_the_page(book):
             assert plain(table["caption"]) in straight
             for row in table["rows"]:
                 assert all(plain(cell) in straight for cell in row)
-    for fact in (results["header"]["code"], results["header"]["device"], results["header"]["updated"], results["header"]["data"]["identity"]):
+    for fact in (
+        results["header"]["code"],
+        results["header"]["device"],
+        results["header"]["updated"],
+        results["header"]["data"]["identity"],
+    ):
         assert fact in straight
     assert "not a result on CIFAR-10" in straight
 
@@ -117,7 +122,9 @@ def test_links_lead_somewhere(book):
     assert len([name for name in page.ids if name]) == len({name for name in page.ids if name})
 
 
-@pytest.mark.parametrize("header, stamped", [({"profile": "smoke"}, True), ({"dataset": "shapes"}, True), ({"profile": "quick"}, False)])
+@pytest.mark.parametrize(
+    "header, stamped", [({"profile": "smoke"}, True), ({"dataset": "shapes"}, True), ({"profile": "quick"}, False)]
+)
 def test_a_run_that_is_no_result_says_so(tmp_path, header, stamped):
     text = build(make_run(tmp_path, questions=("Q1",), **header)).read_text()
     assert ('class="stamp"' in text) == stamped
@@ -136,7 +143,10 @@ def test_marks_come_through_literally(tmp_path):
 def test_unfinished_runs_and_missing_figures(tmp_path, capsys):
     folder = make_run(tmp_path, questions=("Q1", "Q3"))
     assert main(["--out", str(folder)]) == 0 and capsys.readouterr().out == f"{folder / 'figures' / 'index.html'}\n"
-    assert "This run has not answered Q2, Q4, Q5, Q6, Q7, AD1, AD2, AD3 yet." in Page(folder / "figures" / "index.html").text
+    assert (
+        "This run has not answered Q2, Q4, Q5, Q6, Q7, AD1, AD2, AD3 yet."
+        in Page(folder / "figures" / "index.html").text
+    )
     (folder / "figures" / "q3_1.png").unlink()
     assert main(["--out", str(folder)]) == 1
     error = capsys.readouterr().err
@@ -153,7 +163,13 @@ def opened(folder, width, profile):
     page, window = folder / "figures" / "opened.html", folder / "figures" / "window.html"
     page.write_text((folder / "figures" / "index.html").read_text().replace("<head>", "<head>" + PROBE))
     window.write_text(WINDOW.replace("WIDTH", str(width)))
-    command = [CHROMIUM, *ALONE.split(), f"--user-data-dir={profile}", "--enable-logging=stderr", "--window-size=1300,1000"]
+    command = [
+        CHROMIUM,
+        *ALONE.split(),
+        f"--user-data-dir={profile}",
+        "--enable-logging=stderr",
+        "--window-size=1300,1000",
+    ]
     command += ["--virtual-time-budget=20000", "--dump-dom", window.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     page.unlink()

@@ -51,7 +51,9 @@ def test_a_stale_readme_is_told_and_left_alone(project, capsys):
     assert main(["--check", "--out", str(project)]) == 0
 
 
-@pytest.mark.parametrize("header, said", [({"profile": "smoke"}, "Smoke run"), ({"dataset": "shapes"}, "embedded data set shapes")])
+@pytest.mark.parametrize(
+    "header, said", [({"profile": "smoke"}, "Smoke run"), ({"dataset": "shapes"}, "embedded data set shapes")]
+)
 def test_a_run_that_is_no_result_is_refused(project, header, said):
     change(project, lambda results: results["header"].update(header))
     with pytest.raises(UserError, match=f"^The README shows results on CIFAR-10 only .*{said}"):
@@ -66,7 +68,9 @@ def test_without_results_it_says_so(tmp_path):
 
 
 def test_runs_set_aside_are_shown_too_the_exercises_profile_first(project):
-    change(project, lambda results: results["header"].update(profile="quick", seed=1), "results-quick-cifar10-seed1.json")
+    change(
+        project, lambda results: results["header"].update(profile="quick", seed=1), "results-quick-cifar10-seed1.json"
+    )
     change(project, lambda results: results["header"].update(profile="smoke"), "results-smoke-cifar10-seed0.json")
     refresh(project)
     text = (project / "README.md").read_text()
@@ -110,7 +114,11 @@ def test_settings_that_differ_from_the_profile_are_told(tmp_path):
     results["questions"]["Q1"]["numbers"]["seconds"] = 200
     (tmp_path / "results.json").write_text(json.dumps(results))
     block = results_block(tmp_path)
-    assert "**Profile `exercise` with epochs = 3**" in block and "trained in 3 min 20 s" in block and "whole book" not in block
+    assert (
+        "**Profile `exercise` with epochs = 3**" in block
+        and "trained in 3 min 20 s" in block
+        and "whole book" not in block
+    )
 
 
 def test_what_the_benchmarks_printed_stands_as_it_was_printed(tmp_path):

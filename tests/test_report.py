@@ -65,7 +65,15 @@ def test_it_has_everything_that_was_recorded(made):
         for _, caption in entry["figures"]:
             assert f"{caption.split(',')[0]}, with" in text
         assert f"The numbers of {name}." in text and f"{entry['numbers']['count']:,}" in text
-    for fact in ("abcdef123456", "0123456789abcdef", "a device", "bf16", "torch 2.11.0", "2024-07-25 10:00:00 UTC", "50,000 training and 10,000 test images"):
+    for fact in (
+        "abcdef123456",
+        "0123456789abcdef",
+        "a device",
+        "bf16",
+        "torch 2.11.0",
+        "2024-07-25 10:00:00 UTC",
+        "50,000 training and 10,000 test images",
+    ):
         assert fact in text
     assert "References" in text and "Difficulties, what worked and what did not" in text
     assert "Automatic tools" not in text  # only where there is a statement
@@ -73,7 +81,11 @@ def test_it_has_everything_that_was_recorded(made):
 
 def test_equations_carry_the_exercises_numbers(made):
     text = words_of(made / "report.pdf")
-    assert re.search(r"MSE.{0,40}\(2\)", text) and all(f"({number})" in text for number in range(1, 7)) and "(7)" not in text
+    assert (
+        re.search(r"MSE.{0,40}\(2\)", text)
+        and all(f"({number})" in text for number in range(1, 7))
+        and "(7)" not in text
+    )
 
 
 @pytest.mark.parametrize("header, said", [
@@ -97,12 +109,18 @@ def test_what_is_missing_is_said(tmp_path):
 def test_sentences_follow_the_numbers(tmp_path):
     def said(accuracy, plain, **header):
         make_run(tmp_path, questions=("Q3",), **header)
-        change(tmp_path, lambda results: results["questions"]["Q3"]["numbers"].update(accuracy=accuracy, untrained_accuracy=plain))
+        change(
+            tmp_path,
+            lambda results: results["questions"]["Q3"]["numbers"].update(accuracy=accuracy, untrained_accuracy=plain),
+        )
         results = load_results(tmp_path)
         return " ".join(report.worked(results)), " ".join(report.did_not(results))
 
     worked, not_worked = said(0.61, 0.3)
-    assert "The exercise's settings worked as given: the linear probe reaches 61.0%" in worked and "61.0%" not in not_worked
+    assert (
+        "The exercise's settings worked as given: the linear probe reaches 61.0%" in worked
+        and "61.0%" not in not_worked
+    )
     assert "This run's settings were enough" in said(0.61, 0.3, profile="quick")[0]
     worked, not_worked = said(0.5, 0.3)
     assert "Training taught the encoder something: its linear probe gives 50.0%, and 30.0% untrained" in worked
@@ -141,7 +159,16 @@ def strange_numbers(folder):
     text = re.sub(r"(?:Figure|Table)\s+\d+\s*\.", "", text)
     contents, body = text.split("The methods in short", 1)
     results = json.loads((folder / "results.json").read_text())
-    fixed = [report.METHOD, report.DIFFICULTIES, report.REFERENCES, report.TITLE, report.SUBTITLE, *QUESTIONS, *QUESTIONS.values(), *report.DATASET_NAMES.values()]
+    fixed = [
+        report.METHOD,
+        report.DIFFICULTIES,
+        report.REFERENCES,
+        report.TITLE,
+        report.SUBTITLE,
+        *QUESTIONS,
+        *QUESTIONS.values(),
+        *report.DATASET_NAMES.values(),
+    ]
     fixed += [*METHOD_NAMES.values(), "(1)(2)(3)(4)(5)(6) 1. 2. 3. 4. 5."]  # equations, references
     settings = [str(value) for value in [*EXERCISE.values(), *PROFILES[results["header"]["profile"]].values()]]
     seconds = sum(stage["seconds"] for stage in results["stages"].values())
@@ -178,12 +205,17 @@ def test_the_pages_are_counted_and_allowed(made, tmp_path):
 
 @pytest.mark.parametrize("bonus, limit", [(True, 16), (False, 14)])
 def test_a_report_that_is_too_long_names_its_longest_sections(tmp_path, bonus, limit, capsys):
-    folder = make_run(tmp_path, questions=[name for name in QUESTIONS if bonus or not name.startswith("CL")], sentences=30)
+    folder = make_run(
+        tmp_path, questions=[name for name in QUESTIONS if bonus or not name.startswith("CL")], sentences=30
+    )
     change(folder, lambda results: results["questions"]["Q5"].update(answer="So many words. " * 700))
     assert main(["--out", str(folder)]) == 1
     out, error = capsys.readouterr()
     assert out == "" and len(error.splitlines()) == 1 and not (folder / "report.pdf").exists()
-    assert re.match(rf"The report has \d+ pages and may have {limit}: shorten its longest sections, Section 3.2, Question 5 \(Q5\): A title for Q5 \(\d", error)
+    assert re.match(
+        rf"The report has \d+ pages and may have {limit}: shorten its longest sections, Section 3.2, Question 5 \(Q5\): A title for Q5 \(\d",
+        error,
+    )
     assert error.count(" pages)") == 3
 
 
@@ -219,7 +251,11 @@ def test_no_figure_stands_on_a_page_before_its_questions_heading(tmp_path, sente
     pages[0] = pages[0].split("The methods in short")[1]  # without the contents
     for name, number in QUESTIONS.items():
         (heading,) = [place for place, page in enumerate(pages) if f"{number}: A title for {name}" in page]
-        shown = [place for place, page in enumerate(pages) if re.search(rf"Figure \d+\. {name.capitalize() if name == 'ladder' else name} · ", page)]
+        shown = [
+            place
+            for place, page in enumerate(pages)
+            if re.search(rf"Figure \d+\. {name.capitalize() if name == 'ladder' else name} · ", page)
+        ]
         assert shown and min(shown) >= heading, name
 
 
@@ -269,7 +305,14 @@ def test_titles_names_and_statements_come_through_literally(tmp_path):
     straight = text.translate(str.maketrans("“”‘’", "\"\"''"))
     assert f"Section 3.2, Question 1 (Q1): {SHARP}" in straight
     assert author in straight
-    for part in ("50% of #set text(red), and $x^2$ too; @someone", "& <label>", "C:\\dir; image(1)", "<div>raw</div>", "A heading", "code #x ```` y"):
+    for part in (
+        "50% of #set text(red), and $x^2$ too; @someone",
+        "& <label>",
+        "C:\\dir; image(1)",
+        "<div>raw</div>",
+        "A heading",
+        "code #x ```` y",
+    ):
         assert part in straight, part
 
 
@@ -285,7 +328,13 @@ def test_a_heading_inside_an_answer_is_no_section(tmp_path):
     assert len(lengths) == 6 and "So It is." in words_of(build(folder))
 
 
-@pytest.mark.parametrize("content, said", [(None, "is in results.json but not on disk: run its question again"), (b"GIF89a" + b"0" * 30, "is not a PNG picture")])
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (None, "is in results.json but not on disk: run its question again"),
+        (b"GIF89a" + b"0" * 30, "is not a PNG picture"),
+    ],
+)
 def test_a_missing_or_broken_figure_is_one_sentence(tmp_path, content, said, capsys):
     figure = make_run(tmp_path, questions=("Q1", "Q3")) / "figures" / "q3_1.png"
     figure.unlink() if content is None else figure.write_bytes(content)

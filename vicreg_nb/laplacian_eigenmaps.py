@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py f0bb6da0a4e1bb8a
-# text d10b6be0203c862f
+# cells nbs/04_laplacian_eigenmaps.py 188022ebd7a328f1
+# text 5163a8bf094980bc
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -20,7 +20,7 @@ from vicreg_nb.data import Images, normalise, to_float
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
-from vicreg_nb.representations import Features, Probe, linear_probe, project_tsne
+from vicreg_nb.representations import Features, linear_probe, project_tsne
 from vicreg_nb.store import UserError, cached, digest, log, progress, seeded
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py b6c61fb7abe72496
-# text ba3a2bb0c44733f2
+# cells nbs/02_representations.py c7f9bf443efba58c
+# text 8b4fdd4eeb68124c
 
 """2 · Representations (Q2, Q3)."""
 
@@ -62,22 +62,6 @@ def _features(cfg, images, identity, make_encoder, precision):
         return {part: encode(encoder, pictures, device, precision) for part, pictures in parts.items()}
 
     return Features(**cached(cfg.cache, "features", identity, compute), identity=identity)
-
-
-def singular_values(x: np.ndarray) -> np.ndarray:
-    """[N, d] to [min(N, d)]: standard deviations along the principal directions, the largest first."""
-    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
-    return np.linalg.svd(centred, compute_uv=False) / np.sqrt(max(1, len(x) - 1))
-
-
-def effective_rank(x: np.ndarray) -> float:
-    """exp of the entropy of the normalised singular values (Roy and Vetterli, 2007); 0 for a constant."""
-    values = singular_values(x)
-    if values.sum() < 1e-12:
-        return 0.0
-    share = values / values.sum()
-    share = share[share > 0]
-    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def singular_values(x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 4b810f4c295cebe4
-# text fc5b34b2870339da
+# cells nbs/00b_views.py b7811691752f4c58
+# text 9742825c1b81a663
 
 """0b · Views."""
 
@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
+from vicreg_nb.data import MEAN, STD, Images, to_float
 from vicreg_nb.plots import QUIET, Drawing, image_grid
 from vicreg_nb.store import UserError, new_generator
 

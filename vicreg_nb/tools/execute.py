@@ -1,5 +1,5 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py d6a49220145cf338
+# cells nbs/91_execute.py 2e5fafe4644d4d63
 # text d5c47e9c2245ae2d
 
 """91 · Running a notebook without a hand on it."""

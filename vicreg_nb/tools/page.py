@@ -1,5 +1,5 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py 155f47551c74d0d4
+# cells nbs/94_page.py fdc5904a56befe68
 # text 3b45878a4f848114
 
 """94 · The book as a page."""

@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 3fd950972d7eae91
-# text 9d5a14ff612e8c12
+# cells nbs/95_readme.py 612eb9cbbc4d72d7
+# text 82006733e7e2ee18
 
 """95 · The README's results."""
 
@@ -8,104 +8,62 @@ import argparse
 import sys
 from pathlib import Path
 
-from vicreg_nb.config import UserError, atomic, project_root
-from vicreg_nb.tools.report import (
-    DATASET_NAMES,
-    QUESTIONS,
-    common_settings,
-    headline_table,
-    load_results,
-    markdown_table,
-    missing,
-    number,
-    warning,
-)
-from vicreg_nb.training import duration
+from vicreg_nb.store import UserError, atomic, duration, project_root
+from vicreg_nb.tools.report import headline_table, load_results, markdown_table, missing, number, warning
 
 
 BEGIN = "<!-- results: written by python -m vicreg_nb.tools.readme, not by hand -->"
 END = "<!-- end of results -->"
-PROFILE_ORDER = ("exercise", "best", "quick")
-SHOWN = ("ladder", "Q2", "AD2", "Q7")  # the first figure of each of these, where the run has it
+SHOWN = ("ladder", "q2_pca_tsne", "ad2_roc", "q7_nearest")  # figures, where the run has them
+_ORDER = ("exercise", "best", "quick")
 
 
 def published_runs(folder: Path) -> list[dict]:
     """Results on CIFAR-10 in a folder, the exercise's profile first; UserError where there are none."""
-    paths = [path for path in sorted(Path(folder).glob("results*.json"))]
-    runs = [load_results(folder, path.name) for path in paths]
+    runs = [load_results(folder, path.name) for path in sorted(Path(folder).glob("results*.json"))]
     real = [run for run in runs if not warning(run["header"])]
     if not real:
-        found = "; ".join(warning(run["header"]) for run in runs) or "there is no results.json"
         raise UserError(
-            f"The README shows results on CIFAR-10 only ({found}): run `python -m vicreg_nb.run_all --dataset cifar10` first."
+            f"{folder} holds no results on CIFAR-10, which alone the README shows: "
+            "run `python -m vicreg_nb.run_all --dataset cifar10` first."
         )
-    return sorted(real, key=lambda run: (PROFILE_ORDER.index(run["header"]["profile"]), run["header"]["seed"]))
-
-
-def results_block(folder: Path) -> str:
-    """The README's results as markdown, markers included."""
-    runs = published_runs(folder)
-    tables = [run_markdown(run) for run in runs]
-    return "\n\n".join([BEGIN, *tables, *figure_lines(folder), *speed_lines(folder), END])
+    return sorted(real, key=lambda run: (_ORDER.index(run["header"]["profile"]), run["header"]["seed"]))
 
 
 def run_markdown(results: dict) -> str:
     """One run: the methods in a table, and where and how long it ran."""
     head = results["header"]
     seconds = sum(stage["seconds"] for stage in results["stages"].values())
-    facts = [
-        DATASET_NAMES[head["dataset"]],
-        f"seed {head['seed']}",
-        head["device"],
-        number(results, "Q1", "precision"),
-        f"PyTorch {head['versions']['torch']}",
-    ]
     trained = number(results, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
-    if not missing(results):
-        facts += [f"whole book in {duration(seconds)}"] if seconds else []
-    elif trained:
-        facts += [f"trained in {duration(trained)}"]
-    note = [head["dataset_note"]] if head.get("dataset_note") else []
-    changed = ", ".join(f"{name} = {value}" for name, value in common_settings(results).items())
-    title = f"**Profile `{head['profile']}`" + (f" with {changed}" if changed else "") + "**"
-    return "\n\n".join(
-        [f"{title} ({', '.join(filter(None, facts))})", markdown_table(*headline_table(results)).strip(), *note]
-    )
+    took = f"trained in {duration(trained)}" if missing(results) and trained else f"whole book in {duration(seconds)}"
+    facts = [f"seed {head['seed']}", head["device"], number(results, "Q1", "precision")]
+    facts += [f"PyTorch {head['versions']['torch']}", took]
+    title = f"**CIFAR-10, profile `{head['profile']}`** ({', '.join(filter(None, facts))})"
+    note = head.get("dataset_note", "")
+    return "\n\n".join(filter(None, (title, markdown_table(*headline_table(results)).strip(), note)))
 
 
-def figure_lines(folder: Path) -> list[str]:
-    """Figures of the run in `folder`'s results.json, if that is a result on CIFAR-10."""
-    if not (Path(folder) / "results.json").is_file():
-        return []
-    results = load_results(folder)
-    if warning(results["header"]):
-        return []
-    entries = [(name, results["questions"][name]) for name in SHOWN if name in results["questions"]]
-    firsts = [(name, *entry["figures"][0]) for name, entry in entries if entry["figures"]]
-    return [f"![{caption}](figures/{figure}.png)\n\n*{QUESTIONS[name]}. {caption}*" for name, figure, caption in firsts]
+def figure_lines(results: dict) -> list[str]:
+    """The figures of `SHOWN` that a run has, with their captions."""
+    captions = {name: caption for entry in results["questions"].values() for name, caption in entry["figures"]}
+    return [f"![{captions[name]}](figures/{name}.png)\n\n*{captions[name]}*" for name in SHOWN if name in captions]
 
 
-def speed_lines(folder: Path) -> list[str]:
-    """What the benchmarks printed, from benchmarks/*.txt: the command behind a $, and its output."""
-    paths = sorted((Path(folder) / "benchmarks").glob("*.txt"))
-    printed = [f"```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
-    return (
-        [
-            "## Speed",
-            "Ratios of medians, both sides measured in one alternating run; as the benchmarks printed them.",
-            *printed,
-        ]
-        if printed
-        else []
-    )
+def results_block(folder: Path) -> str:
+    """The README's results as markdown, markers included."""
+    runs, shown = published_runs(folder), []
+    if (Path(folder) / "results.json").is_file():
+        results = load_results(folder)
+        shown = [] if warning(results["header"]) else figure_lines(results)
+    texts = [path.read_text(encoding="utf-8") for path in sorted((Path(folder) / "benchmarks").glob("*.txt"))]
+    speed = ["## Speed", "As the benchmarks printed it."] + [f"```\n{text.strip()}\n```" for text in texts]
+    return "\n\n".join([BEGIN, *map(run_markdown, runs), *shown, *(speed if texts else []), END])
 
 
 def with_block(readme: str, block: str) -> str:
     """The README's text with `block` between its markers; UserError where they are missing or doubled."""
     if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise UserError(
-            f"README.md must hold the line {BEGIN!r} once, and after it {END!r} once: put them where the results belong."
-        )
+        raise UserError(f"README.md must hold the line {BEGIN!r} once, and after it {END!r} once: put them in.")
     return readme[: readme.index(BEGIN)] + block + readme[readme.index(END) + len(END) :]
 
 
@@ -117,9 +75,7 @@ def refresh(folder: Path, check: bool = False) -> bool:
     old = path.read_text(encoding="utf-8")
     new = with_block(old, results_block(folder))
     if new != old and check:
-        raise UserError(
-            "README.md's results are stale, they are not those of results.json: run `python -m vicreg_nb.tools.readme`."
-        )
+        raise UserError("README.md's results are stale: run `python -m vicreg_nb.tools.readme`.")
     if new != old:
         atomic(path, lambda temporary: temporary.write_text(new, encoding="utf-8"))
     return new != old
@@ -127,16 +83,9 @@ def refresh(folder: Path, check: bool = False) -> bool:
 
 def main(arguments: list = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vicreg_nb.tools.readme", description="Write README.md's results from results.json."
-    )
+    parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.readme", description="Write README.md's results.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the README's results are stale")
-    parser.add_argument(
-        "--out",
-        default="",
-        metavar="FOLDER",
-        help="folder with README.md, results.json and figures/ (default: the project's folder)",
-    )
+    parser.add_argument("--out", default="", metavar="FOLDER", help="folder with README.md (default: the project's)")
     options = parser.parse_args(arguments)
     try:
         changed = refresh(Path(options.out).expanduser() if options.out else project_root(), options.check)

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py a5ee0dc151270987
-# text 85026f99d48e1812
+# cells nbs/92_report.py 079a37f6aa59cd8a
+# text b486664a17e7b596
 
 """92 · The report."""
 
@@ -140,6 +140,8 @@ $$\mathcal{L}_{\mathrm{var}}(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - \s
 
 and the **covariance** objective keeps two dimensions from saying the same. With the covariance matrix
 """
+
+
 COVARIANCE = r"""
 $$C(Z) = \frac{1}{\left|B\right| - 1} \sum_{i=1}^{\left|B\right|} (z_i - \bar{z})(z_i - \bar{z})^T ;
 \quad \bar{z} = \frac{1}{\left|B\right|} \sum_{i=1}^{\left|B\right|} z_i$$
@@ -241,7 +243,7 @@ def read_figure(folder: Path, name: str) -> Image.Image:
 
 
 def palette_pdf(picture: Image.Image, colours: int) -> bytes:
-    """A page of PDF that shows `picture`, `DOTS` pixels an inch, in so many colours; for typst, which needs no index."""
+    """A page of PDF that shows `picture`, `DOTS` pixels an inch, in so many colours; for typst, which needs no more."""
     picture = picture.quantize(colours, dither=Image.Dither.NONE)
     (width, height), palette = picture.size, bytes(picture.getpalette())
     wide, high = 72 * width / DOTS, 72 * height / DOTS
@@ -584,6 +586,20 @@ BYTES = 2_000_000  # a report should not be larger
 COLOURS = (256, 128, 64)  # of a figure: as many as that allows
 
 
+def _compiled(folder, results, root, author, statement):
+    source, names = None, [name for entry in results["questions"].values() for name, _ in entry["figures"]]
+    for colours in COLOURS:
+        for name in names:
+            (root / f"{name}.pdf").write_bytes(palette_pdf(read_figure(folder, name), colours))
+        source = source or fitted(folder, results, root, author, statement)
+        pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
+        if warnings:
+            raise RuntimeError(str(warnings[0]))
+        if len(pdf) <= BYTES:
+            break
+    return pdf
+
+
 def build(folder: Path, author: str = "", statement: str = "", path: Path = None) -> Path:
     """Write report.pdf from a run's results.json and figures; returns its path.
 
@@ -600,20 +616,6 @@ def build(folder: Path, author: str = "", statement: str = "", path: Path = None
                 f"The report cannot be set; an answer or caption may hold what pandoc cannot read: {said}"
             ) from None
     return atomic(Path(path or folder / "report.pdf"), lambda temporary: temporary.write_bytes(pdf))
-
-
-def _compiled(folder, results, root, author, statement):
-    source, names = None, [name for entry in results["questions"].values() for name, _ in entry["figures"]]
-    for colours in COLOURS:
-        for name in names:
-            (root / f"{name}.pdf").write_bytes(palette_pdf(read_figure(folder, name), colours))
-        source = source or fitted(folder, results, root, author, statement)
-        pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
-        if warnings:
-            raise RuntimeError(str(warnings[0]))
-        if len(pdf) <= BYTES:
-            break
-    return pdf
 
 
 def main(arguments: list = None) -> int:
