@@ -2,8 +2,10 @@
 
     python benchmarks/training.py [--width 16 --stem-stride 2] [--batch 256] [--steps 4] [--rounds 3]
 
-The reference is what the usual repository does: the same network in fp32, eager, NCHW, torchvision's transforms image by image in a
-DataLoader with two workers, Adam. Ours is `vicreg_nb.training.train_step` on `vicreg_nb.views`, in the precision that it chooses
+The reference is what the usual repository does: the same network in fp32, eager, NCHW, torchvision's transforms image
+by image in a
+DataLoader with two workers, Adam. Ours is `vicreg_nb.training.train_step` on `vicreg_nb.views`, in the precision that
+it chooses
 for this machine. Views per second are medians over rounds; so is their ratio.
 """
 
@@ -16,9 +18,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-from vicreg_nb.config import make_config, stream
+from vicreg_nb.config import make_config
 from vicreg_nb.data import MEAN, STD, open_dataset
 from vicreg_nb.training import GeneratedPairs, Trainer, choose_precision, run_settings, train_step
+from vicreg_nb.store import new_generator
 from vicreg_nb.vicreg import Encoder, Projector, vicreg_loss, vicreg_terms
 
 GFLOP_PER_VIEW = 3.12  # forward and backward at width 64, stride 1
@@ -65,7 +68,7 @@ def reference_steps(cfg, images, model, optimizer, steps):
 
 
 def our_steps(cfg, trainer, pairs, count, steps):
-    generator = stream(0, "benchmark")
+    generator = new_generator(0, "benchmark")
     start = time.perf_counter()
     for _ in range(steps):
         indices = torch.randint(count, (cfg.batch_size,), generator=generator)
@@ -81,11 +84,10 @@ def main():
     parser.add_argument("--steps", type=int, default=2, help="steps timed in each round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    cfg, images = open_dataset(
-        make_config(
-            "exercise", device="cpu", width=options.width, stem_stride=options.stem_stride, batch_size=options.batch
-        )
+    cfg = make_config(
+        "exercise", device="cpu", width=options.width, stem_stride=options.stem_stride, batch_size=options.batch
     )
+    images = open_dataset(cfg)
     trainer, pairs = Trainer(cfg, run_settings(cfg, images), 1), GeneratedPairs(cfg, images)
     model = nn.Sequential(
         Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim), Projector(cfg.encoder_dim, cfg.projection_dim)
@@ -98,7 +100,8 @@ def main():
         speeds["ours"].append(views / our_steps(cfg, trainer, pairs, len(images.train_images), options.steps))
     ratios = np.array(speeds["ours"]) / np.array(speeds["reference"])
     print(
-        f"width {cfg.width}, stem stride {cfg.stem_stride}, batch {cfg.batch_size}, ours in {choose_precision(cfg)}, {torch.get_num_threads()} threads"
+        f"width {cfg.width}, stem stride {cfg.stem_stride}, batch {cfg.batch_size}, "
+        f"ours in {choose_precision(cfg)}, {torch.get_num_threads()} threads"
     )
     for name, values in speeds.items():
         print(f"{name:10} {median(values):8.1f} views/s")

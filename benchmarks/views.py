@@ -2,9 +2,12 @@
 
     python benchmarks/views.py [--rounds 7] [--batch 256] [--device cpu]
 
-Every way makes views of the same distribution, in one process: `make_view` on a batch of bytes; torchvision's transforms (the
-first and the second version) in a plain loop over tensors; and what the usual repository does, a Dataset of PIL images behind
-a DataLoader. The medians over the rounds are compared. Below them, what each operation costs per image, in a batch and alone.
+Every way makes views of the same distribution, in one process: `make_view` on a batch of bytes; torchvision's
+transforms (the
+first and the second version) in a plain loop over tensors; and what the usual repository does, a Dataset of PIL
+images behind
+a DataLoader. The medians over the rounds are compared. Below them, what each operation costs per image, in a batch
+and alone.
 Images are drawn shapes: the content costs nothing.
 """
 
@@ -121,7 +124,8 @@ def operations(images):
     p = views.draw_parameters(count, torch.Generator().manual_seed(0))
     full = torch.full((count,), 1.0)
     blends = {name: torch.tensor(row).expand(count, 3) for name, row in (
-        ("brightness", (1.2, 0.0, 0.0)), ("contrast", (1.2, 0.0, -0.2)), ("saturation", (1.1, -0.1, 0.0)), ("grey", (0.0, 1.0, 0.0)),
+        ("brightness", (1.2, 0.0, 0.0)), ("contrast", (1.2, 0.0, -0.2)),
+        ("saturation", (1.1, -0.1, 0.0)), ("grey", (0.0, 1.0, 0.0)),
     )}  # fmt: skip
 
     def crop():
