@@ -29,7 +29,7 @@ from vicreg_nb.data import Images, normalise, to_float
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
-from vicreg_nb.representations import Features, Probe, linear_probe, project_tsne
+from vicreg_nb.representations import Features, linear_probe, project_tsne
 from vicreg_nb.store import UserError, cached, digest, log, progress, seeded
 
 # %% tags=["parameters"]

@@ -1,4 +1,6 @@
-"""The missing rung: what free vectors must arrive at, derived by hand, and whether they do."""
+"""The missing step: what free vectors must arrive at, derived by hand, and whether they do."""
+
+import json
 
 import numpy as np
 import pytest
@@ -6,38 +8,35 @@ import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh
 from sklearn.neighbors import KNeighborsClassifier
-from vicreg_nb.config import UserError, make_config, stream
+from vicreg_nb.config import make_config
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.ladder import (
     SAMPLINGS,
-    Found,
-    Rung,
-    Weights,
     _free_step,
-    answer_ladder,
+    _train_free,
     bottom_vectors,
-    captured,
+    cosine_decay,
     edge_batches,
     edge_list,
     expected_terms,
-    falling,
     fit_exactly,
     free_vectors,
-    grown,
     nearest_vote,
-    numbers_ladder,
     overlap,
     pair_problem,
     principal_angles,
+    recovered_share,
+    steps_down,
 )
-from vicreg_nb.laplacian_eigenmaps import eigenmaps, image_graph, knn_graph
+from vicreg_nb.laplacian_eigenmaps import eigenmaps, image_graph, knn_graph, laplacian_features
 from vicreg_nb.representations import Features
+from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.vicreg import vicreg_loss, vicreg_terms
 
 
 @pytest.fixture(scope="module")
 def graph():
-    """Three clouds in a row: a graph in one piece with hubs and a gap behind its second eigenvector."""
+    """Three clouds in a row: a connected graph with hubs and a gap behind its second eigenvector."""
     random = np.random.default_rng(3)
     clouds = np.concatenate([random.normal(size=(20, 5)) + 2.6 * place * np.eye(5)[0] for place in range(3)])
     return knn_graph(clouds, 5)
@@ -76,7 +75,7 @@ def test_drawing_edges_is_laplacian_eigenmaps(graph):
 
 
 def test_an_unknown_way_of_drawing_is_refused(graph):
-    with pytest.raises(UserError, match="sampling is 'stars': choose one of edges, walk, nodes"):
+    with pytest.raises(UserError, match="sampling is 'stars'"):
         pair_problem(graph, "stars")
 
 
@@ -96,16 +95,20 @@ def test_expected_terms_by_a_slow_loop(graph, sampling):
 
 @pytest.mark.parametrize("drawn", SAMPLINGS)
 def test_free_vectors_arrive_at_the_eigenvectors_of_their_own_laplacian(graph, drawn):
-    problems = {name: (part[0].toarray(), part[1]) for name, part in ((name, pair_problem(graph, name)) for name in SAMPLINGS)}
-    z = fit_exactly(*problems[drawn], 2, Weights(25, 75, 3), 1_500)
-    angles = {name: principal_angles(z, bottom_vectors(*problem, 2), problem[1])[0] for name, problem in problems.items()}
+    problems = {}
+    for name in SAMPLINGS:
+        laplacian, p = pair_problem(graph, name)
+        problems[name] = laplacian.toarray(), p
+    z = fit_exactly(*problems[drawn], 2, (25, 75, 3), 1_500)
+    bases = {name: bottom_vectors(*problem, 2) for name, problem in problems.items()}
+    angles = {name: principal_angles(z, basis, problems[name][1])[0] for name, basis in bases.items()}
     assert angles[drawn] < 1 and min(angle for name, angle in angles.items() if name != drawn) > 1, angles
 
 
 def test_small_weights_leave_fewer_directions_but_the_right_ones(graph):
     laplacian, p = pair_problem(graph, "edges")
     laplacian = laplacian.toarray()
-    z = fit_exactly(laplacian, p, 3, Weights(25, 2.5, 0.1), 1_500)
+    z = fit_exactly(laplacian, p, 3, (25, 2.5, 0.1), 1_500)
     angles = principal_angles(z, bottom_vectors(laplacian, p, 3), p)
     assert (angles == 90).any() and angles[angles < 90].max() < 1
 
@@ -124,33 +127,33 @@ def test_principal_angles_by_hand():
     assert overlap(np.array([0.0, 90.0])) == pytest.approx(0.5)
 
 
-def test_the_share_of_each_eigenvector_that_was_found():
+def test_the_share_of_each_eigenvector_that_is_recovered():
     p, basis = np.full(4, 0.25), np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     z = np.c_[basis[:, 0] + 3, 1e-6 * basis[:, 1]]  # the second direction has collapsed
-    np.testing.assert_allclose(captured(z, basis, p), [1, 0], atol=1e-5)
-    np.testing.assert_allclose(captured(z[:, :1], basis @ np.array([[1, 1], [0, 1]]), p), [1, 0.5], atol=1e-9)
+    np.testing.assert_allclose(recovered_share(z, basis, p), [1, 0], atol=1e-5)
+    np.testing.assert_allclose(recovered_share(z[:, :1], basis @ np.array([[1, 1], [0, 1]]), p), [1, 0.5], atol=1e-9)
 
 
 def test_an_epoch_holds_every_edge_once_and_both_directions(graph):
     edges = edge_list(graph)
     assert edges.shape[1] == graph.nnz // 2 and (edges[0] < edges[1]).all()
     assert all(graph[i, j] == 1 for i, j in edges.T.tolist())
-    batches = list(edge_batches(edges, 7, stream(0, "a")))
+    batches = list(edge_batches(edges, 7, new_generator(0, "a")))
     assert {batch.shape for batch in batches} == {(2, 7)} and len(batches) == edges.shape[1] // 7
     seen = torch.cat(batches, dim=1).T.tolist()
     plain = [tuple(sorted(pair)) for pair in seen]
     assert len(set(plain)) == len(plain) and set(plain) <= {tuple(pair) for pair in edges.T.tolist()}
     assert 0.3 < np.mean([i < j for i, j in seen]) < 0.7
-    again = torch.cat(list(edge_batches(edges, 7, stream(0, "a"))), dim=1)
+    again = torch.cat(list(edge_batches(edges, 7, new_generator(0, "a"))), dim=1)
     assert again.T.tolist() == seen
 
 
 def test_a_step_is_algorithm_1_on_looked_up_vectors(graph):
     cfg = make_config("smoke")
-    z = torch.randn(graph.shape[0], 4, dtype=torch.float64, generator=stream(0, "z"))
+    z = torch.randn(graph.shape[0], 4, dtype=torch.float64, generator=new_generator(0, "z"))
     ours, theirs = z.clone().requires_grad_(), z.clone().requires_grad_()
     pairs = edge_list(graph)[:, :24]
-    _free_step(ours, pairs, torch.optim.Adam([ours], lr=0.1), Weights(25, 25, 1), cfg)
+    _free_step(ours, pairs, torch.optim.Adam([ours], lr=0.1), (25, 25, 1), cfg)
     adam = torch.optim.Adam([theirs], lr=0.1)
     terms = vicreg_terms(torch.stack([theirs[i] for i in pairs[0]]), torch.stack([theirs[j] for j in pairs[1]]))
     vicreg_loss(terms, 25, 25, 1).backward()
@@ -160,30 +163,40 @@ def test_a_step_is_algorithm_1_on_looked_up_vectors(graph):
 
 @pytest.fixture
 def smoke(tmp_path):
-    return open_dataset(make_config("smoke", out=str(tmp_path)))
+    cfg = make_config("smoke", device="cpu", out=str(tmp_path))
+    return cfg, open_dataset(cfg)
 
 
 def test_free_vectors_are_kept_learn_and_know_their_weights(smoke, monkeypatch):
     cfg, images = smoke
     graph = image_graph(cfg, images.train_images)
     free = free_vectors(cfg, graph)
-    assert free.vectors.shape == (384, 16) and free.vectors.dtype == np.float32 and len(free.history) % cfg.free_epochs == 0
-    loss = free.history @ np.array([cfg.lam, cfg.mu, cfg.nu])
+    assert free["vectors"].shape == (384, 16) and free["vectors"].dtype == np.float32
+    assert len(free["history"]) % cfg.free_epochs == 0
+    loss = free["history"] @ np.array([cfg.lam, cfg.mu, cfg.nu])
     assert loss[-1] < 0.8 * loss[0]
-    other = free_vectors(cfg, graph, grown(cfg, 10))
+    other = free_vectors(cfg, graph, 10)
     monkeypatch.setattr("vicreg_nb.ladder._train_free", None)  # what is kept is not trained again
-    assert np.array_equal(free_vectors(cfg, graph).vectors, free.vectors)
-    assert not np.array_equal(other.vectors, free.vectors)
+    assert np.array_equal(free_vectors(cfg, graph)["vectors"], free["vectors"])
+    scaled = free_vectors(cfg.replace(mu=10 * cfg.mu, nu=10 * cfg.nu), graph)
+    assert np.array_equal(scaled["vectors"], other["vectors"])
+    assert not np.array_equal(other["vectors"], free["vectors"])
 
 
 def test_free_vectors_that_break_are_told(smoke):
     cfg, images = smoke
-    with pytest.raises(UserError, match=r"free vectors is no longer finite after \d+ steps: lower free_lr"):
-        free_vectors(cfg.replace(free_lr=1e38), image_graph(cfg, images.train_images))
+    with pytest.raises(UserError, match=r"free_lr \(0.1\)"):
+        _train_free(cfg, image_graph(cfg, images.train_images).graph, (np.inf, 1, 1))
 
 
-def test_the_learning_rate_falls_along_a_cosine():
-    assert falling(0.2, 0, 10) == 0.2 and falling(0.2, 5, 10) == pytest.approx(0.1) and falling(0.2, 10, 10) == pytest.approx(0)
+def test_the_learning_rate_decays_along_a_cosine():
+    layer = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    for step in range(11):
+        assert cosine_decay(0.2, step, 10) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        schedule.step()
 
 
 def test_the_vote_is_scikit_learns():
@@ -199,29 +212,42 @@ def test_the_vote_is_scikit_learns():
     assert same == pytest.approx((votes == labels[500:, None]).mean())
 
 
-def made_up(table, sweep, accuracies, hubs=(1, 0.9, 0), shares=(0.9, 0.3)):
-    cfg = make_config("smoke")
-    exact = type("Exact", (), {"table": np.array(table), "sweep": np.array(sweep), "chosen": np.array(3.0), "hubs": np.array(hubs)})
-    rungs = {name: Rung(value, 0.01, value, value, 5, 16, 9) for name, value in zip(("vicreg", "neighbours", "free", "laplacian"), accuracies, strict=True)}
-    return answer_ladder(numbers_ladder(cfg, exact, {1.0: Found(np.array([80.0, 5]), np.ones(2))}, Found(np.array([70.0, 3]), np.array(shares)), (30, 60), rungs))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(Config, Images, the ladder's entry in results.json) of a smoke run with free vectors' own weights."""
+    cfg = make_config("smoke", device="cpu", epochs=1, mu=50.0, out=str(tmp_path_factory.mktemp("ladder")))
+    steps_down.run(cfg)
+    results = json.loads((cfg.folder / "results.json").read_text(encoding="utf-8"))
+    return cfg, open_dataset(cfg), results["questions"]["ladder"]
 
 
-def test_the_words_follow_the_numbers():
-    close, far = np.full((3, 3), 9.0), np.full((3, 3), 9.0)
-    np.fill_diagonal(close, 0.4), np.fill_diagonal(far, 30)
-    sweep = np.full((5, 2, 3), 0.2)
-    sweep[0, :, :2] = 90
-    text = made_up(close, sweep, (0.7, 0.6, 0.41, 0.4))
-    assert "confirm the derivation" in text and "does *not* free the spread" in text and "within 0.40 degrees" in text
-    assert "from No generated neighbours to Free vectors: 19.0 points" in text and "two ways to one thing" in text
-    assert "1 and then 3 of 3 directions" in text and "half of them below 36" in text
-    assert "Of the first half of the eigenvectors 90% is found, of the last eighth 30%" in text
-    assert "Of the first half" not in made_up(close, sweep, (0.7, 0.6, 0.41, 0.4), shares=(0.5, 0.6))
-    text = made_up(far, sweep, (0.5, 0.5, 0.5, 0.3), hubs=(1, 0.2, 0))
-    assert "do not confirm" in text and "does *not* free" not in text and "in favour of the free vectors" in text
-    assert "No step costs more than the noise" in made_up(close, sweep, (0.5, 0.5, 0.5, 0.5))
+def test_the_run_draws_its_figures_and_keeps_the_networks_own_weights(finished):
+    cfg, _, entry = finished
+    assert not entry["required"]
+    assert all((cfg.figures / f"{name}.png").is_file() for name, _ in entry["figures"])
+    trained = {name: list(cfg.runs.glob(f"{name}-*")) for name in ("vicreg", "neighbours")}
+    assert len(trained["vicreg"]) == len(trained["neighbours"]) == 1
+    for [folder] in trained.values():
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert json.dumps(settings).count("50.0") == 0 and "25.0" in json.dumps(settings)
+
+
+def test_the_runs_numbers_are_those_of_its_vectors(finished):
+    cfg, images, entry = finished
+    numbers = entry["numbers"]
+    graph = image_graph(cfg, images.train_images[: cfg.graph_size])
+    degree = graph.graph.sum(axis=1)
+    for place, scale in enumerate(numbers["picture"]["scales"]):
+        z = free_vectors(cfg, graph, scale)["vectors"].astype(float)
+        angles = principal_angles(z, eigenmaps(graph.graph, cfg.components).vectors, degree / degree.sum())
+        assert numbers["picture"]["overlap"][place] == pytest.approx((np.cos(np.radians(angles)) ** 2).mean(), abs=1e-6)
+        assert numbers["picture"]["alive"][place] == (angles < 90).sum()
+    vote, same = nearest_vote(laplacian_features(cfg, images), images)
+    assert numbers["laplacian"]["knn_accuracy"] == vote and numbers["laplacian"]["same_class"] == same
+    down = numbers["vicreg"]["accuracy"] - numbers["laplacian"]["accuracy"]
+    assert 100 * down == pytest.approx(sum(step["points"] for step in numbers["steps"].values()))
 
 
 def test_an_unconnected_pair_of_images_is_no_edge():
-    graph = sparse.csr_matrix(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], float))
+    graph = sparse.csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], float))
     assert edge_list(graph).T.tolist() == [[0, 1], [1, 2]]
