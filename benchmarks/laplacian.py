@@ -1,19 +1,17 @@
 """Laplacian Eigenmaps of all images, against scikit-learn, and Q5's neighbour table.
 
     python benchmarks/laplacian.py [--parts whole sklearn table] [--small 10000] [--rounds 3] [--components 128]
-    [--neighbours 10]
+                                   [--neighbours 10]
 
 whole    training and test images of CIFAR-10 together (60,000): seconds of footnote 3's features in fp32, of exact
-         neighbours and of the
-         eigenvectors, the largest residual, and the process's peak memory. Nothing is read from a cache.
-sklearn  the first `--small` training images: from the same graph to the embedding by `eigenmaps` and by
-         scikit-learn's `SpectralEmbedding`
-         with its default solver, in alternating rounds. Seconds and their ratio are medians over rounds; residuals
-         are measured alike
-         for both, as norms of (D^-1/2 W D^-1/2 - 1 + lambda) v for |v| = 1, with lambda the Rayleigh quotient of v.
+         neighbours and of the eigenvectors, the largest residual, and the process's peak memory. Nothing is read from
+         a cache.
+sklearn  the first `--small` training images: from the same graph to the embedding by `eigenmaps` and by scikit-learn's
+         `SpectralEmbedding` with its default solver, in alternating rounds. Seconds and their ratio are medians over
+         rounds; residuals are measured alike for both, as norms of (D^-1/2 W D^-1/2 - 1 + lambda) v for |v| = 1, with
+         lambda the Rayleigh quotient of v.
 table    the 3 nearest of each of 50,000 rows of 128 float32 numbers: random normal ones, whose exact search takes as
-         long as that of
-         representations.
+         long as that of representations.
 
 The images are looked for as everywhere in the book (VICREG_NB_DATA). On two free cores all parts take about five
 minutes.
@@ -50,16 +48,16 @@ def timed(function, *arguments):
 
 
 def timed_graph(cfg, pictures):
-    """(seconds of features, seconds of neighbours, connected graph, the edges that were added)."""
-    first, features = timed(graph_features, cfg, pictures)
-    second, (graph, added) = timed(lambda: join_components(knn_graph(features, cfg.graph_neighbours), features))
+    """(seconds of features, seconds of neighbours, connected graph, the edges added for that)."""
+    first, x = timed(graph_features, cfg, pictures)
+    second, (graph, added) = timed(lambda: join_components(knn_graph(x, cfg.graph_neighbours), x))
     return first, second, graph, added
 
 
 def measured_residuals(graph, vectors):
     """Residuals [c] of an embedding [N, c] up to the scale of its columns, in double precision."""
     degree = graph.sum(axis=1)
-    scale = sparse.diags(degree**-0.5)
+    scale = sparse.diags_array(degree**-0.5)
     v = np.sqrt(degree)[:, None] * vectors
     v /= np.linalg.norm(v, axis=0)
     product = scale @ (graph @ (scale @ v))
@@ -70,10 +68,8 @@ def whole(cfg, images):
     pictures = all_pictures(images)
     features, neighbours, graph, added = timed_graph(cfg, pictures)
     embedding = eigenmaps(graph, cfg.components, cfg.seed)
-    print(
-        f"whole: {len(pictures):,} images, {cfg.graph_neighbours} neighbours, {graph.nnz // 2:,} edges, "
-        f"{cfg.components} components; {len(added)} edges added to connect it"
-    )
+    size = f"{len(pictures):,} images, {cfg.graph_neighbours} neighbours, {graph.nnz // 2:,} edges"
+    print(f"whole: {size}, {len(added):,} of them added to connect the graph; {cfg.components} components")
     steps = {"features": features, "neighbours": neighbours, "eigenvectors": embedding.seconds}
     for name, seconds in (steps | {"total": sum(steps.values())}).items():
         print(f"  {name:17} {seconds:8.1f} s")
@@ -96,9 +92,8 @@ def against_sklearn(cfg, images, options):
             spent, vectors = timed(method, graph)
             seconds[name].append(spent)
             residuals[name] = measured_residuals(graph, vectors).max()
-    print(
-        f"sklearn: {len(pictures):,} images, {graph.nnz // 2:,} edges, {cfg.components} components, from the graph on"
-    )
+    size = f"{len(pictures):,} images, {graph.nnz // 2:,} edges, {cfg.components} components"
+    print(f"sklearn: {size}, from the graph to the embedding")
     for name, spent in seconds.items():
         print(f"  {name:17} {median(spent):8.2f} s, largest residual {residuals[name]:.0e}")
     ratios = np.array(seconds["scikit-learn"]) / np.array(seconds["ours"])
@@ -122,9 +117,8 @@ def main():
     parser.add_argument("--neighbours", type=int, default=10, help="k of the graph")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # each part's lines as soon as it is done, in a file too
-    cfg = make_config(
-        "exercise", dataset="cifar10", device="cpu", components=options.components, graph_neighbours=options.neighbours
-    )
+    sizes = {"components": options.components, "graph_neighbours": options.neighbours}
+    cfg = make_config("exercise", dataset="cifar10", device="cpu", **sizes)
     print(f"{torch.get_num_threads()} threads, CPU {torch.backends.cpu.get_cpu_capability()}")
     if {"whole", "sklearn"} & set(options.parts):
         images = open_dataset(cfg)

@@ -1,9 +1,10 @@
-"""The missing rung: what free vectors must arrive at, derived by hand, and whether they do."""
+"""The missing step: what free vectors must arrive at, derived by hand, and whether they do."""
 
-import dataclasses
+import json
 
 import numpy as np
 import pytest
+import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh
 from sklearn.neighbors import KNeighborsClassifier
@@ -12,6 +13,7 @@ from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.ladder import (
     SAMPLINGS,
     _free_step,
+    _train_free,
     bottom_vectors,
     cosine_decay,
     edge_batches,
@@ -24,8 +26,9 @@ from vicreg_nb.ladder import (
     pair_problem,
     principal_angles,
     recovered_share,
+    steps_down,
 )
-from vicreg_nb.laplacian_eigenmaps import eigenmaps, image_graph, knn_graph
+from vicreg_nb.laplacian_eigenmaps import eigenmaps, image_graph, knn_graph, laplacian_features
 from vicreg_nb.representations import Features
 from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.vicreg import vicreg_loss, vicreg_terms
@@ -33,7 +36,7 @@ from vicreg_nb.vicreg import vicreg_loss, vicreg_terms
 
 @pytest.fixture(scope="module")
 def graph():
-    """Three clouds in a row: a graph in one piece with hubs and a gap behind its second eigenvector."""
+    """Three clouds in a row: a connected graph with hubs and a gap behind its second eigenvector."""
     random = np.random.default_rng(3)
     clouds = np.concatenate([random.normal(size=(20, 5)) + 2.6 * place * np.eye(5)[0] for place in range(3)])
     return knn_graph(clouds, 5)
@@ -92,13 +95,13 @@ def test_expected_terms_by_a_slow_loop(graph, sampling):
 
 @pytest.mark.parametrize("drawn", SAMPLINGS)
 def test_free_vectors_arrive_at_the_eigenvectors_of_their_own_laplacian(graph, drawn):
-    problems = {
-        name: (part[0].toarray(), part[1]) for name, part in ((name, pair_problem(graph, name)) for name in SAMPLINGS)
-    }
+    problems = {}
+    for name in SAMPLINGS:
+        laplacian, p = pair_problem(graph, name)
+        problems[name] = laplacian.toarray(), p
     z = fit_exactly(*problems[drawn], 2, (25, 75, 3), 1_500)
-    angles = {
-        name: principal_angles(z, bottom_vectors(*problem, 2), problem[1])[0] for name, problem in problems.items()
-    }
+    bases = {name: bottom_vectors(*problem, 2) for name, problem in problems.items()}
+    angles = {name: principal_angles(z, basis, problems[name][1])[0] for name, basis in bases.items()}
     assert angles[drawn] < 1 and min(angle for name, angle in angles.items() if name != drawn) > 1, angles
 
 
@@ -124,7 +127,7 @@ def test_principal_angles_by_hand():
     assert overlap(np.array([0.0, 90.0])) == pytest.approx(0.5)
 
 
-def test_the_share_of_each_eigenvector_that_was_found():
+def test_the_share_of_each_eigenvector_that_is_recovered():
     p, basis = np.full(4, 0.25), np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     z = np.c_[basis[:, 0] + 3, 1e-6 * basis[:, 1]]  # the second direction has collapsed
     np.testing.assert_allclose(recovered_share(z, basis, p), [1, 0], atol=1e-5)
@@ -160,7 +163,7 @@ def test_a_step_is_algorithm_1_on_looked_up_vectors(graph):
 
 @pytest.fixture
 def smoke(tmp_path):
-    cfg = make_config("smoke", out=str(tmp_path))
+    cfg = make_config("smoke", device="cpu", out=str(tmp_path))
     return cfg, open_dataset(cfg)
 
 
@@ -168,32 +171,32 @@ def test_free_vectors_are_kept_learn_and_know_their_weights(smoke, monkeypatch):
     cfg, images = smoke
     graph = image_graph(cfg, images.train_images)
     free = free_vectors(cfg, graph)
-    assert (
-        free["vectors"].shape == (384, 16)
-        and free["vectors"].dtype == np.float32
-        and len(free["history"]) % cfg.free_epochs == 0
-    )
+    assert free["vectors"].shape == (384, 16) and free["vectors"].dtype == np.float32
+    assert len(free["history"]) % cfg.free_epochs == 0
     loss = free["history"] @ np.array([cfg.lam, cfg.mu, cfg.nu])
     assert loss[-1] < 0.8 * loss[0]
     other = free_vectors(cfg, graph, 10)
     monkeypatch.setattr("vicreg_nb.ladder._train_free", None)  # what is kept is not trained again
     assert np.array_equal(free_vectors(cfg, graph)["vectors"], free["vectors"])
+    scaled = free_vectors(cfg.replace(mu=10 * cfg.mu, nu=10 * cfg.nu), graph)
+    assert np.array_equal(scaled["vectors"], other["vectors"])
     assert not np.array_equal(other["vectors"], free["vectors"])
 
 
 def test_free_vectors_that_break_are_told(smoke):
     cfg, images = smoke
-    with pytest.raises(UserError, match="free_lr"):
-        broken = dataclasses.replace(cfg, free_lr=1e38)  # past the check of settings
-        free_vectors(broken, image_graph(cfg, images.train_images))
+    with pytest.raises(UserError, match=r"free_lr \(0.1\)"):
+        _train_free(cfg, image_graph(cfg, images.train_images).graph, (np.inf, 1, 1))
 
 
-def test_the_learning_rate_falls_along_a_cosine():
-    assert (
-        cosine_decay(0.2, 0, 10) == 0.2
-        and cosine_decay(0.2, 5, 10) == pytest.approx(0.1)
-        and cosine_decay(0.2, 10, 10) == pytest.approx(0)
-    )
+def test_the_learning_rate_decays_along_a_cosine():
+    layer = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    for step in range(11):
+        assert cosine_decay(0.2, step, 10) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        schedule.step()
 
 
 def test_the_vote_is_scikit_learns():
@@ -207,3 +210,44 @@ def test_the_vote_is_scikit_learns():
     assert accuracy == pytest.approx(solver.score(x[500:], labels[500:]))
     votes = labels[:500][solver.kneighbors(x[500:], return_distance=False)]
     assert same == pytest.approx((votes == labels[500:, None]).mean())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(Config, Images, the ladder's entry in results.json) of a smoke run with free vectors' own weights."""
+    cfg = make_config("smoke", device="cpu", epochs=1, mu=50.0, out=str(tmp_path_factory.mktemp("ladder")))
+    steps_down.run(cfg)
+    results = json.loads((cfg.folder / "results.json").read_text(encoding="utf-8"))
+    return cfg, open_dataset(cfg), results["questions"]["ladder"]
+
+
+def test_the_run_draws_its_figures_and_keeps_the_networks_own_weights(finished):
+    cfg, _, entry = finished
+    assert not entry["required"]
+    assert all((cfg.figures / f"{name}.png").is_file() for name, _ in entry["figures"])
+    trained = {name: list(cfg.runs.glob(f"{name}-*")) for name in ("vicreg", "neighbours")}
+    assert len(trained["vicreg"]) == len(trained["neighbours"]) == 1
+    for [folder] in trained.values():
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert json.dumps(settings).count("50.0") == 0 and "25.0" in json.dumps(settings)
+
+
+def test_the_runs_numbers_are_those_of_its_vectors(finished):
+    cfg, images, entry = finished
+    numbers = entry["numbers"]
+    graph = image_graph(cfg, images.train_images[: cfg.graph_size])
+    degree = graph.graph.sum(axis=1)
+    for place, scale in enumerate(numbers["picture"]["scales"]):
+        z = free_vectors(cfg, graph, scale)["vectors"].astype(float)
+        angles = principal_angles(z, eigenmaps(graph.graph, cfg.components).vectors, degree / degree.sum())
+        assert numbers["picture"]["overlap"][place] == pytest.approx((np.cos(np.radians(angles)) ** 2).mean(), abs=1e-6)
+        assert numbers["picture"]["alive"][place] == (angles < 90).sum()
+    vote, same = nearest_vote(laplacian_features(cfg, images), images)
+    assert numbers["laplacian"]["knn_accuracy"] == vote and numbers["laplacian"]["same_class"] == same
+    down = numbers["vicreg"]["accuracy"] - numbers["laplacian"]["accuracy"]
+    assert 100 * down == pytest.approx(sum(step["points"] for step in numbers["steps"].values()))
+
+
+def test_an_unconnected_pair_of_images_is_no_edge():
+    graph = sparse.csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], float))
+    assert edge_list(graph).T.tolist() == [[0, 1], [1, 2]]

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 70d1ca599c4e8608
-# text 1ef16249c138264f
+# cells nbs/04a_ladder.py 8745c645c67a4d1b
+# text bbd463b0823d9c41
 
 """4a · The ladder."""
 
@@ -285,15 +285,21 @@ def compare_ladder(cfg: Config, images: Images) -> dict:
 
 @steps_down.figure("What is left of the classes as VICReg is taken apart, in per cent of the test images.")
 def ladder(result: dict) -> Drawing:
-    measures = {"accuracy": "linear probe", "knn_accuracy": "vote of the 10 nearest", "same_class": "class of these"}
+    measures = {
+        "accuracy": "linear probe",
+        "knn_accuracy": "vote of the 10 nearest",
+        "same_class": "10 nearest of the class",
+    }
     values = {METHODS[name].title: [100 * result["rungs"][name][key] for key in measures] for name in RUNGS}
     chance, colours = 100 / len(result["classes"]), colours_by_title(RUNGS)
-    return dots({"": values}, list(measures.values()), "of the test images / %", colours, chance, xlim=(0, None))
+    return dots(
+        {"": values}, list(measures.values()), "of the test images / %", colours, chance, height=2.1, xlim=(0, None)
+    )
 
 
-@steps_down.figure("t-SNE of the same test images at each step: the classes run into each other on the way down.")
+@steps_down.figure("t-SNE of the same test images at each step; a class's name stands at the middle of its points.")
 def ladder_tsne(result: dict) -> Drawing:
-    return scatter(result["maps"], result["classes"])
+    return scatter(result["maps"], result["classes"], width=5.6)
 
 
 def _draw_sweep(ax, exact):
@@ -331,9 +337,9 @@ def ladder_angles(result: dict) -> Drawing:
         number, width = np.arange(1, len(one.angles) + 1), 2 if style == "-" else 1.2
         axes[2].plot(number, one.angles[::-1], style, linewidth=width, color=METHODS["free"].colour, label=label)
     axes[2].set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92), title="real graphs, in batches")
-    for ax, title in ((axes[0], None), (axes[2], "images, and times mu and nu")):
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.26), "ncols": 2, "columnspacing": 1}
-        ax.legend(title=title, title_fontsize=7, fontsize=7, **place)
+    axes[0].legend(fontsize=7, loc="upper left")
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "columnspacing": 1}
+    axes[2].legend(title="images, and times mu and nu", title_fontsize=7, fontsize=7, **place)
     return Drawing(fig)
 
 
