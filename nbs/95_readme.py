@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from vicreg_nb.store import UserError, atomic, duration, project_root
-from vicreg_nb.tools.report import headline_table, load_results, markdown_table, missing, number, warning
+from vicreg_nb.tools.report import headline_table, load_results, markdown_table, number, warning
 
 # %% [markdown]
 # ## Which runs
@@ -57,11 +57,9 @@ except UserError as error:
 def run_markdown(results: dict) -> str:
     """One run: the methods in a table, and where and how long it ran."""
     head = results["header"]
-    seconds = sum(stage["seconds"] for stage in results["stages"].values())
     trained = number(results, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
-    took = f"trained in {duration(trained)}" if missing(results) and trained else f"whole book in {duration(seconds)}"
     facts = [f"seed {head['seed']}", head["device"], number(results, "Q1", "precision")]
-    facts += [f"PyTorch {head['versions']['torch']}", took]
+    facts += [f"PyTorch {head['versions']['torch']}", f"VICReg trained in {duration(trained)}" if trained else ""]
     title = f"**CIFAR-10, profile `{head['profile']}`** ({', '.join(filter(None, facts))})"
     note = head.get("dataset_note", "")
     return "\n\n".join(filter(None, (title, markdown_table(*headline_table(results)).strip(), note)))

@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 612eb9cbbc4d72d7
-# text 82006733e7e2ee18
+# cells nbs/95_readme.py 2c8da69dfe63b845
+# text 77ca4ff67e852f66
 
 """95 · The README's results."""
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from vicreg_nb.store import UserError, atomic, duration, project_root
-from vicreg_nb.tools.report import headline_table, load_results, markdown_table, missing, number, warning
+from vicreg_nb.tools.report import headline_table, load_results, markdown_table, number, warning
 
 
 BEGIN = "<!-- results: written by python -m vicreg_nb.tools.readme, not by hand -->"
@@ -33,11 +33,9 @@ def published_runs(folder: Path) -> list[dict]:
 def run_markdown(results: dict) -> str:
     """One run: the methods in a table, and where and how long it ran."""
     head = results["header"]
-    seconds = sum(stage["seconds"] for stage in results["stages"].values())
     trained = number(results, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
-    took = f"trained in {duration(trained)}" if missing(results) and trained else f"whole book in {duration(seconds)}"
     facts = [f"seed {head['seed']}", head["device"], number(results, "Q1", "precision")]
-    facts += [f"PyTorch {head['versions']['torch']}", took]
+    facts += [f"PyTorch {head['versions']['torch']}", f"VICReg trained in {duration(trained)}" if trained else ""]
     title = f"**CIFAR-10, profile `{head['profile']}`** ({', '.join(filter(None, facts))})"
     note = head.get("dataset_note", "")
     return "\n\n".join(filter(None, (title, markdown_table(*headline_table(results)).strip(), note)))
