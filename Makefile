@@ -23,10 +23,11 @@ smoke: $(READY) ## run the whole book on the embedded data, in about two minutes
 test: check ## check, and run the tests
 	$(PYTHON) -m pytest -q $(ARGS)
 
-check: $(READY) ## are notebooks, their pairs and the package in step, and does ruff agree?
+check: $(READY) ## are notebooks, their pairs and the package in step, does ruff agree, and do they read well?
 	$(PYTHON) $(EXPORT) --check
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check nbs
+	$(PYTHON) tests/reading.py
 
 export: $(READY) ## carry edits between .py and .ipynb, and write the package from the notebooks
 	$(PYTHON) $(EXPORT) $(ARGS)

@@ -34,11 +34,16 @@ def code_lines(source: str) -> list[str]:
 
 def arrows(path: Path) -> list[str]:
     """The chapters that a chapter imports, wherever in it the import stands; its own name is none."""
-    modules = re.findall(r"(?:from|import)\s+vicreg_nb\.(\w+)", path.read_text(encoding="utf-8"))
     own = re.search(r"default_exp (\w+)", path.read_text(encoding="utf-8"))
     if not own or own[1] not in CHAPTERS:
         return []
-    return [f"{own[1]} -> {name}" for name in sorted(set(modules)) if name in CHAPTERS and name != own[1]]
+    code = (source for kind, _, source in cells(path) if kind != "markdown")
+    nodes = [node for source in code for node in ast.walk(ast.parse(source))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    sources = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [f"{node.module}.{alias.name}" for node in sources for alias in node.names]
+    found = {name.split(".")[1] for name in names if name.startswith("vicreg_nb.")}
+    return [f"{own[1]} -> {name}" for name in sorted(found.intersection(CHAPTERS) - {own[1]})]
 
 
 def measure(folder: Path) -> tuple[dict, list[str]]:

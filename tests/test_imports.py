@@ -107,6 +107,24 @@ def test_modules_are_imported_in_one_direction(root):
         below = {name: others for name, others in below.items() if name not in lowest}
 
 
+LAYERS = (  # each imports only from those before it
+    ("store",),
+    ("config", "plots", "neighbours", "vicreg"),
+    ("data",),
+    ("views", "book"),
+    ("training",),
+    ("representations",),
+    ("methods",),
+)
+
+
+def test_each_layer_stands_on_those_below(root):
+    height = {name: place for place, names in enumerate(LAYERS) for name in names}
+    assert set(height) <= {path.stem for path in modules(root)}
+    shared = {(one, other) for one, other in arrows(root, anywhere=False) if one in height and other != "__init__"}
+    assert {(one, other) for one, other in shared if height.get(other, len(LAYERS)) >= height[one]} == set()
+
+
 def test_an_arrow_is_seen_in_every_form():
     forms = (
         "from . import a\nfrom vicreg_nb import b\nimport vicreg_nb.c as d\ndef f():\n    from vicreg_nb.e import g\n"

@@ -45,5 +45,23 @@ def test_each_fault_is_found(tmp_path, fault):
     assert any(fault in line for line in faults), faults
 
 
+FORMS = (
+    "import vicreg_nb.anomaly as a",
+    "from vicreg_nb import store, anomaly",
+    "def f():\n    from vicreg_nb.anomaly import (\n        x,\n    )",
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_arrow_is_counted_in_every_form(tmp_path, form):
+    numbers, _ = written(tmp_path, f"{GOOD}\n# %%\n{form}\n")
+    assert numbers["arrows"] == 1
+
+
+def test_prose_that_names_a_chapter_is_no_arrow(tmp_path):
+    numbers, _ = written(tmp_path, GOOD.replace("# A sentence", "# from vicreg_nb.anomaly: a sentence"))
+    assert numbers["arrows"] == 0
+
+
 def test_the_book_itself(root):
     assert reading.main(root / "nbs") == 0
