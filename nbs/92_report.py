@@ -305,7 +305,12 @@ def changed_rows(results: dict) -> list[list[str]]:
     """Settings in which a run differs from the exercise's: (what it is, exercise, this run)."""
     used = used_settings(results)
     fields = {name: field for name, field in SETTINGS.items() if name not in APART and used[name] != field.default}
-    return [[literal(field.metadata["meaning"]), str(field.default), str(used[name])] for name, field in fields.items()]
+    words = {name: literal(f"{name.replace('_', ' ')}: {field.metadata['meaning']}") for name, field in fields.items()}
+    return [[words[name], _value(field.default), _value(used[name])] for name, field in fields.items()]
+
+
+def _value(value):
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 # %%
@@ -597,7 +602,7 @@ PAGE = r"""
 #set page(paper: "a4", margin: (x: (21cm - 6.9in) / 2, top: 2.3cm, bottom: 1.9cm), header-ascent: 0.55cm, header: {
   set text(size: 8pt, fill: quiet)
   grid(columns: (1fr, auto), [$title], [$source])
-  v(-0.75em)
+  v(-0.45em)
   line(length: 100%, stroke: 0.4pt + quiet)
   v(-0.7em)
   stamp
@@ -676,6 +681,7 @@ BODY = r"""
 #align(center, {
   text(size: 18pt, weight: "bold", fill: accent)[$title]
   for line in ("$subtitle", "$author") { if line != "" { linebreak() + text(size: 11pt, line) } }
+  v(0.5em)
 })
 
 $body

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 83f842f655b4db79
-# text 4c40981f91ae31a6
+# cells nbs/92_report.py 4f90e35928d42717
+# text 984ed086f5c6f013
 
 """92 · The report."""
 
@@ -193,7 +193,12 @@ def changed_rows(results: dict) -> list[list[str]]:
     """Settings in which a run differs from the exercise's: (what it is, exercise, this run)."""
     used = used_settings(results)
     fields = {name: field for name, field in SETTINGS.items() if name not in APART and used[name] != field.default}
-    return [[literal(field.metadata["meaning"]), str(field.default), str(used[name])] for name, field in fields.items()]
+    words = {name: literal(f"{name.replace('_', ' ')}: {field.metadata['meaning']}") for name, field in fields.items()}
+    return [[words[name], _value(field.default), _value(used[name])] for name, field in fields.items()]
+
+
+def _value(value):
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def method_section(results: dict) -> str:
@@ -385,7 +390,7 @@ PAGE = r"""
 #set page(paper: "a4", margin: (x: (21cm - 6.9in) / 2, top: 2.3cm, bottom: 1.9cm), header-ascent: 0.55cm, header: {
   set text(size: 8pt, fill: quiet)
   grid(columns: (1fr, auto), [$title], [$source])
-  v(-0.75em)
+  v(-0.45em)
   line(length: 100%, stroke: 0.4pt + quiet)
   v(-0.7em)
   stamp
@@ -437,6 +442,7 @@ BODY = r"""
 #align(center, {
   text(size: 18pt, weight: "bold", fill: accent)[$title]
   for line in ("$subtitle", "$author") { if line != "" { linebreak() + text(size: 11pt, line) } }
+  v(0.5em)
 })
 
 $body
