@@ -354,11 +354,15 @@ READABLE = 0.7  # smallest scale: 9-point letters come out at 6.3
 
 
 def rows_of(widths: list[float]) -> list[list[float]]:
-    """Widths of figures in inches, row by row: a figure joins a row that then still fits at `READABLE` scale."""
+    """Widths of figures in inches, row by row: a figure joins a row that then still fits at `READABLE` scale.
+
+    A figure wider than three quarters of the text stands alone.
+    """
     rows = []
     for width in widths:
-        if rows and READABLE * (sum(rows[-1]) + width) + GUTTER * len(rows[-1]) <= TEXT_WIDTH:
-            rows[-1].append(width)
+        row = [*rows[-1], width] if rows else [TEXT_WIDTH]
+        if max(row) <= 0.75 * TEXT_WIDTH and READABLE * sum(row) + GUTTER * (len(row) - 1) <= TEXT_WIDTH:
+            rows[-1] = row
         else:
             rows.append([width])
     return rows
@@ -1033,7 +1037,7 @@ def fitted(pieces: list[Piece], results: dict, root: Path, author: str = "") -> 
 
 
 # %%
-assert page_limit(results) == 14 and b"#let fit = calc.min(1.0" in fitted(pieces, results, made)
+assert page_limit(results) == 14 and b"calc.min(1.0," in fitted(pieces, results, made)
 
 # %% [markdown]
 # ## From a run's folder to report.pdf

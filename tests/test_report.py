@@ -65,7 +65,7 @@ def test_figures_share_a_row_that_can_still_be_read():
         assert sum(rows, []) == widths
         shrunk = [(report.TEXT_WIDTH - report.GUTTER * (len(row) - 1)) / sum(row) for row in rows]
         assert all(fit >= report.READABLE for fit, row in zip(shrunk, rows, strict=True) if len(row) > 1)
-    assert rows_of([3.0, 3.0]) == [[3.0, 3.0]] and rows_of([6.0, 6.0]) == [[6.0], [6.0]]
+    assert rows_of([3.0, 3.0]) == [[3.0, 3.0]] and rows_of([6.0, 2.0, 6.0]) == [[6.0], [2.0], [6.0]]
 
 
 @pytest.mark.parametrize("sentences", [1, 6])

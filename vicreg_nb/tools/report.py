@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 094098d844156237
-# text edbdc0474f894d12
+# cells nbs/92_report.py 2d02eca7c6c18c12
+# text 49994146659eaabe
 
 """92 · The report."""
 
@@ -224,11 +224,15 @@ READABLE = 0.7  # smallest scale: 9-point letters come out at 6.3
 
 
 def rows_of(widths: list[float]) -> list[list[float]]:
-    """Widths of figures in inches, row by row: a figure joins a row that then still fits at `READABLE` scale."""
+    """Widths of figures in inches, row by row: a figure joins a row that then still fits at `READABLE` scale.
+
+    A figure wider than three quarters of the text stands alone.
+    """
     rows = []
     for width in widths:
-        if rows and READABLE * (sum(rows[-1]) + width) + GUTTER * len(rows[-1]) <= TEXT_WIDTH:
-            rows[-1].append(width)
+        row = [*rows[-1], width] if rows else [TEXT_WIDTH]
+        if max(row) <= 0.75 * TEXT_WIDTH and READABLE * sum(row) + GUTTER * (len(row) - 1) <= TEXT_WIDTH:
+            rows[-1] = row
         else:
             rows.append([width])
     return rows
