@@ -1,6 +1,9 @@
 """The book as one page: every executed notebook, and what a run found, shown letter by letter."""
 
 import json
+import re
+import shutil
+import subprocess
 
 import pytest
 from made_run import make_run
@@ -36,6 +39,59 @@ def test_all_notebooks_stand_on_one_page_in_order(run):
     assert page.index(">First</h1>") < page.index(">Second</h1>") and page.count("<math") >= 2
     assert "printed by First" in page and "secret_set_up" not in page
     assert page.count("data:image/png;base64") == 2 and "<script>alert" not in page
+
+
+def test_what_a_cell_displays_is_shown_as_words_and_never_as_html(run):
+    live = "<script>alert(3)</script><b>bold</b>"
+    data = [{"text/markdown": f"**An answer** {live}"}, {"text/html": live, "text/plain": "the plain words"}]
+    outputs = [new_output("display_data", data=one) for one in data]
+    given = new_code_cell("out = '/home/somebody'", metadata={"tags": ["injected-parameters"]})
+    cells = [new_markdown_cell(f"# Third\n{live}"), given, new_code_cell("#| export\nx = 1", outputs=outputs)]
+    (run / "executed" / "03_c.ipynb").write_text(json.dumps(new_notebook(cells=cells)), encoding="utf-8")
+    page = build(run).read_text(encoding="utf-8")
+    assert "<strong>An answer</strong>" in page and "the plain words" in page
+    assert "<script>alert" not in page and "<b>bold" not in page and page.count("&lt;script&gt;alert(3)") == 2
+    assert "/home/somebody" not in page and "#| export" not in page
+
+
+def test_answers_and_interactive_drawings_are_named_on_top(run):
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results["questions"]["Q3"]["answer"] = "**It is $k$** <img src=x onerror=alert(4)>.\n\nNot shown here."
+    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    (run / "figures" / "q3_0.html").write_text("<p>a drawing</p>", encoding="utf-8")
+    page = build(run).read_text(encoding="utf-8")
+    assert "<img src=x" not in page and "&lt;img src=x" in page and "Not shown here" not in page
+    assert 'href="q3_0.html"' in page and 'href="q3_1.html"' not in page
+    assert "Q7" in page  # which is missing
+
+
+def test_the_same_run_gives_the_same_page_that_loads_nothing(run):
+    page = build(run).read_bytes()
+    assert build(run).read_bytes() == page
+    assert not re.search(rb'(src|srcset)="(?!data:)|<link[^>]+href="(?!data:)|@import|url\(', page)
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+ALONE = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+FRAME = """<iframe src="index.html" style="width: WIDTHpx; height: 900px"></iframe><pre id="width"></pre>
+<script>onmessage = event => { document.getElementById("width").textContent = event.data; };</script>"""
+PROBE = "<script>onload = () => parent.postMessage(document.documentElement.scrollWidth, '*');</script>"
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium or google-chrome here to open the page in")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_it_on_a_telephone_and_on_a_desk(run, tmp_path, width):
+    wide = new_code_cell("x = " + "1 + " * 200 + "1", outputs=[new_output("stream", text="y" * 500)])
+    (run / "executed" / "04_d.ipynb").write_text(json.dumps(new_notebook(cells=[wide])), encoding="utf-8")
+    page = build(run)
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    window = page.with_name("window.html")
+    window.write_text(FRAME.replace("WIDTH", str(width)), encoding="utf-8")
+    command = [CHROMIUM, *ALONE.split(), f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,1000"]
+    command += ["--virtual-time-budget=20000", "--dump-dom", window.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    found = re.search(r'<pre id="width">(\d+)</pre>', shown.stdout)
+    assert found and int(found[1]) <= width, shown.stderr[-2000:]
 
 
 def test_results_stand_on_top_as_words(run):

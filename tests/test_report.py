@@ -1,17 +1,26 @@
 """The report: whose numbers it shows, how long it may be, what it must say, and what it must not do."""
 
+import io
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
+from itertools import combinations, permutations
+from pathlib import Path
 
+import numpy as np
 import pytest
+import typst
 from made_run import FIGURES, make_run, write_png
+from PIL import Image
 from pypdf import PdfReader
 from vicreg_nb.store import UserError
 from vicreg_nb.tools import report
-from vicreg_nb.tools.report import build, load_results, main, markdown_table, rows_of
-
-SHARP = 'A title: $5 * 3_000 # <b> @x "q" [y](z) \\alpha ~ = - + / {i} ^2 `c` | !'
-
+from vicreg_nb.tools.report import (
+    Piece, build, ends, few_colours, interleaved, load_results, main, markdown_table, palette_pdf, rows_of
+)  # fmt: skip
 
 def pages_of(pdf):
     return [page.extract_text() for page in PdfReader(pdf).pages]
@@ -47,22 +56,111 @@ def test_equations_carry_the_exercises_numbers(made):
     )
 
 
-# ---- its numbers
-
-
 # ---- its length and its look
 
 
-def test_figures_keep_one_scale_and_the_margins():
+def test_figures_share_a_row_that_can_still_be_read():
     for widths in ([6.9], [3.4, 3.2], [4.6, 4.6, 4.6], [12.0], [2.0] * 7):
-        rows = rows_of(widths, 1.0)
-        assert sum(map(len, rows)) == len(widths)
-        assert all(sum(row) + report.GUTTER * (len(row) - 1) <= report.TEXT_WIDTH + 1e-9 for row in rows)
-    assert rows_of([3.0, 3.0], 1.0) == [[3.0, 3.0]] and rows_of([6.0, 6.0], 1.0) == [[6.0], [6.0]]
-    assert rows_of([3.0, 3.0], 0.5) == [[1.5, 1.5]]
+        rows = rows_of(widths)
+        assert sum(rows, []) == widths
+        shrunk = [(report.TEXT_WIDTH - report.GUTTER * (len(row) - 1)) / sum(row) for row in rows]
+        assert all(fit >= report.READABLE for fit, row in zip(shrunk, rows, strict=True) if len(row) > 1)
+    assert rows_of([3.0, 3.0]) == [[3.0, 3.0]] and rows_of([6.0, 2.0, 6.0]) == [[6.0], [2.0], [6.0]]
+
+
+@pytest.mark.parametrize("sentences", [1, 6])
+def test_no_figure_stands_on_a_page_before_its_questions_heading(tmp_path, sentences):
+    folder = make_run(tmp_path, sentences=sentences)
+    pages = [" ".join(page.split()) for page in pages_of(build(folder))]
+    pages[0] = pages[0][pages[0].index("Table 1") :]  # without the contents
+    for name in FIGURES:
+        (heading,) = [place for place, page in enumerate(pages) if f"A title for {name}" in page]
+        shown = [place for place, page in enumerate(pages) if f"What {name} shows" in page]
+        assert shown and min(shown) >= heading, name
+
+
+@pytest.mark.parametrize("sentences", [1, 6, 9])
+def test_no_heading_is_left_alone_at_the_foot_of_a_page(tmp_path, sentences):
+    for page in pages_of(build(make_run(tmp_path, sentences=sentences))):
+        text = re.sub(r"Page \d+ of \d+$", "", " ".join(page.split())).strip()
+        assert not re.search(r"(A title for \w+|Method|Automatic tools|References)$", text)
+
+
+def test_the_order_of_pieces_is_the_best_of_all_that_are_allowed():
+    def cost(order, start):
+        early = sum(piece.kind != "figures" and later.kind == "figures" for piece, later in combinations(order, 2))
+        for piece in order:
+            start = ends(piece, start)
+        return start + 0.01 * early
+
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        figures = [Piece("figures", "", height) for height in random.uniform(0.1, 0.6, 3)]
+        others = [Piece("text", "", height) for height in random.uniform(0.02, 0.3, 2)] + [Piece("table", "", 0.15)]
+        start = random.uniform(1.1, 1.9)
+        allowed = [
+            order
+            for order in map(list, permutations(figures + others))
+            if [one for one in order if one in figures] == figures and [one for one in order if one in others] == others
+        ]
+        found = interleaved(figures + others, start)
+        assert found in allowed and cost(found, start) == pytest.approx(min(cost(order, start) for order in allowed))
+
+
+def test_text_fills_the_page_that_a_figure_leaves(tmp_path):
+    folder = make_run(tmp_path, questions=("Q1", "Q7"))
+    results = load_results(folder)
+    pieces, paragraph = report.report_pieces(folder, results), "The page goes on. " * 12
+    section = next(place for place, piece in enumerate(pieces) if "A title for Q7" in piece.text)
+    pieces[section + 4 : section + 4] = [Piece("text", paragraph)] * 9
+    pieces = report.typst_pieces(pieces)
+    for entry in results["questions"].values():
+        for name, _ in entry["figures"]:
+            (tmp_path / f"{name}.pdf").write_bytes(palette_pdf(few_colours(report.read_figure(folder, name))))
+    plain = report.beginnings(report.typst_source(pieces, results), tmp_path)
+    _, better = report.arranged(pieces, results, tmp_path, "", 1.0)
+    assert better[-1][1] < plain[-1][1] and sorted(kind for kind, _ in better) == sorted(kind for kind, _ in plain)
+
+
+# ---- its figures
+
+
+def as_printed(picture):
+    """A picture as the page of a report shows it, read back by another library."""
+    page = '#set page(width: auto, height: auto, margin: 0pt)\n#image("/x.pdf", width: 1in)'
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "x.pdf").write_bytes(palette_pdf(few_colours(picture)))
+        pdf = typst.compile(page.encode(), root=folder, ignore_system_fonts=True)
+    (image,) = PdfReader(io.BytesIO(pdf)).pages[0].images
+    return np.asarray(image.image.convert("RGB"), int)
+
+
+def test_a_drawing_is_printed_as_it_is():
+    flat = np.full((60, 80, 3), 255, np.uint8)
+    flat[10:20], flat[:, 30:33] = (20, 72, 127), (179, 69, 124)
+    assert (as_printed(Image.fromarray(flat)) == flat).all()
+
+
+def test_photographs_keep_their_colours():
+    random = np.random.default_rng(0)
+    photos = np.kron(random.integers(0, 256, (24, 24, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    drawing = photos.copy()
+    drawing[:, :] = (255, 255, 255)
+    count = [len(few_colours(Image.fromarray(picture)).getcolors()) for picture in (photos, drawing)]
+    assert count[0] > 128 and count[1] == 1
+    assert np.abs(as_printed(Image.fromarray(photos)) - photos).mean() < 12
 
 
 # ---- reproducible, offline, robust
+
+
+def test_it_is_the_same_in_any_locale(tmp_path):
+    folder = make_run(tmp_path, questions=("Q1",), device="Zoës Gerät – №1")
+    here = build(folder, path=tmp_path / "here.pdf").read_bytes()
+    latin = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "vicreg_nb.tools.report", "--out", str(folder)]
+    subprocess.run(command, env=latin, check=True, capture_output=True)
+    assert (folder / "report.pdf").read_bytes() == here
 
 
 def test_the_same_run_gives_the_same_bytes(made, tmp_path):
@@ -70,7 +168,8 @@ def test_the_same_run_gives_the_same_bytes(made, tmp_path):
 
 
 def test_it_needs_no_network(made):
-    source = report.typst_source(report.report_markdown(made, load_results(made), 1.0), load_results(made)).decode()
+    results = load_results(made)
+    source = report.typst_source(report.typst_pieces(report.report_pieces(made, results)), results).decode()
     assert "@preview" not in source and "http" not in source
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py fdc5904a56befe68
-# text 3b45878a4f848114
+# cells nbs/94_page.py 576b6d1937b88334
+# text 48410843eadc0113
 
 """94 · The book as a page."""
 
@@ -12,7 +12,25 @@ from pathlib import Path
 
 import pypandoc
 from vicreg_nb.store import UserError, atomic, project_root
-from vicreg_nb.tools.report import headline_table, load_results, warning
+from vicreg_nb.tools.report import (
+    TITLE, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning
+)  # fmt: skip
+
+
+def as_read(cell: dict) -> list[dict]:
+    """A notebook's cell for the page: none where it only sets up, else the cell, and the markdown that it displays."""
+    source = "".join(cell["source"])
+    if {"skip-execution", "injected-parameters"} & set(cell["metadata"].get("tags", ())) or "default_exp" in source:
+        return []
+    if cell["cell_type"] != "code":
+        return [cell]
+    source = "\n".join(line for line in source.split("\n") if not line.startswith("#|"))
+    outputs = [output for output in cell["outputs"] if "text/markdown" not in output.get("data", {})]
+    for output in outputs:
+        output.get("data", {}).pop("text/html", None)
+    texts = [output["data"]["text/markdown"] for output in cell["outputs"] if output not in outputs]
+    words = [{"cell_type": "markdown", "metadata": {}, "source": text} for text in texts]
+    return [cell | {"source": source, "outputs": outputs}, *words]
 
 
 def whole_book(folder: Path) -> dict:
@@ -21,54 +39,61 @@ def whole_book(folder: Path) -> dict:
     if not paths:
         raise UserError(f"{folder}/executed holds no executed notebook: run `python -m vicreg_nb.run_all` first.")
     cells = [cell for path in paths for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    kept = [cell for cell in cells if not _is_set_up(cell)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    return {"cells": kept, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    shown = [part for cell in cells for part in as_read(cell)]
+    return {"cells": shown, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}
 
 
-def _is_set_up(cell):
-    source = "".join(cell["source"])
-    return "skip-execution" in cell["metadata"].get("tags", []) or source.startswith("#| default_exp")
+def to_html(text: str, source: str = "markdown-citations", options=()) -> str:
+    """HTML of markdown, or of another format that pandoc knows; raw HTML in it is shown as the words that it is."""
+    try:
+        arguments = ["--mathml", "--columns=10000", *options]
+        return pypandoc.convert_text(text, "html5", f"{source}-raw_html-raw_attribute", extra_args=arguments)
+    except OSError:  # pypandoc without its pandoc
+        raise UserError("pandoc is not here: python -m pip install pypandoc_binary.") from None
 
 
-def results_html(results: dict) -> str:
-    """Headline table, provenance and warning as HTML."""
-    head, (names, rows) = results["header"], headline_table(results)
-    lines = [names, *rows]
-    table = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
-    facts = [f"profile {head['profile']}", f"data {head['dataset']}", f"seed {head['seed']}", head["device"]]
-    facts += [f"PyTorch {head['versions'].get('torch', '?')}", f"commit {head['commit']}", head.get("updated", "")]
-    facts.append(head.get("dataset_note", ""))
-    stamp = f'<p class="stamp">{html.escape(warning(head))}</p>' if warning(head) else ""
-    return f"{stamp}<table>{table}</table><p>{html.escape(' · '.join(fact for fact in facts if fact))}</p>"
+def results_html(folder: Path, results: dict) -> str:
+    """Warning, headline table, answers with links to interactive figures, and provenance, as HTML."""
+    stamp = f'<p class="stamp">{html.escape(warning(results["header"]))}</p>' if warning(results["header"]) else ""
+    lacking = [f"This run has not answered {', '.join(missing(results))} yet."] if missing(results) else []
+    answers = []
+    for entry in results["questions"].values():
+        drawn = [name for name, _ in entry["figures"] if (Path(folder) / "figures" / f"{name}.html").is_file()]
+        links = ", ".join(f"[{name.replace('_', ' ')}]({name}.html)" for name in drawn)
+        told = f"- {heading(entry)}. {entry['answer'].partition(chr(10) * 2)[0]}"
+        answers.append(told + (f" Interactive: {links}." if links else ""))
+    tables = markdown_table(*headline_table(results)), markdown_table(["", "This run"], provenance_rows(results))
+    return stamp + to_html("\n\n".join([f"# {TITLE}", *lacking, tables[0], "\n".join(answers), tables[1]]))
 
 
 _STYLE = """<style>
 body { max-width: 60rem; margin: 0 auto; padding: 0 1rem; font: 1rem/1.6 system-ui, sans-serif; color: #1f2328; }
-h1 { margin-top: 3rem; border-top: 1px solid #d5dae0; padding-top: 1rem; color: #14487f; line-height: 1.2; }
-img { max-width: 100%; height: auto; }
-pre { overflow-x: auto; background: #f5f7f9; padding: .5rem .8rem; border-radius: .3rem; font-size: .85rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-td, th { padding: .25rem .7rem; border-bottom: 1px solid #d5dae0; }
+h1, h2, h3 { line-height: 1.25; color: #14487f; } h1 { margin-top: 3.5rem; }
+main > h1, .cell > h1 { border-top: 1px solid #d5dae0; padding-top: 1.5rem; }
+img { display: block; max-width: 100%; height: auto; }
+pre { overflow-x: auto; font-size: .85rem; line-height: 1.45; padding: .5rem .8rem; border-radius: .3rem; }
+div.sourceCode { background: #f5f7f9; border-left: 3px solid #b9c7d6; border-radius: .3rem; overflow: hidden; }
+div.sourceCode pre { margin: 0; } .output > pre { color: #4a5158; }
+code { overflow-wrap: anywhere; }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #d5dae0; text-align: left; vertical-align: top; }
 math[display="block"] { overflow-x: auto; padding: .25rem 0; }
 .stamp { background: #fdeceb; color: #b3261e; font-weight: 600; text-align: center; padding: .35rem; }
-nav { columns: 2; font-size: .9rem; } @media (max-width: 40rem) { nav { columns: 1; } }
+nav { columns: 2; font-size: .95rem; padding: 1rem; background: #f5f7f9; border-radius: .3rem; }
+nav ul { list-style: none; margin: 0; padding: 0; } a { color: #14487f; }
+@media (max-width: 40rem) { nav { columns: 1; } body { font-size: .95rem; } }
 </style>"""
 
 
 def build(folder: Path) -> Path:
     """Write figures/index.html from a run's executed notebooks and results.json; returns its path."""
     folder = Path(folder)
-    head = results_html(load_results(folder))
-    options = ["--standalone", "--embed-resources", "--mathml", "--toc", "--toc-depth=1", "--quiet"]
-    options += [
-        "--metadata",
-        "pagetitle=VICReg, peeled back to Laplacian Eigenmaps",
-        "--variable",
-        f"header-includes={_STYLE}",
-    ]
-    options += ["--variable", f"include-before={head}"]
-    page = pypandoc.convert_text(json.dumps(whole_book(folder)), "html5", format="ipynb", extra_args=options)
+    head, book = results_html(folder, load_results(folder)), whole_book(folder)
+    options = ["--standalone", "--embed-resources", "--toc", "--toc-depth=1", "--quiet"]
+    words = {"pagetitle": TITLE, "lang": "en-GB", "document-css": "", "header-includes": _STYLE, "include-before": head}
+    options += [f"--variable={name}={text}" for name, text in words.items()]
+    page = to_html(json.dumps(book), "ipynb", options)
     return atomic(folder / "figures" / "index.html", lambda path: path.write_text(page, encoding="utf-8"))
 
 

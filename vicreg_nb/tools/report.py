@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 079a37f6aa59cd8a
-# text b486664a17e7b596
+# cells nbs/92_report.py 2d02eca7c6c18c12
+# text 49994146659eaabe
 
 """92 · The report."""
 
@@ -12,8 +12,12 @@ import sys
 import tempfile
 import unicodedata
 import zlib
+from functools import reduce
+from itertools import combinations, islice
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pypandoc
 import typst
 from PIL import Image
@@ -177,6 +181,8 @@ random part of at least a fifth of the image, mirrors it, changes brightness, co
 takes the colour away, and blurs. Adam trains for {epochs} epochs in batches of {batch_size} with learning rate {lr:g}
 ({schedule}); $\\lambda$ = {lam:g}, $\\mu$ = {mu:g}, $\\nu$ = {nu:g}, $\\gamma$ = {gamma:g}, $\\epsilon$ = {eps:g}.
 """
+
+
 APART = ("profile", "dataset", "device", "seed", "out")  # not of the method
 
 
@@ -191,7 +197,12 @@ def changed_rows(results: dict) -> list[list[str]]:
     """Settings in which a run differs from the exercise's: (what it is, exercise, this run)."""
     used = used_settings(results)
     fields = {name: field for name, field in SETTINGS.items() if name not in APART and used[name] != field.default}
-    return [[literal(field.metadata["meaning"]), str(field.default), str(used[name])] for name, field in fields.items()]
+    words = {name: literal(f"{name.replace('_', ' ')}: {field.metadata['meaning']}") for name, field in fields.items()}
+    return [[words[name], _value(field.default), _value(used[name])] for name, field in fields.items()]
+
+
+def _value(value):
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def method_section(results: dict) -> str:
@@ -206,28 +217,25 @@ def method_section(results: dict) -> str:
     return "\n\n".join(parts)
 
 
-TEXT_WIDTH = 16.8 / 2.54  # inches between the margins
+TEXT_WIDTH = 6.9  # inches between the margins: the width at which the widest figures are drawn
 GUTTER = 0.15  # inches between figures of a row
 DOTS = 200  # per inch, in the figures' files
 READABLE = 0.7  # smallest scale: 9-point letters come out at 6.3
 
 
-def rows_of(widths: list[float], scale: float) -> list[list[float]]:
-    """The widths in inches on the page, row by row, in order.
+def rows_of(widths: list[float]) -> list[list[float]]:
+    """Widths of figures in inches, row by row: a figure joins a row that then still fits at `READABLE` scale.
 
-    widths: of the figures as drawn. A figure joins the row if all of it fits at no less than `READABLE` scale.
+    A figure wider than three quarters of the text stands alone.
     """
     rows = []
     for width in widths:
-        if rows and _shrink(rows[-1] + [width], scale) >= min(READABLE, scale):
-            rows[-1].append(width)
+        row = [*rows[-1], width] if rows else [TEXT_WIDTH]
+        if max(row) <= 0.75 * TEXT_WIDTH and READABLE * sum(row) + GUTTER * (len(row) - 1) <= TEXT_WIDTH:
+            rows[-1] = row
         else:
             rows.append([width])
-    return [[width * _shrink(row, scale) for width in row] for row in rows]
-
-
-def _shrink(row, scale):
-    return min(scale, (TEXT_WIDTH - GUTTER * (len(row) - 1)) / sum(row))
+    return rows
 
 
 def read_figure(folder: Path, name: str) -> Image.Image:
@@ -242,9 +250,18 @@ def read_figure(folder: Path, name: str) -> Image.Image:
         raise UserError(f"{path} is not a picture: delete it and run its question again.") from None
 
 
-def palette_pdf(picture: Image.Image, colours: int) -> bytes:
-    """A page of PDF that shows `picture`, `DOTS` pixels an inch, in so many colours; for typst, which needs no more."""
-    picture = picture.quantize(colours, dither=Image.Dither.NONE)
+def few_colours(picture: Image.Image, share: float = 0.01) -> Image.Image:
+    """An RGB picture in the fewest of 32 to 256 colours that leave all but a `share` of its pixels as they look."""
+    for colours in (32, 64, 128, 256):
+        few = picture.quantize(colours, kmeans=10_000, dither=Image.Dither.NONE)
+        far = np.abs(np.asarray(picture, int) - np.asarray(few.convert("RGB"))).max(axis=2) > 24
+        if far.mean() <= share:
+            break
+    return few
+
+
+def palette_pdf(picture: Image.Image) -> bytes:
+    """A page of PDF that shows a picture with a palette, `DOTS` pixels an inch; for typst, which needs no more."""
     (width, height), palette = picture.size, bytes(picture.getpalette())
     wide, high = 72 * width / DOTS, 72 * height / DOTS
     space = f"/ColorSpace[/Indexed/DeviceRGB {len(palette) // 3 - 1}<{palette.hex()}>]"
@@ -265,15 +282,22 @@ def _pdf_stream(facts, data):
     return f"<<{facts}/Length {len(data)}>>stream\n".encode() + data + b"\nendstream"
 
 
-def figures_markdown(folder: Path, figures: list, scale: float) -> str:
-    """Rows of figures with captions, in their place in the text."""
-    rows = rows_of([read_figure(folder, name).width / DOTS for name, _ in figures], scale)
+def figure_rows(folder: Path, figures: list) -> list[str]:
+    """Rows of figures with captions, as markdown; the page gives them their scale."""
     left, text = iter(figures), []
-    for row in rows:
-        cells = [f"\n![{caption}](/{name}.pdf){{width={width:.3f}in}}\n" for width, (name, caption) in zip(row, left)]
+    for row in rows_of([read_figure(folder, name).width / DOTS for name, _ in figures]):
+        cells = [f"\n![{caption}](/{name}.pdf){{width=100%}}\n" for _, (name, caption) in zip(row, left)]
         widths = ", ".join(f"{width:.3f}in" for width in row)
         text.append(typst_block(f"#figure-row(({widths},))[") + typst_block("][").join(cells) + typst_block("]"))
-    return "\n".join(text)
+    return text
+
+
+class Piece(NamedTuple):
+    """A part of the report, as markdown and later as typst."""
+
+    kind: str  # opening, section (heading and first words), figures (one row), text (a paragraph), table
+    text: str
+    height: float = 0.0  # on the page, in pages, with the space above it
 
 
 def heading(entry: dict) -> str:
@@ -281,13 +305,14 @@ def heading(entry: dict) -> str:
     return literal(f"{entry['place']}: {entry['title']}")
 
 
-def question_section(folder: Path, entry: dict, scale: float) -> str:
-    """One question of the exercise as markdown."""
+def question_section(folder: Path, entry: dict) -> list[Piece]:
+    """The pieces of one question of the exercise, as markdown."""
     answer = re.sub(r"^#+\s+(.*)$", r"**\1**", entry["answer"], flags=re.M)
-    first, _, rest = answer.partition("\n\n")
+    first, *rest = re.split(r"\n\s*\n", answer)
     tables = [markdown_table(table["header"], table["rows"], table["caption"]) for table in entry["tables"]]
-    parts = [f"# {heading(entry)}", first, figures_markdown(folder, entry["figures"], scale), rest, *tables]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    pieces = [Piece("section", f"# {heading(entry)}\n\n{first}")]
+    pieces += [Piece("figures", row) for row in figure_rows(folder, entry["figures"])]
+    return pieces + [Piece("text", text) for text in rest] + [Piece("table", text) for text in tables]
 
 
 DIFFICULTIES = (
@@ -370,10 +395,10 @@ PAGE = r"""
 #let stamp = if "$stamp" != "" { align(center, box(
   fill: rgb("#fdeceb"), stroke: 0.5pt + alarm, inset: (x: 6pt, y: 2.4pt), radius: 2pt,
   text(fill: alarm, size: 7.6pt, weight: "bold", "$stamp"))) }
-#set page(paper: "a4", margin: (x: 2.1cm, top: 2.3cm, bottom: 1.9cm), header-ascent: 0.55cm, header: {
+#set page(paper: "a4", margin: (x: (21cm - 6.9in) / 2, top: 2.3cm, bottom: 1.9cm), header-ascent: 0.55cm, header: {
   set text(size: 8pt, fill: quiet)
   grid(columns: (1fr, auto), [$title], [$source])
-  v(-0.75em)
+  v(-0.45em)
   line(length: 100%, stroke: 0.4pt + quiet)
   v(-0.7em)
   stamp
@@ -401,8 +426,11 @@ LOOK = r"""
 #show table: set par(justify: false)
 #show table.cell.where(y: 0): strong
 #show table: it => block(stroke: (top: 0.8pt, bottom: 0.8pt), inset: (y: 1.5pt), it)
-#let figure-row(widths, ..cells) = block(breakable: false, above: 1.1em, below: 1.1em, width: 100%, align(center,
-  grid(columns: widths, column-gutter: 0.15in, align: center + top, ..cells.pos())))
+#let figure-row(widths, ..cells) = {
+  let fit = calc.min($scale, (6.9in - 0.15in * (widths.len() - 1)) / widths.sum())
+  block(breakable: false, above: 1.1em, below: 1.1em, width: 100%, align(center,
+    grid(columns: widths.map(it => it * fit), column-gutter: 0.15in, align: center + top, ..cells.pos())))
+}
 """
 
 
@@ -417,16 +445,17 @@ BODY = r"""
   let side(part) = stack(spacing: 0.62em, ..part)
   grid(columns: (1fr, 1fr), column-gutter: 1.8em, side(entries.slice(0, half)), side(entries.slice(half)))
 }
+#let piece(kind) = context [#metadata((kind, here().page() + here().position().y / 29.7cm)) <piece>]
 #let horizontalrule = line(length: 100%, stroke: 0.4pt)
 #align(center, {
   text(size: 18pt, weight: "bold", fill: accent)[$title]
   for line in ("$subtitle", "$author") { if line != "" { linebreak() + text(size: 11pt, line) } }
+  v(0.5em)
 })
 
 $body
 
-#let height(place) = place.page() + place.position().y / 29.7cm
-#context [#metadata((..query(heading.where(level: 1)).map(it => height(it.location())), height(here()))) <places>]
+#piece("end")
 """
 TITLE = "VICReg, peeled back to Laplacian Eigenmaps"
 SUBTITLE = "Exercise 3: Self-Supervised and Unsupervised Learning"
@@ -529,25 +558,102 @@ NO_STATEMENT = """**The statement on automatic tools is missing.** The exercise 
 `python -m vicreg_nb.tools.submission` takes it and sets it here."""
 
 
-def report_markdown(folder: Path, results: dict, scale: float, statement: str = "") -> str:
-    """The whole report as markdown; scale: of the figures, 1 is as drawn; statement: as somebody wrote it."""
+def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piece]:
+    """The whole report's pieces, as markdown; statement: as somebody wrote it."""
     tools = typst_block(statement_typst(statement)) if statement else NO_STATEMENT
-    parts = [opening(results), method_section(results)]
-    parts += [question_section(folder, entry, scale) for entry in results["questions"].values()]
-    parts += [difficulties(results), "# Automatic tools\n\n" + tools]
-    parts += ["# The run: provenance and cost", markdown_table(["", "This run"], provenance_rows(results)), REFERENCES]
-    return "\n\n".join(parts)
+    run = markdown_table(["", "This run"], provenance_rows(results))
+    pieces = [Piece("opening", opening(results)), Piece("section", method_section(results))]
+    for entry in results["questions"].values():
+        pieces += question_section(folder, entry)
+    last = [difficulties(results), f"# Automatic tools\n\n{tools}", f"# The run: provenance and cost\n\n{run}"]
+    return pieces + [Piece("section", text) for text in [*last, REFERENCES]]
 
 
-def typst_source(markdown: str, results: dict, author: str = "") -> bytes:
-    """The typst file of a report: our markdown in our page. UserError for characters that its fonts lack."""
+def typst_pieces(pieces: list[Piece]) -> list[Piece]:
+    """The same in typst. UserError for characters that the report's fonts lack."""
+    text = to_typst("\n\n".join(typst_block("//piece") + "\n" + piece.text for piece in pieces))
+    check_glyphs(text)
+    texts = re.split(r"^//piece$", text, flags=re.M)[1:]
+    return [piece._replace(text=text) for piece, text in zip(pieces, texts, strict=True)]
+
+
+def typst_source(pieces: list[Piece], results: dict, author: str = "", scale: float = 1.0) -> bytes:
+    """The typst file of a report; scale: of the figures, 1 is as drawn."""
     head = results["header"]
     source = f"profile {head['profile']}, {head['dataset']}, seed {head['seed']}"
     words = {"title": TITLE, "subtitle": SUBTITLE, "author": author, "source": source, "stamp": warning(head)}
-    words = {name: typst_text(text) for name, text in words.items()} | {"body": to_typst(markdown)}
-    text = string.Template(PAGE + LOOK + BODY).substitute(words)
-    check_glyphs(text)
-    return text.encode()
+    words = {name: typst_text(text) for name, text in words.items()} | {"scale": str(scale)}
+    check_glyphs(author)
+    body = "\n".join(f'#piece("{piece.kind}")\n{piece.text}' for piece in pieces)
+    return string.Template(PAGE + LOOK + BODY).substitute(words, body=body).encode()
+
+
+TOP, FOOT = 2.3 / 29.7, 1 - 1.9 / 29.7  # where the text of a page begins and ends, in pages
+SPACE = {"opening": 0.0, "section": 0.019, "figures": 0.013, "table": 0.013, "text": 0.010}  # above a piece, in pages
+
+
+def measured(pieces: list[Piece], results: dict, root: Path, scale: float) -> list[Piece]:
+    """The typst pieces with their heights at a scale of the figures, which typst reads from the folder `root`."""
+    alone = "#context [#metadata(measure(block(width: 6.9in)[\n{}\n]).height / 29.7cm) <height>]"
+    source = typst_source([piece._replace(text=alone.format(piece.text)) for piece in pieces], results, "", scale)
+    heights = _query(source, "height", root)
+    return [piece._replace(height=height + SPACE[piece.kind]) for piece, height in zip(pieces, heights, strict=True)]
+
+
+def beginnings(source: bytes, root: Path) -> list[tuple[str, float]]:
+    """(kind, where it begins, in pages) of the pieces of a typst file; the last is the end."""
+    return _query(source, "piece", root)
+
+
+def _query(source, label, root):
+    return json.loads(typst.query(source, f"<{label}>", field="value", root=str(root), ignore_system_fonts=True))
+
+
+def interleaved(pieces: list[Piece], start: float) -> list[Piece]:
+    """The pieces of a question below its heading, from `start` on, in the order that ends earliest."""
+    figures = [piece for piece in pieces if piece.kind == "figures"]
+    others = [piece for piece in pieces if piece.kind != "figures"]
+
+    def order(places):
+        left, right = iter(figures), iter(others)
+        return [next(left) if place in places else next(right) for place in range(len(pieces))]
+
+    def cost(places):
+        end = reduce(lambda end, piece: ends(piece, end), order(places), start)
+        return end + 0.01 * (sum(places) - sum(range(len(places))))
+
+    tried = islice(combinations(range(len(pieces)), len(figures)), 20_000)  # of the figures; they come first at first
+    return order(min(tried, key=cost))
+
+
+def ends(piece: Piece, start: float) -> float:
+    """Where a piece ends that begins at `start`; figures and tables are not broken."""
+    room = FOOT - start % 1
+    if piece.height <= room:
+        return start + piece.height
+    return int(start) + 1 + TOP + piece.height - (0 if piece.kind in ("figures", "table") else room)
+
+
+def arranged(pieces: list[Piece], results: dict, root: Path, author: str, scale: float) -> tuple[bytes, list]:
+    """(typst file, where its pieces begin) in the order that ends earliest, at a scale of the figures."""
+    pieces, tried = measured(pieces, results, root, scale), []
+    for _ in range(10):
+        source = typst_source(pieces, results, author, scale)
+        places = beginnings(source, root)
+        tried.append((places[-1][1], source, places))
+        starts = iter(place for kind, place in places if kind in ("opening", "section"))
+        before, pieces = pieces, []
+        for section in sections(before):
+            pieces += [section[0], *interleaved(section[1:], ends(section[0], next(starts)))]
+        if pieces == before:
+            break
+    return min(tried, key=lambda one: one[0])[1:]
+
+
+def sections(pieces: list[Piece]) -> list[list[Piece]]:
+    """The pieces, section by section."""
+    heads = [place for place, piece in enumerate(pieces) if piece.kind in ("opening", "section")]
+    return [pieces[start:end] for start, end in zip(heads, [*heads[1:], len(pieces)], strict=True)]
 
 
 SCALES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, READABLE)
@@ -558,45 +664,40 @@ def page_limit(results: dict) -> int:
     return 16 if any("Section 4.3" in entry["place"] for entry in results["questions"].values()) else 14
 
 
-def section_lengths(source: bytes, root: Path) -> tuple[int, dict]:
-    """(pages, {section: length in pages}) of a typst file."""
-    (places,) = json.loads(typst.query(source, "<places>", field="value", root=str(root), ignore_system_fonts=True))
-    names = [re.sub(r"\\(.)", r"\1", name) for name in re.findall(r"^= (.+)$", source.decode(), flags=re.M)]
-    lengths = {name: end - start for name, start, end in zip(names, places[:-1], places[1:], strict=True)}
-    return int(places[-1]), lengths
-
-
-def fitted(folder: Path, results: dict, root: Path, author: str = "", statement: str = "") -> bytes:
-    """The typst file with the largest figures that keep the page limit; UserError where none does.
-
-    folder: of the run; root: of the figures as typst reads them.
-    """
+def fitted(pieces: list[Piece], results: dict, root: Path, author: str = "") -> bytes:
+    """The typst file with the largest figures that keep the page limit; UserError where none does."""
     for scale in SCALES:
-        source = typst_source(report_markdown(folder, results, scale, statement), results, author)
-        pages, lengths = section_lengths(source, root)
+        source, places = arranged(pieces, results, root, author, scale)
+        pages = int(places[-1][1])
         if pages <= page_limit(results):
             return source
-    longest = sorted(lengths, key=lengths.get, reverse=True)[:3]
-    named = "; ".join(f"{name} ({lengths[name]:.1f} pages)" for name in longest)
+    whole = sections(measured(pieces, results, root, scale))[1:]  # without the opening, which has no heading
+    lengths = [(sum(piece.height for piece in section), section[0].text) for section in whole]
+    longest = [(re.search(r"^= (.+)$", text, flags=re.M)[1], length) for length, text in sorted(lengths)[:-4:-1]]
+    named = "; ".join(re.sub(r"\\(.)", r"\1", name) + f" ({length:.1f} pages)" for name, length in longest)
     limit = f"The report has {pages} pages and may have {page_limit(results)}"
     raise UserError(f"{limit}: shorten its longest sections, {named}.")
 
 
-BYTES = 2_000_000  # a report should not be larger
-COLOURS = (256, 128, 64)  # of a figure: as many as that allows
+BYTES = 1_750_000  # of the figures in a report of at most 2 MB
+SHARES = (0.01, 0.03, 0.1)  # of a figure's pixels that may change their look: as few as that allows
 
 
 def _compiled(folder, results, root, author, statement):
-    source, names = None, [name for entry in results["questions"].values() for name, _ in entry["figures"]]
-    for colours in COLOURS:
-        for name in names:
-            (root / f"{name}.pdf").write_bytes(palette_pdf(read_figure(folder, name), colours))
-        source = source or fitted(folder, results, root, author, statement)
-        pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
-        if warnings:
-            raise RuntimeError(str(warnings[0]))
-        if len(pdf) <= BYTES:
+    pieces = typst_pieces(report_pieces(folder, results, statement))
+    figures = {
+        name: read_figure(folder, name) for entry in results["questions"].values() for name, _ in entry["figures"]
+    }
+    for share in SHARES:
+        pages = {name: palette_pdf(few_colours(picture, share)) for name, picture in figures.items()}
+        if sum(map(len, pages.values())) <= BYTES:
             break
+    for name, page in pages.items():
+        (root / f"{name}.pdf").write_bytes(page)
+    source = fitted(pieces, results, root, author)
+    pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
+    if warnings:
+        raise RuntimeError(str(warnings[0]))
     return pdf
 
 
