@@ -22,6 +22,7 @@ from vicreg_nb.tools.report import (
     Piece, build, ends, few_colours, interleaved, load_results, main, markdown_table, palette_pdf, rows_of
 )  # fmt: skip
 
+
 def pages_of(pdf):
     return [page.extract_text() for page in PdfReader(pdf).pages]
 

@@ -530,7 +530,6 @@ def alive(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="it looks for the kernel in /proc")
-@pytest.mark.xfail(strict=False, reason="not yet seen to pass in the whole suite on a quiet machine: to be settled")
 def test_control_c_in_a_running_notebook_stops_everything_and_says_how_to_go_on(project):
     """We wait for what is printed, for as long as it takes."""
     sleeper = project.folder / "nbs" / "01_one.py"
@@ -604,7 +603,6 @@ def findings(folder):
     return {name: {part: entry[part] for part in parts} for name, entry in answers(folder).items()}
 
 
-@pytest.mark.xfail(strict=False, reason="not yet seen to pass in the whole suite on a quiet machine: to be settled")
 def test_each_question_is_answered_the_same_as_plain_python(two_ways, tmp_path_factory):
     smoke, plain = smoke_book(tmp_path_factory), two_ways("plain")
     assert_same(findings(smoke), findings(plain))
@@ -614,7 +612,6 @@ def test_each_question_is_answered_the_same_as_plain_python(two_ways, tmp_path_f
     assert trained[0] == trained[1]
 
 
-@pytest.mark.xfail(strict=False, reason="not yet seen to pass in the whole suite on a quiet machine: to be settled")
 def test_a_changed_weight_gives_the_same_ablation_both_ways(two_ways, tmp_path_factory):
     changed = ("--only", "Q4", "--set", "mu=1")
     notebook = two_ways("papermill", *changed)
