@@ -478,7 +478,6 @@ torch.testing.assert_close(normalise(to_float(sample)), expected)
 
 
 # %%
-#| export
 def class_examples(images: Images, count: int) -> np.ndarray:
     """The first `count` training images of each class, uint8 [10, count, 32, 32, 3]."""
     rows = [np.flatnonzero(images.train_labels == label)[:count] for label in range(len(images.classes))]

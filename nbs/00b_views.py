@@ -10,17 +10,14 @@
 
 # %%
 #| export
-import dataclasses
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
-from vicreg_nb.data import MEAN, STD, Images, to_float
-from vicreg_nb.plots import QUIET, Drawing, image_grid
-from vicreg_nb.store import UserError, new_generator
+from vicreg_nb.data import MEAN, STD
+from vicreg_nb.store import UserError
 
 # %% tags=["parameters"]
 # Parameters
@@ -32,14 +29,17 @@ out: str = ""  # where results go; empty: the project's folder
 view_size: int = None  # side of a view in pixels; None: the profile's value
 
 # %%
+import dataclasses
 import time
 
+import numpy as np
 from matplotlib.patches import Rectangle
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import choose_device, notebook_config
-from vicreg_nb.data import open_dataset
-from vicreg_nb.plots import CLASS_COLOURS, new_figure
+from vicreg_nb.data import Images, open_dataset, to_float
+from vicreg_nb.plots import CLASS_COLOURS, QUIET, Drawing, image_grid, new_figure
+from vicreg_nb.store import new_generator
 
 cfg = notebook_config(globals())
 images = open_dataset(cfg)
@@ -674,18 +674,6 @@ print(f"{ours:,.0f} views a second here, {theirs:,.0f} one by one")
 
 # %%
 #| export
-STRONGEST = {  # one operation each
-    "crop": {"top": 3, "left": 6, "height": 17, "width": 20},
-    "mirror": {"flip": True},
-    "brightness": {"brightness": JITTER["brightness"][1]},
-    "contrast": {"contrast": JITTER["contrast"][0]},
-    "saturation": {"saturation": JITTER["saturation"][1]},
-    "hue": {"hue": JITTER["hue"][1]},
-    "grey": {"grey": True},
-    "blur": {"sigma": SIGMA[1]},
-}
-
-
 def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
     """Parameters that leave n images as they are (resized, where size is not side)."""
     zero, one, whole = torch.zeros(n), torch.ones(n), torch.full((n,), side)
@@ -698,9 +686,20 @@ def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
 unchanged = apply_views(batch, plain_parameters(len(batch)))
 torch.testing.assert_close(unchanged, (batch - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1), atol=1e-5, rtol=0)
 
+# %%
+STRONGEST = {  # one operation each
+    "crop": {"top": 3, "left": 6, "height": 17, "width": 20},
+    "mirror": {"flip": True},
+    "brightness": {"brightness": JITTER["brightness"][1]},
+    "contrast": {"contrast": JITTER["contrast"][0]},
+    "saturation": {"saturation": JITTER["saturation"][1]},
+    "hue": {"hue": JITTER["hue"][1]},
+    "grey": {"grey": True},
+    "blur": {"sigma": SIGMA[1]},
+}
+
 
 # %%
-#| export
 def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
     """The operations of STRONGEST, each alone: bytes [32, 32, 3] to views [8, 3, size, size]."""
     views = []
@@ -723,7 +722,6 @@ assert all((view - unchanged[0]).abs().max() > 0.1 for view in one_at_a_time(tor
 
 
 # %%
-#| export
 def figure_views(images: Images, seed: int = 0, size: int = 32) -> Drawing:
     """An image under each operation alone; then views of it and of two others. The originals come first, framed."""
     labels = (7, 8, 2)  # CIFAR-10's horse, ship, bird

@@ -29,7 +29,7 @@ from vicreg_nb.data import Images, normalise, to_float
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
-from vicreg_nb.representations import Features, linear_probe, project_tsne
+from vicreg_nb.representations import Features, gain, linear_probe, project_tsne
 from vicreg_nb.store import UserError, cached, digest, log, progress, seeded
 
 # %% tags=["parameters"]
@@ -575,19 +575,12 @@ def _graph_numbers(graph, embedding):
 print(_graph_numbers(small_graph, small))
 
 # %% [markdown]
-# The control splits the difference between VICReg and Laplacian Eigenmaps in two. A difference of two accuracies has an
-# interval of its own. The two probes are taken as independent here; both are tested on the same images, so this makes
-# it wider rather than narrower.
+# The control splits the difference between VICReg and Laplacian Eigenmaps in two. Each part is a difference
+# of two accuracies, with an interval of its own.
 
 
 # %%
 #| export
-def gain(one: dict, other: dict) -> dict:
-    """The accuracy of `one` less that of `other` in points, with half its 95 % interval; both give their own."""
-    interval = np.hypot(one["interval"], other["interval"])
-    return {"points": 100 * (one["accuracy"] - other["accuracy"]), "interval": 100 * interval}
-
-
 @q6.summary
 def _numbers(result):
     probes, graphs, embeddings = (result[name] for name in ("probes", "graphs", "embeddings"))

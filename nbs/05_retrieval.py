@@ -22,6 +22,7 @@ from vicreg_nb.data import ATTRIBUTES, Images, image_attributes
 from vicreg_nb.methods import ASKED, COMPARED, METHODS, colours_by_title, features
 from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, dots, image_grid
+from vicreg_nb.representations import half_interval
 from vicreg_nb.store import UserError, cached
 
 # %% tags=["parameters"]
@@ -358,7 +359,7 @@ def _measured(found, labels, classes):
     hits, hubs = found["hits"], [hubness(side.numbers) for side in (near, far)]
     near_hubs, far_hubs = ({name: each[name] for name in ("covered", "largest", "distinct")} for each in hubs)
     return {
-        "precision": hits.mean(), "precision_interval": 1.96 * hits.std() / np.sqrt(len(hits)),
+        "precision": hits.mean(), "precision_interval": half_interval(hits),
         "precision_by_class": dict(zip(classes, _by_class(hits, labels), strict=True)),
         "far_same_class": _by_class(same_class(far.numbers, labels), labels).mean(),
         "far_same_class_interval": _interval_over_found(far.numbers, labels),

@@ -660,9 +660,13 @@ ad3.says(
     when=lambda n: n.name == "MNIST" and n.methods.vicreg.ink < -0.1 and n.methods.neighbours.ink > 0.1,
 )
 ad3.says(
-    """Neighbour pairs also put two photographs among their seven: an airplane on bright blue below a line of writing,
+    """Neighbour pairs also put two photographs among their {shown}: an airplane on bright blue below a line of writing,
     and a frog in a spotlight.""",
-    when=lambda n: n.name == "MNIST" and {189, 9801} <= set(n.methods.neighbours.numbers),
+    when=lambda n: (
+        n.name == "MNIST"
+        and {189, 9801} <= set(n.methods.neighbours.numbers)
+        and n.methods.neighbours.anomalies_shown == n.shown - 2
+    ),
 )
 
 # %% [markdown]

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 87b52f2f46a115c0
-# text 8694b117e5d0bb12
+# cells nbs/03_ablations.py 7a26446554a10c32
+# text 52b4d35823280ba4
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -16,7 +16,7 @@ from vicreg_nb.methods import METHODS, baseline, trained
 from vicreg_nb.neighbours import agreement, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, image_grid, lines, scatter
 from vicreg_nb.representations import Features, Probe, features_of, linear_probe, untrained_features
-from vicreg_nb.representations import effective_rank, project_pca, singular_values
+from vicreg_nb.representations import effective_rank, gain, project_pca, singular_values
 from vicreg_nb.store import UserError, cached, digest, duration
 from vicreg_nb.training import Run, train
 
@@ -32,11 +32,6 @@ class Side(NamedTuple):
 def _side(cfg, images, run):
     features = features_of(cfg, images, run)
     return Side(run, features, linear_probe(cfg, features, images))
-
-
-def _difference(a, b):
-    """a's accuracy less b's, and half its 95 % interval over the test images, both in percentage points."""
-    return {"points": 100 * (a.accuracy - b.accuracy), "interval": 100 * np.hypot(a.interval, b.interval)}
 
 
 def whitened(features: Features) -> Features:
@@ -108,13 +103,13 @@ def _numbers_q4(result):
     sides, images, titles = result["sides"], result["images"], _titles(result["sides"])
     numbers = {name: _measured(side, images.test_labels) | {"title": titles[name]} for name, side in sides.items()}
     for name, side in sides.items():
-        numbers[name]["learned"] = _difference(side.probe, result["untrained"])
+        numbers[name]["learned"] = gain(vars(side.probe), vars(result["untrained"]))
         numbers[name]["whitened"] = result["whitened"][name].accuracy
     cut = sides["ablated"]
     return numbers | {
         "untrained": {"accuracy": result["untrained"].accuracy, "interval": result["untrained"].interval},
-        "lost": _difference(sides["vicreg"].probe, cut.probe),
-        "recovered": _difference(result["whitened"]["ablated"], cut.probe),
+        "lost": gain(vars(sides["vicreg"].probe), vars(cut.probe)),
+        "recovered": gain(vars(result["whitened"]["ablated"]), vars(cut.probe)),
         "highest_variance_term": 2 * cut.run.cfg.gamma, "dimension": cut.features.test.shape[1],
         "epochs": cut.run.cfg.epochs, "chance": 1 / len(images.classes),
     }  # fmt: skip
@@ -263,7 +258,8 @@ def _numbers_q5(result):
     return methods | {
         "neighbour_count": table.shape[1], "same_class": right.mean(), "other_class": 1 - right.mean(),
         "same_class_by_rank": (labels[table] == labels[:, None]).mean(axis=0), "interval": whole.interval,
-        "lost": _difference(whole, near), "ahead_of_control": _difference(near, control), "correlation": correlation,
+        "lost": gain(vars(whole), vars(near)), "ahead_of_control": gain(vars(near), vars(control)),
+        "correlation": correlation,
     }  # fmt: skip
 
 

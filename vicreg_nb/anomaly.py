@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 7066c2332af4b030
-# text 2f1a7cc5e27e7438
+# cells nbs/06_anomaly.py 6ef6016edee4b500
+# text 9e403009725d441d
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -350,9 +350,13 @@ ad3.says(
     when=lambda n: n.name == "MNIST" and n.methods.vicreg.ink < -0.1 and n.methods.neighbours.ink > 0.1,
 )
 ad3.says(
-    """Neighbour pairs also put two photographs among their seven: an airplane on bright blue below a line of writing,
+    """Neighbour pairs also put two photographs among their {shown}: an airplane on bright blue below a line of writing,
     and a frog in a spotlight.""",
-    when=lambda n: n.name == "MNIST" and {189, 9801} <= set(n.methods.neighbours.numbers),
+    when=lambda n: (
+        n.name == "MNIST"
+        and {189, 9801} <= set(n.methods.neighbours.numbers)
+        and n.methods.neighbours.anomalies_shown == n.shown - 2
+    ),
 )
 
 

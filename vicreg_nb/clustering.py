@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py 791b90451a5e6dc0
-# text 59427dd9d9aa2dea
+# cells nbs/07_clustering.py ac8b377b23dd0cbc
+# text 71702ad245230268
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -17,7 +17,7 @@ from vicreg_nb.data import Images
 from vicreg_nb.methods import ASKED, COMPARED, METHODS, features
 from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
 from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
-from vicreg_nb.representations import project_tsne
+from vicreg_nb.representations import half_interval, project_tsne
 from vicreg_nb.store import cached
 
 
@@ -234,7 +234,7 @@ def _in_maps(result):
         methods[name] = means | {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(clusters)}
     gaps, ahead = {}, {}
     for kind, (first, second) in seen.items():
-        gap, interval = (first - second).mean(), 1.96 * (first - second).std() / len(first) ** 0.5
+        gap, interval = (first - second).mean(), half_interval(first - second)
         gaps[kind] = {"gap": gap, "interval": interval}
         ahead[kind] = METHODS[ASKED[0 if gap > 0 else 1]].title if abs(gap) > interval else "neither"
     return {"methods": methods, "gaps": gaps, "ahead": ahead}

@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py c2e6222726b309bd
-# text 232c6bb4808ab3a5
+# cells nbs/00a_data.py 8d1f43c6d6aa123a
+# text 1e0f72c6d21e5c41
 
 """0a · Data."""
 
@@ -272,13 +272,6 @@ def to_float(images, device="cpu") -> torch.Tensor:
 def normalise(x: torch.Tensor) -> torch.Tensor:
     """[B, 3, H, W] in 0..1 to zero mean and unit variance over CIFAR-10, channel by channel."""
     return (x - MEAN.to(x.device).view(1, 3, 1, 1)) / STD.to(x.device).view(1, 3, 1, 1)
-
-
-def class_examples(images: Images, count: int) -> np.ndarray:
-    """The first `count` training images of each class, uint8 [10, count, 32, 32, 3]."""
-    rows = [np.flatnonzero(images.train_labels == label)[:count] for label in range(len(images.classes))]
-    count = min(map(len, rows))
-    return np.stack([images.train_images[row[:count]] for row in rows])
 
 
 ATTRIBUTES = {

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 8745c645c67a4d1b
-# text bbd463b0823d9c41
+# cells nbs/04a_ladder.py 6fe80262bd2ddf5c
+# text 2edb5744512f2c62
 
 """4a · The ladder."""
 
@@ -18,13 +18,13 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
 from vicreg_nb.laplacian_eigenmaps import (
-    ImageGraph, all_pictures, control_graph, embed, gain, graph_embedding, image_graph, laplacian_features,
+    ImageGraph, all_pictures, control_graph, embed, graph_embedding, image_graph, laplacian_features,
     split_features,
 )  # fmt: skip
 from vicreg_nb.methods import ASKED, METHODS, baseline, colours_by_title, features, run_of
 from vicreg_nb.neighbours import nearest, same_class
 from vicreg_nb.plots import Drawing, dots, new_figure, scatter
-from vicreg_nb.representations import Features, effective_rank, linear_probe, project_tsne
+from vicreg_nb.representations import Features, effective_rank, gain, linear_probe, project_tsne
 from vicreg_nb.store import UserError, cached, digest, duration, log, new_generator, progress
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 

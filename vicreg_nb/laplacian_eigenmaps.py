@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 188022ebd7a328f1
-# text 5163a8bf094980bc
+# cells nbs/04_laplacian_eigenmaps.py 02918b4187141c55
+# text 872bbd95a47bac2b
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -20,7 +20,7 @@ from vicreg_nb.data import Images, normalise, to_float
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
-from vicreg_nb.representations import Features, linear_probe, project_tsne
+from vicreg_nb.representations import Features, gain, linear_probe, project_tsne
 from vicreg_nb.store import UserError, cached, digest, log, progress, seeded
 
 
@@ -257,12 +257,6 @@ def _graph_numbers(graph, embedding):
         "last_eigenvalue": embedding.values[-1], "largest_residual": embedding.residuals.max(),
         "seconds": seconds | {"total": sum(seconds.values())},
     }  # fmt: skip
-
-
-def gain(one: dict, other: dict) -> dict:
-    """The accuracy of `one` less that of `other` in points, with half its 95 % interval; both give their own."""
-    interval = np.hypot(one["interval"], other["interval"])
-    return {"points": 100 * (one["accuracy"] - other["accuracy"]), "interval": 100 * interval}
 
 
 @q6.summary

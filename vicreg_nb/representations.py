@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py c7f9bf443efba58c
-# text 8b4fdd4eeb68124c
+# cells nbs/02_representations.py 463319964759922f
+# text fce348c9bf8f39f4
 
 """2 · Representations (Q2, Q3)."""
 
@@ -132,6 +132,17 @@ def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> n
     return layer
 
 
+def half_interval(values: np.ndarray) -> float:
+    """Half the 95 % interval of the mean of independent values [n]; for hits and misses, that of an accuracy."""
+    return 1.96 * np.std(values) / np.sqrt(len(values))
+
+
+def gain(one: dict, other: dict) -> dict:
+    """The accuracy of `one` less that of `other` in points, with half its 95 % interval; both give their own."""
+    interval = np.hypot(one["interval"], other["interval"])
+    return {"points": 100 * (one["accuracy"] - other["accuracy"]), "interval": 100 * interval}
+
+
 @dataclass(frozen=True)
 class Probe:
     """A linear probe's result on the test images. confusion: int [10, 10], rows are the true classes."""
@@ -153,8 +164,8 @@ def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
         guess_train, guess = (layer(part).argmax(dim=1).cpu().numpy() for part in (x, x_test))
     confusion = confusion_matrix(images.test_labels, guess, labels=range(len(images.classes)))
     accuracy, per_class = (guess == images.test_labels).mean(), confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
-    interval = 1.96 * np.sqrt(accuracy * (1 - accuracy) / len(guess))
-    return Probe(float(accuracy), float((guess_train == images.train_labels).mean()), confusion, per_class, interval)
+    interval, on_train = half_interval(guess == images.test_labels), float((guess_train == images.train_labels).mean())
+    return Probe(float(accuracy), on_train, confusion, per_class, interval)
 
 
 def _untrained_encoder(cfg, images, device):
@@ -245,8 +256,8 @@ def _numbers_q2(result):
     labels = result.images.test_labels[: len(found["PCA"])]
     own, mixed = {name: same_class(one, labels) for name, one in found.items()}, _mixed(result, found, labels)
     numbers = {"points": len(labels), "agreement": {name: shares.mean() for name, shares in own.items()}}
-    gain, animal = own["t-SNE"] - own["PCA"], np.isin(classes, _ANIMALS)[labels]
-    numbers["gain"] = {"over_pca": gain.mean(), "interval": 1.96 * gain.std() / np.sqrt(len(gain))}
+    over, animal = own["t-SNE"] - own["PCA"], np.isin(classes, _ANIMALS)[labels]
+    numbers["gain"] = {"over_pca": over.mean(), "interval": half_interval(over)}
     same = same_class(found["t-SNE"], animal).mean()
     numbers["groups"] = {"same": same, "chance": animal.mean() ** 2 + (~animal).mean() ** 2}
     numbers |= {"overlapping": most_mixed(mixed["t-SNE"], classes), "entangled": most_mixed(mixed["probe"], classes)}

@@ -1,20 +1,17 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py b7811691752f4c58
-# text 9742825c1b81a663
+# cells nbs/00b_views.py 1dc0e31292a88bc7
+# text 73ccc18ebe64492d
 
 """0b · Views."""
 
-import dataclasses
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
-from vicreg_nb.data import MEAN, STD, Images, to_float
-from vicreg_nb.plots import QUIET, Drawing, image_grid
-from vicreg_nb.store import UserError, new_generator
+from vicreg_nb.data import MEAN, STD
+from vicreg_nb.store import UserError
 
 
 SCALE = (0.2, 1.0)  # a crop's share of the image's area
@@ -312,52 +309,9 @@ def _described(images):
     return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
 
 
-STRONGEST = {  # one operation each
-    "crop": {"top": 3, "left": 6, "height": 17, "width": 20},
-    "mirror": {"flip": True},
-    "brightness": {"brightness": JITTER["brightness"][1]},
-    "contrast": {"contrast": JITTER["contrast"][0]},
-    "saturation": {"saturation": JITTER["saturation"][1]},
-    "hue": {"hue": JITTER["hue"][1]},
-    "grey": {"grey": True},
-    "blur": {"sigma": SIGMA[1]},
-}
-
-
 def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
     """Parameters that leave n images as they are (resized, where size is not side)."""
     zero, one, whole = torch.zeros(n), torch.ones(n), torch.full((n,), side)
     order = torch.arange(4).expand(n, 4)
     crop = (zero.long(), zero.long(), whole, whole)
     return ViewParameters(*crop, zero.bool(), order, one, one, one, zero, zero.bool(), zero, side, size)
-
-
-def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """The operations of STRONGEST, each alone: bytes [32, 32, 3] to views [8, 3, size, size]."""
-    views = []
-    for change in STRONGEST.values():
-        p = plain_parameters(1, size)
-        p = dataclasses.replace(p, **{name: torch.full_like(getattr(p, name), value) for name, value in change.items()})
-        views.append(apply_views(to_float(image[None]), p))
-    return torch.cat(views)
-
-
-def as_pictures(views: torch.Tensor) -> list[np.ndarray]:
-    """Normalised views [n, 3, H, W] as colours for the eye: float32 [H, W, 3] in 0..1 each."""
-    x = views.cpu() * STD.view(3, 1, 1) + MEAN.view(3, 1, 1)
-    return list(x.clamp(0, 1).permute(0, 2, 3, 1).numpy())
-
-
-def figure_views(images: Images, seed: int = 0, size: int = 32) -> Drawing:
-    """An image under each operation alone; then views of it and of two others. The originals come first, framed."""
-    labels = (7, 8, 2)  # CIFAR-10's horse, ship, bird
-    first = [images.train_images[np.flatnonzero(images.train_labels == label)[0]] for label in labels]
-    generator = new_generator(seed, "figure of views")
-    rows = [[first[0], *as_pictures(one_at_a_time(torch.from_numpy(first[0]), size))]]
-    for picture, count in zip(first, (17, 8, 8), strict=True):
-        shown = [picture, *as_pictures(make_view(torch.from_numpy(picture).expand(count, -1, -1, -1), generator, size))]
-        rows += [shown[:9], shown[9:]] if count > 8 else [shown]
-    names = [images.classes[label] for label in labels]
-    captions = [[names[0], *STRONGEST], [names[0], *[""] * 8], [""] * 9, [names[1], *[""] * 8], [names[2], *[""] * 8]]
-    frames = [[QUIET if caption in names else None for caption in line] for line in captions]
-    return image_grid(rows, captions, frames)
