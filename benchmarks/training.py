@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from vicreg_nb.config import make_config
 from vicreg_nb.data import MEAN, STD, open_dataset
-from vicreg_nb.training import GeneratedPairs, Trainer, choose_precision, run_settings, train_step
+from vicreg_nb.training import GeneratedPairs, Trainer, choose_precision, full_batches, run_settings, train_step
 from vicreg_nb.store import new_generator
 from vicreg_nb.vicreg import Encoder, Projector, vicreg_loss, vicreg_terms
 
@@ -70,9 +70,12 @@ def reference_steps(cfg, images, model, optimizer, steps):
 def our_steps(cfg, trainer, pairs, count, steps):
     generator = new_generator(0, "benchmark")
     start = time.perf_counter()
-    for _ in range(steps):
-        indices = torch.randint(count, (cfg.batch_size,), generator=generator)
-        train_step(trainer, *pairs.train(indices, generator))
+    order, batches = (
+        torch.randint(count, (steps * cfg.batch_size,), generator=generator),
+        full_batches(steps * cfg.batch_size, cfg.batch_size),
+    )
+    for x, x2 in pairs.epoch(order, batches, generator):
+        train_step(trainer, x, x2)
     return time.perf_counter() - start
 
 

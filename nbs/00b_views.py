@@ -12,7 +12,7 @@
 #| export
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -60,7 +60,7 @@ print(cfg)
 # | Gaussian blur, 3 x 3 | one time in two, standard deviation 0.1 to 2 pixels |
 #
 # The four operations on colour come in an order drawn anew for each view. Every number is drawn on the CPU, from a
-# generator that is given: the same seed gives the same views on any device.
+# generator that is given: the same seed gives the same views on any device, to rounding.
 
 # %%
 #| export
@@ -78,14 +78,14 @@ bounds = {"area": SCALE, "width / height": RATIO, "blur": SIGMA, **JITTER}
 print(*(f"{name}: {low:.2f} to {high:.2f}" for name, (low, high) in bounds.items()), sep="\n")
 
 # %% [markdown]
-# What was drawn for a batch is kept together: an array for each parameter, an entry for each view.
+# What was drawn is kept together: an array for each parameter, an entry for each view.
 
 
 # %%
 #| export
 @dataclass(frozen=True)
 class ViewParameters:
-    """How each of n views is made from its image. Tensors [n] on one device."""
+    """How each of n views is made from its image. Tensors [n] on the CPU."""
 
     top: torch.Tensor  # int64, as left, height and width: the crop in pixels of the image
     left: torch.Tensor
@@ -441,63 +441,101 @@ assert (drawn.order.gather(1, hue_turn(drawn)[:, None]) == HUE).all()
 
 # %%
 #| export
-def blend_rounds(p: ViewParameters, turn: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the blends before the hue, [rounds, n, 3], and after it. turn None: the hues' rounds differ."""
-    weights = blend_weights(p).transpose(0, 1)
-    if turn is not None:
-        return weights[:turn], weights[turn + 1 :]
-    round_ = torch.arange(4, device=p.hue.device)[:, None, None]
-    idle = torch.eye(3, device=p.hue.device)[0]
-    own = hue_turn(p)[None, :, None]
-    return torch.where(round_ < own, weights, idle)[:3], torch.where(round_ > own, weights, idle)[1:]
+def blend_rounds(p: ViewParameters) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of the three rounds of blends before the hue and of the three after it, [n, 3, 3] each."""
+    weights, idle = blend_weights(p), torch.tensor([1.0, 0, 0])
+    round_, own = torch.arange(4)[:, None], hue_turn(p)[:, None, None]
+    return torch.where(round_ < own, weights, idle)[:, :3], torch.where(round_ > own, weights, idle)[:, 1:]
 
 
 # %%
 before, after = blend_rounds(drawn)
-assert torch.equal(
-    (before - before.new_tensor([1, 0, 0])).abs().sum(dim=2) > 0, torch.arange(3)[:, None] < hue_turn(drawn)
-)
-print(f"on a GPU: {len(before)} rounds of blends, the hue, {len(after)} rounds")
+acts = torch.cat([before, after], dim=1) != torch.tensor([1.0, 0, 0])  # of brightness, contrast and saturation each one
+assert (acts.any(dim=2).sum(dim=1) == 3).all()
+assert torch.equal(acts[:, :3].any(dim=2), torch.arange(3) < hue_turn(drawn)[:, None])
+print(f"on a GPU: {before.shape[1]} rounds of blends, the hue, {after.shape[1]} rounds")
+
+# %% [markdown]
+# ## Recipes
+# All that T's arithmetic needs to know of a view, and that depends on its parameters alone, makes a row of numbers. A
+# training draws the parameters of all views of an epoch at once and works out their rows at once, which costs little
+# more than for one batch. A batch is then a slice of the rows, and a GPU gets all of them in one copy from pinned
+# memory: one that does not wait for the work that is queued there, and is not waited for.
 
 
 # %%
 #| export
-def _groups(p):
+COLUMNS = {
+    "top": 1, "height": 1, "left": 1, "width": 1, "flip": 1, "hue": 1, "sigma": 1, "turn": 1,
+    "grey": 3, "before": 9, "after": 9,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """What T does to n views of `size` x `size` pixels, a row of numbers each, from images of `side` x `side`."""
+
+    rows: torch.Tensor  # float32 [n, 29], as COLUMNS says
+    side: int
+    size: int
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, chosen) -> "Recipes":
+        """The recipes of some of the views (a slice, a mask or indices)."""
+        return replace(self, rows=self.rows[chosen])
+
+    def columns(self) -> list[torch.Tensor]:
+        """[n] where a column is one number wide, else [n, width]."""
+        parts = self.rows.split(tuple(COLUMNS.values()), dim=1)
+        return [part[:, 0] if part.shape[1] == 1 else part for part in parts]
+
+
+# %%
+stored = Recipes(torch.arange(58.0).view(2, 29), side=32, size=32)
+assert stored[1:].columns()[0].tolist() == [29] and stored.columns()[-1].shape == (2, 9)
+
+
+# %%
+#| export
+def write_recipes(p: ViewParameters, device="cpu") -> Recipes:
+    """The recipes of n views, on the device where their images are."""
+    single = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, hue_turn(p)]
+    rounds = (weights.flatten(1) for weights in blend_rounds(p))
+    rows = torch.cat([torch.stack([x.float() for x in single], dim=1), grey_weights(p), *rounds], dim=1)
+    if torch.device(device).type == "cuda":
+        rows = rows.pin_memory()
+    return Recipes(rows.to(device, non_blocking=True), p.side, p.size)
+
+
+# %%
+recipes = write_recipes(drawn)
+named = dict(zip(COLUMNS, recipes[5:9].columns(), strict=True))
+assert torch.equal(named["top"], drawn.top[5:9].float()) and torch.equal(named["grey"], grey_weights(drawn)[5:9])
+print(f"{len(recipes)} recipes of {recipes.rows.shape[1]} numbers: {recipes.rows.nbytes / len(recipes):.0f} bytes each")
+
+
+# %%
+#| export
+def _groups(recipes):
     """(indices of views whose hues come at the same turn, those without blur first; that turn), a chunk at a time."""
-    turns = hue_turn(p)
-    by_turn = torch.argsort(2 * turns + (p.sigma > 0)).split(torch.bincount(turns, minlength=4).tolist())
+    *_, sigma, turns, _, _, _ = recipes.columns()
+    counts = torch.bincount(turns.long(), minlength=4).tolist()
+    by_turn = torch.argsort(2 * turns + (sigma > 0)).split(counts)
     for turn, members in enumerate(by_turn):
         for rows in members.tensor_split(math.ceil(len(members) / CHUNK)) if len(members) else ():
             yield rows, turn
 
 
 # %%
-groups = list(_groups(drawn))
+groups = list(_groups(recipes))
 assert torch.cat([rows for rows, _ in groups]).sort().values.tolist() == list(range(len(batch)))
 assert all((hue_turn(drawn)[rows] == turn).all() for rows, turn in groups)
 
 # %% [markdown]
 # ## T
-# What depends on the parameters alone is computed on the CPU, and sent to a GPU in one piece from pinned memory: a copy
-# that does not wait for the work that is queued there.
-
-
-# %%
-#| export
-def _send(tensors, device):
-    """The tensors as float32 on another device, in one copy; as they are where they are there."""
-    if tensors[0].device == device:
-        return tensors
-    packed = torch.cat([values.flatten().float() for values in tensors])
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    parts = packed.to(device, non_blocking=True).split([values.numel() for values in tensors])
-    return [part.view(values.shape) for part, values in zip(parts, tensors, strict=True)]
-
-
-# %%
-parts = _send([torch.arange(3), torch.ones(2, 2)], torch.device("meta"))  # another device: one copy, as float32
-assert [tuple(part.shape) for part in parts] == [(3,), (2, 2)] and parts[0].dtype == torch.float32
+# Two helpers first: an operation on a chunk runs on one thread, and bytes become numbers from 0 to 1.
 
 
 # %%
@@ -533,24 +571,23 @@ torch.testing.assert_close(_to_unit(torch.from_numpy(images.train_images[:64])),
 
 # %%
 #| export
-def _transform(x, p, turn=None):
+def _transform(x, recipes, turn=None):
     """T on images that go together: float32 [n, 3, side, side] to [n, 3, size, size], where x is.
 
     turn: the round of all their hues, and those that get no blur come first; None: any order, nothing is left out.
     """
-    vectors = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, grey_weights(p), *blend_rounds(p, turn)]
-    top, height, left, width, flip, hue, sigma, greying, before, after = _send(vectors, x.device)
-    rows, columns = interpolation(top, height, p.side, p.size), interpolation(left, width, p.side, p.size, flip.bool())
-    x = crop_and_flip(x, rows, columns)
-    for weights in before:
+    top, height, left, width, flip, hue, sigma, _, greying, before, after = recipes.columns()
+    side, size = recipes.side, recipes.size
+    x = crop_and_flip(x, interpolation(top, height, side, size), interpolation(left, width, side, size, flip.bool()))
+    for weights in before.unflatten(1, (3, 3)).unbind(1)[:turn]:
         blend_(x, weights)
     shift_hue_(x, hue)
-    for weights in after:
+    for weights in after.unflatten(1, (3, 3)).unbind(1)[turn:]:
         blend_(x, weights)
     if turn is None:
         x = blur(blend_(x, greying), sigma)
     else:
-        grey = torch.nonzero(p.grey).flatten()
+        grey = torch.nonzero(greying[:, 1]).flatten()
         x.index_copy_(0, grey, blend_(x.index_select(0, grey), greying[grey]))
         sharp = torch.count_nonzero(sigma == 0).item()
         x[sharp:] = blur(x[sharp:], sigma[sharp:])
@@ -559,8 +596,8 @@ def _transform(x, p, turn=None):
 
 # %%
 rows, turn = groups[0]
-alone = _transform(batch[rows].clone(), drawn[rows], turn)
-torch.testing.assert_close(alone, _transform(batch[rows].clone(), drawn[rows]), atol=1e-5, rtol=0)
+alone = _transform(batch[rows].clone(), recipes[rows], turn)
+torch.testing.assert_close(alone, _transform(batch[rows].clone(), recipes[rows]), atol=1e-5, rtol=0)
 
 # %% [markdown]
 # And the two ways to group them. Pixels keep their precision, whatever the network runs in:
@@ -568,39 +605,46 @@ torch.testing.assert_close(alone, _transform(batch[rows].clone(), drawn[rows]), 
 
 # %%
 #| export
-def _apply(images, p, together):
+def _apply(images, recipes, together):
     """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
-    device = images.device
+    device, size = images.device, recipes.size
     mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
     with torch.autocast(device.type, enabled=False):  # pixels keep their precision
         if together:
-            return _transform(_to_unit(images), p).sub_(mean).div_(std)
-        views = torch.empty(len(p), 3, p.size, p.size, device=device)
+            return _transform(_to_unit(images), recipes).sub_(mean).div_(std)
+        views = torch.empty(len(recipes), 3, size, size, device=device)
         with _one_thread():
-            for rows, turn in _groups(p):
-                x = _transform(_to_unit(images.index_select(0, rows)), p[rows], turn)
+            for rows, turn in _groups(recipes):
+                x = _transform(_to_unit(images.index_select(0, rows)), recipes[rows], turn)
                 views.index_copy_(0, rows, x.sub_(mean).div_(std))
         return views
 
 
 # %%
-torch.testing.assert_close(_apply(batch, drawn, together=True), _apply(batch, drawn, together=False), atol=1e-4, rtol=0)
+both = (_apply(batch, recipes, together) for together in (True, False))
+torch.testing.assert_close(*both, atol=1e-4, rtol=0)
 
 
 # %%
 #| export
 @torch.no_grad()
-def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size] on their device.
+def apply_views(images: torch.Tensor, recipes: Recipes) -> torch.Tensor:
+    """T by given recipes, on the device of both, to normalised float32 [B, 3, size, size]; no gradients.
 
-    No gradients. UserError if type or shape of the images do not fit the parameters.
+    images: uint8 [B, side, side, 3], or float32 [B, 3, side, side] in 0..1. UserError if they do not fit the recipes.
     """
-    expected = (len(parameters), 3, parameters.side, parameters.side)
-    if images.dtype != torch.float32 or tuple(images.shape) != expected:
+    n, side = len(recipes), recipes.side
+    expected = {torch.uint8: (n, side, side, 3), torch.float32: (n, 3, side, side)}
+    if tuple(images.shape) != expected.get(images.dtype):
         raise UserError(
-            f"apply_views got {_described(images)}, and parameters for float32 {expected}: one must fit the other."
+            f"apply_views got {_described(images)}, and recipes for uint8 {expected[torch.uint8]} or "
+            f"float32 {expected[torch.float32]}: one must fit the other."
         )
-    return _apply(images, parameters, together=images.device.type != "cpu")
+    return _apply(images, recipes, together=images.device.type != "cpu")
+
+
+def _described(images):
+    return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
 
 
 # %% [markdown]
@@ -619,17 +663,22 @@ def their_view(image, p, i):
 
 
 expected = torch.stack([their_view(batch[i], drawn, i) for i in range(len(batch))])
-difference = (apply_views(batch, drawn) - expected).abs().max()
+difference = (apply_views(batch, recipes) - expected).abs().max()
 print(f"largest difference from torchvision: {difference:.1e}, in standard deviations of the pixels")
 assert difference < 1e-4
 
 # %% [markdown]
-# What the training calls: parameters are drawn, and T is applied to bytes.
+# And all in one: parameters are drawn, and T is applied to bytes. Who needs one batch of views, for a picture, calls
+# this; the training draws for an epoch in advance.
 
 
 # %%
 #| export
-@torch.no_grad()
+def draw_recipes(n: int, generator: torch.Generator, size: int = 32, side: int = 32, device="cpu") -> Recipes:
+    """Recipes for n views of `size` x `size` pixels, drawn from a CPU generator (see `draw_parameters`)."""
+    return write_recipes(draw_parameters(n, generator, size, side), device)
+
+
 def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) -> torch.Tensor:
     """One view T(I) of each image, with parameters drawn from `generator` (a CPU generator, wherever the images are).
 
@@ -638,17 +687,12 @@ def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) 
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
         raise UserError(f"make_view got {_described(images)}: give square images, uint8 (B, side, side, 3).")
-    parameters = draw_parameters(len(images), generator, size, shape[1])
-    return _apply(images, parameters, together=images.device.type != "cpu")
-
-
-def _described(images):
-    return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+    return apply_views(images, draw_recipes(len(images), generator, size, shape[1], images.device))
 
 
 # %%
 bytes_ = torch.from_numpy(images.train_images[:64])
-again = draw_parameters(64, new_generator(1, "a view"), cfg.view_size)
+again = draw_recipes(64, new_generator(1, "a view"), cfg.view_size)
 torch.testing.assert_close(make_view(bytes_, new_generator(1, "a view"), cfg.view_size), apply_views(batch, again))
 
 # %% [markdown]
@@ -683,7 +727,7 @@ def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
 
 
 # %%
-unchanged = apply_views(batch, plain_parameters(len(batch)))
+unchanged = apply_views(batch, write_recipes(plain_parameters(len(batch))))
 torch.testing.assert_close(unchanged, (batch - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1), atol=1e-5, rtol=0)
 
 # %%
@@ -706,7 +750,7 @@ def one_at_a_time(image: torch.Tensor, size: int = 32) -> torch.Tensor:
     for change in STRONGEST.values():
         p = plain_parameters(1, size)
         p = dataclasses.replace(p, **{name: torch.full_like(getattr(p, name), value) for name, value in change.items()})
-        views.append(apply_views(to_float(image[None]), p))
+        views.append(apply_views(image[None], write_recipes(p)))
     return torch.cat(views)
 
 

@@ -43,7 +43,7 @@ def test_neighbour_pairs_are_looked_up_in_the_data_set_and_not_augmented(smoke):
     cfg, images = smoke
     found = features(cfg, images, "vicreg")
     indices = torch.tensor([300, 5, 17, 200])
-    x, x2 = NeighbourPairs(cfg, images, found).train(indices, new_generator(0, "pairs"))
+    x, x2 = next(NeighbourPairs(cfg, images, found).epoch(indices, [slice(4)], new_generator(0, "pairs")))
     everything = normalise(to_float(images.train_images))
     torch.testing.assert_close(x, everything[indices])
     exact = np.argsort(brute_force(found.train, found.train[indices.numpy()]), axis=1)
@@ -57,7 +57,7 @@ def test_all_three_neighbours_are_drawn_equally(smoke):
     found = features(cfg, images, "vicreg")
     pairs, table = NeighbourPairs(cfg, images, found), neighbour_tables(cfg, found)[0]
     everything = normalise(to_float(images.train_images))
-    _, x2 = pairs.train(torch.zeros(3_000, dtype=torch.long), new_generator(0, "draws"))
+    _, x2 = next(pairs.epoch(torch.zeros(3_000, dtype=torch.long), [slice(3_000)], new_generator(0, "draws")))
     shares = [(x2 == everything[other]).flatten(1).all(dim=1).float().mean().item() for other in table[0]]
     assert sum(shares) == pytest.approx(1) and shares == pytest.approx([1 / 3] * 3, abs=0.05)
 
@@ -65,7 +65,7 @@ def test_all_three_neighbours_are_drawn_equally(smoke):
 def test_test_pairs_take_neighbours_from_the_training_images(smoke):
     cfg, images = smoke
     found = features(cfg, images, "vicreg")
-    x, x2 = NeighbourPairs(cfg, images, found).test(torch.arange(6), new_generator(0, "pairs"))
+    x, x2 = next(NeighbourPairs(cfg, images, found).tests([slice(6)]))
     torch.testing.assert_close(x, normalise(to_float(images.test_images[:6])))
     exact = np.argsort(brute_force(found.train, found.test[:6]), axis=1)[:, :3]
     everything = normalise(to_float(images.train_images))

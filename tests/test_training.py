@@ -20,6 +20,7 @@ from vicreg_nb.training import (
     Trainer,
     choose_precision,
     evaluate_terms,
+    full_batches,
     initial_networks,
     learning_rate,
     q1,
@@ -29,6 +30,7 @@ from vicreg_nb.training import (
     train_step,
 )
 from vicreg_nb.vicreg import Encoder, vicreg_loss, vicreg_terms
+from vicreg_nb.views import apply_views, draw_recipes
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_one_step_is_algorithm_1(smoke):
     settings = run_settings(cfg, images)
     ours, theirs = Trainer(cfg, settings, 6), Trainer(cfg, settings, 6)
     ours.model.double(), theirs.model.double()
-    views = GeneratedPairs(cfg, images).train(torch.arange(32), new_generator(0, "test"))
+    views = next(GeneratedPairs(cfg, images).epoch(torch.arange(32), [slice(32)], new_generator(0, "test")))
     x, x2 = (view.double() for view in views)
     adam = torch.optim.Adam(theirs.model.parameters(), lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay)
     for _ in range(2):
@@ -75,13 +77,35 @@ def test_one_step_is_algorithm_1(smoke):
 
 def test_the_two_views_differ_and_are_normalised(smoke):
     cfg, images = smoke
-    x, x2 = GeneratedPairs(cfg, images).train(torch.arange(64), new_generator(0, "views"))
+    x, x2 = next(GeneratedPairs(cfg, images).epoch(torch.arange(64), [slice(64)], new_generator(0, "views")))
     plain = normalise(to_float(images.train_images[:64]))
     for view in (x, x2):
         assert view.shape == plain.shape and (view - plain).abs().mean() > 0.1
         assert view.min() >= normalise(torch.zeros(1, 3, 1, 1)).min() - 1e-4
         assert view.max() <= normalise(torch.ones(1, 3, 1, 1)).max() + 1e-4
     assert (x - x2).abs().mean() > 0.1
+
+
+def test_a_batch_of_an_epoch_is_its_images_and_parameters_whoever_takes_which_rows(smoke):
+    """Views by T itself from the epoch's images and parameters; a part of each batch is the same part of the views."""
+    cfg, images = smoke
+    pairs, order = GeneratedPairs(cfg, images), torch.randperm(100, generator=new_generator(0, "order"))
+    whole = list(pairs.epoch(order, full_batches(100, 32), new_generator(1, "views")))
+    assert len(whole) == 3
+    generator, shown = new_generator(1, "views"), torch.from_numpy(images.train_images)[order]
+    for view in range(2):
+        expected = apply_views(shown, draw_recipes(100, generator, cfg.view_size))
+        torch.testing.assert_close(torch.cat([pair[view] for pair in whole]), expected[:96])
+    halves = [slice(rows.start + 16, rows.stop) for rows in full_batches(100, 32)]
+    for part, pair in zip(pairs.epoch(order, halves, new_generator(1, "views")), whole, strict=True):
+        for half, view in zip(part, pair, strict=True):
+            torch.testing.assert_close(half, view[16:])
+
+
+def test_test_views_are_the_same_at_each_call(smoke):
+    pairs, batches = GeneratedPairs(*smoke), full_batches(128, 64)
+    first, second = list(pairs.tests(batches)), list(pairs.tests(batches))
+    assert all(torch.equal(a, b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True))
 
 
 def test_test_terms_do_not_touch_the_model_and_use_running_statistics(smoke):
@@ -92,11 +116,9 @@ def test_test_terms_do_not_touch_the_model_and_use_running_statistics(smoke):
     terms = evaluate_terms(trainer, pairs, len(images.test_images))
     assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
     trainer.model.eval()
-    generator, expected = new_generator(cfg.seed, "test views"), []
+    batches = [slice(0, 64), slice(64, 128)]  # 160 test images hold two full batches
     with torch.no_grad():
-        for start in range(0, 128, 64):  # 160 test images hold two full batches
-            x, x2 = pairs.test(torch.arange(start, start + 64), generator)
-            expected.append(torch.stack(vicreg_terms(trainer.model(x), trainer.model(x2))))
+        expected = [torch.stack(vicreg_terms(trainer.model(x), trainer.model(x2))) for x, x2 in pairs.tests(batches)]
     torch.testing.assert_close(terms, torch.stack(expected).mean(dim=0))
 
 
@@ -156,10 +178,10 @@ class PoisonedPairs(GeneratedPairs):
     identity = "poisoned"
     calls = 0
 
-    def train(self, indices, generator):
-        x, x2 = super().train(indices, generator)
-        self.calls += 1
-        return (x * float("nan"), x2) if self.calls == 9 else (x, x2)
+    def epoch(self, *args):
+        for x, x2 in super().epoch(*args):
+            self.calls += 1
+            yield (x * float("nan"), x2) if self.calls == 9 else (x, x2)
 
 
 def test_a_loss_that_breaks_stops_with_step_terms_and_checkpoint(smoke):
@@ -191,7 +213,7 @@ def test_only_what_changes_the_weights_changes_the_folder(smoke):
 def test_folders_keep_their_names(smoke):
     """Trainings are found again by this digest: it changes only with what makes the weights."""
     cfg, images = smoke
-    assert run_folder(cfg, run_settings(cfg, images)).name == "vicreg-294e8e48c3"
+    assert run_folder(cfg, run_settings(cfg, images)).name == "vicreg-afa7e4085e"
 
 
 def test_precision_is_chosen_once(smoke, monkeypatch):
@@ -291,9 +313,10 @@ def test_the_spread_is_bounded_by_the_terms(smoke):
     run = train(cfg, images)
     trainer = Trainer(cfg, run_settings(cfg, images), 6)
     generator = new_generator(cfg.seed, "epoch", 0)
-    batch = torch.randperm(len(images.train_images), generator=generator)[: cfg.batch_size]
+    order = torch.randperm(len(images.train_images), generator=generator)
+    first = next(GeneratedPairs(cfg, images).epoch(order, [slice(cfg.batch_size)], generator))
     with torch.no_grad():
-        z, z2 = (trainer.model(view) for view in GeneratedPairs(cfg, images).train(batch, generator))
+        z, z2 = map(trainer.model, first)
     numbers = q1.numbers(run)
     assert numbers["invariance"]["first_batch"] == pytest.approx((z - z2).square().mean().item(), rel=1e-4)
     sigma = torch.sqrt(torch.stack([z.var(dim=0), z2.var(dim=0)]) + cfg.eps)  # as in Eq. 3

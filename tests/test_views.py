@@ -19,11 +19,13 @@ from vicreg_nb.views import (
     blur,
     crop_and_flip,
     draw_parameters,
+    draw_recipes,
     grey_weights,
     interpolation,
     make_view,
     plain_parameters,
     shift_hue_,
+    write_recipes,
 )
 
 N = 20_000  # draws for the distributions
@@ -170,7 +172,7 @@ def test_views_are_torchvisions(photos, size, together):
     p = draw_parameters(len(photos), generator(size), size)
     assert p.grey.any() and p.flip.any() and 0 < (p.sigma > 0).sum() < len(p)
     x = to_float(photos)
-    ours = views._apply(x, p, together)
+    ours = views._apply(x, write_recipes(p), together)
     assert ours.is_contiguous() and ours.dtype == torch.float32
     close(ours, torch.stack([reference(x[i], p, i) for i in range(len(x))]), 1e-4)
 
@@ -178,7 +180,7 @@ def test_views_are_torchvisions(photos, size, together):
 def test_more_images_than_a_chunk_holds(photos):
     p = draw_parameters(500, generator(5))
     x = to_float(photos)[torch.arange(500) % 96]
-    ours = apply_views(x, p)
+    ours = apply_views(x, write_recipes(p))
     some = range(0, 500, 17)
     close(ours[list(some)], torch.stack([reference(x[i], p, i) for i in some]), 1e-4)
 
@@ -188,27 +190,31 @@ def test_small_batches(photos, n):
     for seed in range(8):
         p = draw_parameters(n, generator(seed))
         close(
-            apply_views(to_float(photos[:n]), p),
+            apply_views(photos[:n], write_recipes(p)),
             torch.stack([reference(to_float(photos[:n])[i], p, i) for i in range(n)]),
             1e-4,
         )
 
 
 def test_make_view_draws_then_applies(photos):
-    expected = apply_views(to_float(photos), draw_parameters(len(photos), generator(3), 24))
+    expected = apply_views(photos, draw_recipes(len(photos), generator(3), 24))
     assert torch.equal(make_view(photos, generator(3), 24), expected)
 
 
 def test_a_view_does_not_depend_on_its_batch(photos):
-    p = draw_parameters(len(photos), generator(9))
-    x = to_float(photos)
-    rows = torch.tensor([5, 2, 77, 40])
-    close(apply_views(x[rows], p[rows]), apply_views(x, p)[rows])
+    recipes = draw_recipes(len(photos), generator(9))
+    for rows in (torch.tensor([5, 2, 77, 40]), slice(30, 70)):
+        close(apply_views(photos[rows], recipes[rows]), apply_views(photos, recipes)[rows])
+
+
+def test_bytes_and_floats_give_the_same_view(photos):
+    recipes = draw_recipes(len(photos), generator(9))
+    assert torch.equal(apply_views(photos, recipes), apply_views(to_float(photos), recipes))
 
 
 def test_plain_parameters_only_normalise(photos):
     x = to_float(photos)
-    close(apply_views(x, plain_parameters(len(x))), normalise(x))
+    close(apply_views(x, write_recipes(plain_parameters(len(x)))), normalise(x))
 
 
 def test_every_view_is_augmented_and_normalised(photos):
@@ -231,13 +237,13 @@ def test_same_seed_same_views(photos):
 def test_images_are_left_as_they_are(photos):
     x, before = to_float(photos), photos.clone()
     copy = x.clone()
-    apply_views(x, draw_parameters(len(x), generator()))
+    apply_views(x, draw_recipes(len(x), generator()))
     make_view(photos, generator())
     assert torch.equal(x, copy) and torch.equal(photos, before)
 
 
 def test_memory_layout_does_not_matter(photos):
-    p = draw_parameters(len(photos), generator(6))
+    p = draw_recipes(len(photos), generator(6))
     channels_last = to_float(photos)
     assert not channels_last.is_contiguous()
     assert torch.equal(apply_views(channels_last, p), apply_views(channels_last.contiguous(), p))
@@ -253,7 +259,7 @@ def test_autocast_does_not_round_pixels(photos):
 
 def test_no_gradients(photos):
     x = to_float(photos).requires_grad_()
-    assert not apply_views(x, plain_parameters(len(x))).requires_grad
+    assert not apply_views(x, write_recipes(plain_parameters(len(x)))).requires_grad
 
 
 def test_threads_are_given_back(photos, monkeypatch):
@@ -270,10 +276,21 @@ def test_threads_are_given_back(photos, monkeypatch):
         torch.set_num_threads(usual)
 
 
-def test_parameters_travel_in_one_piece():
-    p = draw_parameters(7, generator())
-    sent = views._send([p.top, p.flip, p.hue, blend_weights(p)], torch.device("meta"))
-    assert [(tuple(t.shape), t.dtype) for t in sent] == [(s, torch.float32) for s in ((7,), (7,), (7,), (7, 4, 3))]
+def test_a_recipe_is_what_was_drawn(drawn):
+    """Column by column against the parameters; the rounds of colours, and the idle ones, view by view."""
+    p, recipes = drawn[:200], write_recipes(drawn[:200])
+    columns = dict(zip(views.COLUMNS, recipes.columns(), strict=True))
+    for name in ("top", "height", "left", "width", "flip", "hue", "sigma"):
+        assert torch.equal(columns[name], getattr(p, name).float())
+    own = {0: lambda f: (f, 0, 0), 1: lambda f: (f, 0, 1 - f), 2: lambda f: (f, 1 - f, 0)}
+    for i, order in enumerate(p.order.tolist()):
+        turn, factors = order.index(3), (p.brightness[i], p.contrast[i], p.saturation[i])
+        assert columns["turn"][i] == turn
+        weights = [torch.tensor(own[kind](factors[kind].item())) if kind < 3 else None for kind in order]
+        idle = [torch.tensor([1.0, 0, 0])] * 3
+        expected = [*weights[:turn], *idle[turn:], *idle[:turn], *weights[turn + 1 :]]
+        found = torch.cat([columns["before"][i], columns["after"][i]]).view(6, 3)
+        close(found, torch.stack(expected))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -281,8 +298,7 @@ def test_same_views_on_a_gpu(photos):
     on_gpu = make_view(photos.cuda(), generator(8))
     assert on_gpu.is_cuda
     close(on_gpu.cpu(), make_view(photos, generator(8)), 1e-4)
-    p = draw_parameters(len(photos), generator(8)).to("cuda")
-    close(apply_views(to_float(photos, "cuda"), p), on_gpu)
+    close(apply_views(to_float(photos, "cuda"), draw_recipes(len(photos), generator(8), device="cuda")), on_gpu)
 
 
 # The distribution of the parameters
@@ -403,7 +419,7 @@ def test_an_empty_batch_is_refused():
 )
 def test_apply_views_refuses_what_does_not_fit(images):
     with pytest.raises(UserError, match="apply_views got .* one must fit the other"):
-        apply_views(images, plain_parameters(4))
+        apply_views(images, write_recipes(plain_parameters(4)))
 
 
 @pytest.mark.parametrize(("size", "side"), [(1, 32), (0, 32), (32, 1)])

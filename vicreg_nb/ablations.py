@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 7a26446554a10c32
-# text 52b4d35823280ba4
+# cells nbs/03_ablations.py 25461630c134a0f3
+# text 6a4b776ad75426a7
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -17,7 +17,7 @@ from vicreg_nb.neighbours import agreement, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, image_grid, lines, scatter
 from vicreg_nb.representations import Features, Probe, features_of, linear_probe, untrained_features
 from vicreg_nb.representations import effective_rank, gain, project_pca, singular_values
-from vicreg_nb.store import UserError, cached, digest, duration
+from vicreg_nb.store import UserError, cached, digest, duration, new_generator
 from vicreg_nb.training import Run, train
 
 
@@ -188,23 +188,27 @@ class NeighbourPairs:
     """x = I, x' = one of I's top neighbours among the training images, drawn anew each time."""
 
     def __init__(self, cfg: Config, images: Images, features: Features):
-        self.identity = digest("neighbours", features.identity, cfg.neighbour_count)
-        arrays = (images.train_images, images.test_images, *neighbour_tables(cfg, features))
-        on_device = [torch.from_numpy(array).to(choose_device(cfg)) for array in arrays]
-        self.train_images, self.test_images, self.train_table, self.test_table = on_device
+        self.identity = digest("neighbours by epoch", features.identity, cfg.neighbour_count)
+        self.seed, self.device = cfg.seed, choose_device(cfg)
+        self.train_images = torch.from_numpy(images.train_images).to(self.device)
+        self.test_images = torch.from_numpy(images.test_images).to(self.device)
+        self.train_table, self.test_table = map(torch.from_numpy, neighbour_tables(cfg, features))
 
-    def train(self, indices: torch.Tensor, generator: torch.Generator):
-        """Training images at `indices` [B] and a neighbour of each, both [B, 3, 32, 32]."""
-        return self._pair(self.train_images, self.train_table, indices, generator)
+    def epoch(self, order: torch.Tensor, batches: list[slice], generator: torch.Generator):
+        """The training images `order[rows]` [B] and a neighbour of each, for the rows of each batch."""
+        return self._pairs(self.train_images, self.train_table, order, batches, generator)
 
-    def test(self, indices: torch.Tensor, generator: torch.Generator):
-        """Test images and a neighbour of each among the training images."""
-        return self._pair(self.test_images, self.test_table, indices, generator)
+    def tests(self, batches: list[slice]):
+        """Test images and a neighbour of each among the training images: the same ones whenever they are asked for."""
+        generator, order = new_generator(self.seed, "test views"), torch.arange(len(self.test_images))
+        return self._pairs(self.test_images, self.test_table, order, batches, generator)
 
-    def _pair(self, images, table, indices, generator):
-        choice = torch.randint(table.shape[1], (len(indices),), generator=generator).to(indices.device)
-        shown = images[indices], self.train_images[table[indices, choice]]
-        return tuple(normalise(to_float(part, indices.device)) for part in shown)
+    def _pairs(self, images, table, order, batches, generator):
+        choice = torch.randint(table.shape[1], (len(order),), generator=generator)
+        numbers = torch.stack([order, table[order, choice]]).to(self.device, non_blocking=True)
+        for rows in batches:
+            shown = images[numbers[0, rows]], self.train_images[numbers[1, rows]]
+            yield tuple(normalise(to_float(part, self.device)) for part in shown)
 
 
 def neighbour_run(cfg: Config, images: Images) -> Run:

@@ -1,12 +1,12 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 1dc0e31292a88bc7
-# text 73ccc18ebe64492d
+# cells nbs/00b_views.py 5ea0c6521e92e82f
+# text 46e877ffbc5231a1
 
 """0b · Views."""
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -25,7 +25,7 @@ SIGMA = (0.1, 2.0)  # of the blur, in pixels
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """How each of n views is made from its image. Tensors [n] on one device."""
+    """How each of n views is made from its image. Tensors [n] on the CPU."""
 
     top: torch.Tensor  # int64, as left, height and width: the crop in pixels of the image
     left: torch.Tensor
@@ -190,35 +190,58 @@ def hue_turn(p: ViewParameters) -> torch.Tensor:
     return (p.order == HUE).int().argmax(dim=1)
 
 
-def blend_rounds(p: ViewParameters, turn: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the blends before the hue, [rounds, n, 3], and after it. turn None: the hues' rounds differ."""
-    weights = blend_weights(p).transpose(0, 1)
-    if turn is not None:
-        return weights[:turn], weights[turn + 1 :]
-    round_ = torch.arange(4, device=p.hue.device)[:, None, None]
-    idle = torch.eye(3, device=p.hue.device)[0]
-    own = hue_turn(p)[None, :, None]
-    return torch.where(round_ < own, weights, idle)[:3], torch.where(round_ > own, weights, idle)[1:]
+def blend_rounds(p: ViewParameters) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of the three rounds of blends before the hue and of the three after it, [n, 3, 3] each."""
+    weights, idle = blend_weights(p), torch.tensor([1.0, 0, 0])
+    round_, own = torch.arange(4)[:, None], hue_turn(p)[:, None, None]
+    return torch.where(round_ < own, weights, idle)[:, :3], torch.where(round_ > own, weights, idle)[:, 1:]
 
 
-def _groups(p):
+COLUMNS = {
+    "top": 1, "height": 1, "left": 1, "width": 1, "flip": 1, "hue": 1, "sigma": 1, "turn": 1,
+    "grey": 3, "before": 9, "after": 9,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """What T does to n views of `size` x `size` pixels, a row of numbers each, from images of `side` x `side`."""
+
+    rows: torch.Tensor  # float32 [n, 29], as COLUMNS says
+    side: int
+    size: int
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, chosen) -> "Recipes":
+        """The recipes of some of the views (a slice, a mask or indices)."""
+        return replace(self, rows=self.rows[chosen])
+
+    def columns(self) -> list[torch.Tensor]:
+        """[n] where a column is one number wide, else [n, width]."""
+        parts = self.rows.split(tuple(COLUMNS.values()), dim=1)
+        return [part[:, 0] if part.shape[1] == 1 else part for part in parts]
+
+
+def write_recipes(p: ViewParameters, device="cpu") -> Recipes:
+    """The recipes of n views, on the device where their images are."""
+    single = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, hue_turn(p)]
+    rounds = (weights.flatten(1) for weights in blend_rounds(p))
+    rows = torch.cat([torch.stack([x.float() for x in single], dim=1), grey_weights(p), *rounds], dim=1)
+    if torch.device(device).type == "cuda":
+        rows = rows.pin_memory()
+    return Recipes(rows.to(device, non_blocking=True), p.side, p.size)
+
+
+def _groups(recipes):
     """(indices of views whose hues come at the same turn, those without blur first; that turn), a chunk at a time."""
-    turns = hue_turn(p)
-    by_turn = torch.argsort(2 * turns + (p.sigma > 0)).split(torch.bincount(turns, minlength=4).tolist())
+    *_, sigma, turns, _, _, _ = recipes.columns()
+    counts = torch.bincount(turns.long(), minlength=4).tolist()
+    by_turn = torch.argsort(2 * turns + (sigma > 0)).split(counts)
     for turn, members in enumerate(by_turn):
         for rows in members.tensor_split(math.ceil(len(members) / CHUNK)) if len(members) else ():
             yield rows, turn
-
-
-def _send(tensors, device):
-    """The tensors as float32 on another device, in one copy; as they are where they are there."""
-    if tensors[0].device == device:
-        return tensors
-    packed = torch.cat([values.flatten().float() for values in tensors])
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    parts = packed.to(device, non_blocking=True).split([values.numel() for values in tensors])
-    return [part.view(values.shape) for part, values in zip(parts, tensors, strict=True)]
 
 
 @contextmanager
@@ -239,60 +262,69 @@ def _to_unit(images):
     return images.contiguous()
 
 
-def _transform(x, p, turn=None):
+def _transform(x, recipes, turn=None):
     """T on images that go together: float32 [n, 3, side, side] to [n, 3, size, size], where x is.
 
     turn: the round of all their hues, and those that get no blur come first; None: any order, nothing is left out.
     """
-    vectors = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, grey_weights(p), *blend_rounds(p, turn)]
-    top, height, left, width, flip, hue, sigma, greying, before, after = _send(vectors, x.device)
-    rows, columns = interpolation(top, height, p.side, p.size), interpolation(left, width, p.side, p.size, flip.bool())
-    x = crop_and_flip(x, rows, columns)
-    for weights in before:
+    top, height, left, width, flip, hue, sigma, _, greying, before, after = recipes.columns()
+    side, size = recipes.side, recipes.size
+    x = crop_and_flip(x, interpolation(top, height, side, size), interpolation(left, width, side, size, flip.bool()))
+    for weights in before.unflatten(1, (3, 3)).unbind(1)[:turn]:
         blend_(x, weights)
     shift_hue_(x, hue)
-    for weights in after:
+    for weights in after.unflatten(1, (3, 3)).unbind(1)[turn:]:
         blend_(x, weights)
     if turn is None:
         x = blur(blend_(x, greying), sigma)
     else:
-        grey = torch.nonzero(p.grey).flatten()
+        grey = torch.nonzero(greying[:, 1]).flatten()
         x.index_copy_(0, grey, blend_(x.index_select(0, grey), greying[grey]))
         sharp = torch.count_nonzero(sigma == 0).item()
         x[sharp:] = blur(x[sharp:], sigma[sharp:])
     return x
 
 
-def _apply(images, p, together):
+def _apply(images, recipes, together):
     """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
-    device = images.device
+    device, size = images.device, recipes.size
     mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
     with torch.autocast(device.type, enabled=False):  # pixels keep their precision
         if together:
-            return _transform(_to_unit(images), p).sub_(mean).div_(std)
-        views = torch.empty(len(p), 3, p.size, p.size, device=device)
+            return _transform(_to_unit(images), recipes).sub_(mean).div_(std)
+        views = torch.empty(len(recipes), 3, size, size, device=device)
         with _one_thread():
-            for rows, turn in _groups(p):
-                x = _transform(_to_unit(images.index_select(0, rows)), p[rows], turn)
+            for rows, turn in _groups(recipes):
+                x = _transform(_to_unit(images.index_select(0, rows)), recipes[rows], turn)
                 views.index_copy_(0, rows, x.sub_(mean).div_(std))
         return views
 
 
 @torch.no_grad()
-def apply_views(images: torch.Tensor, parameters: ViewParameters) -> torch.Tensor:
-    """T with given parameters: float32 [B, 3, side, side] in 0..1 to normalised [B, 3, size, size] on their device.
+def apply_views(images: torch.Tensor, recipes: Recipes) -> torch.Tensor:
+    """T by given recipes, on the device of both, to normalised float32 [B, 3, size, size]; no gradients.
 
-    No gradients. UserError if type or shape of the images do not fit the parameters.
+    images: uint8 [B, side, side, 3], or float32 [B, 3, side, side] in 0..1. UserError if they do not fit the recipes.
     """
-    expected = (len(parameters), 3, parameters.side, parameters.side)
-    if images.dtype != torch.float32 or tuple(images.shape) != expected:
+    n, side = len(recipes), recipes.side
+    expected = {torch.uint8: (n, side, side, 3), torch.float32: (n, 3, side, side)}
+    if tuple(images.shape) != expected.get(images.dtype):
         raise UserError(
-            f"apply_views got {_described(images)}, and parameters for float32 {expected}: one must fit the other."
+            f"apply_views got {_described(images)}, and recipes for uint8 {expected[torch.uint8]} or "
+            f"float32 {expected[torch.float32]}: one must fit the other."
         )
-    return _apply(images, parameters, together=images.device.type != "cpu")
+    return _apply(images, recipes, together=images.device.type != "cpu")
 
 
-@torch.no_grad()
+def _described(images):
+    return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+
+
+def draw_recipes(n: int, generator: torch.Generator, size: int = 32, side: int = 32, device="cpu") -> Recipes:
+    """Recipes for n views of `size` x `size` pixels, drawn from a CPU generator (see `draw_parameters`)."""
+    return write_recipes(draw_parameters(n, generator, size, side), device)
+
+
 def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) -> torch.Tensor:
     """One view T(I) of each image, with parameters drawn from `generator` (a CPU generator, wherever the images are).
 
@@ -301,12 +333,7 @@ def make_view(images: torch.Tensor, generator: torch.Generator, size: int = 32) 
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
         raise UserError(f"make_view got {_described(images)}: give square images, uint8 (B, side, side, 3).")
-    parameters = draw_parameters(len(images), generator, size, shape[1])
-    return _apply(images, parameters, together=images.device.type != "cpu")
-
-
-def _described(images):
-    return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+    return apply_views(images, draw_recipes(len(images), generator, size, shape[1], images.device))
 
 
 def plain_parameters(n: int, size: int = 32, side: int = 32) -> ViewParameters:
