@@ -1,6 +1,6 @@
 """Training throughput against a plain reference, in one alternating run.
 
-    python benchmarks/training.py [--width 16 --stem-stride 2] [--batch 256] [--steps 4] [--rounds 3]
+    python benchmarks/training.py [--width 16 --encoder small] [--batch 256] [--steps 4] [--rounds 3]
 
 The reference is what the usual repository does: the same network in fp32, eager, NCHW, torchvision's transforms image
 by image in a
@@ -22,7 +22,7 @@ from vicreg_nb.config import make_config
 from vicreg_nb.data import MEAN, STD, open_dataset
 from vicreg_nb.training import GeneratedPairs, Trainer, choose_precision, full_batches, run_settings, train_step
 from vicreg_nb.store import new_generator
-from vicreg_nb.vicreg import Encoder, Projector, vicreg_loss, vicreg_terms
+from vicreg_nb.vicreg import NETWORKS, Projector, vicreg_loss, vicreg_terms
 
 GFLOP_PER_VIEW = 3.12  # forward and backward at width 64, stride 1
 
@@ -82,18 +82,16 @@ def our_steps(cfg, trainer, pairs, count, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--stem-stride", type=int, default=1)
+    parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--steps", type=int, default=2, help="steps timed in each round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    cfg = make_config(
-        "exercise", device="cpu", width=options.width, stem_stride=options.stem_stride, batch_size=options.batch
-    )
+    cfg = make_config("exercise", device="cpu", width=options.width, encoder=options.encoder, batch_size=options.batch)
     images = open_dataset(cfg)
     trainer, pairs = Trainer(cfg, run_settings(cfg, images), 1), GeneratedPairs(cfg, images)
     model = nn.Sequential(
-        Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim), Projector(cfg.encoder_dim, cfg.projection_dim)
+        NETWORKS[cfg.encoder](cfg.width, cfg.encoder_dim), Projector(cfg.encoder_dim, cfg.projection_dim)
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
     views, speeds = 2 * cfg.batch_size * options.steps, {"reference": [], "ours": []}
@@ -103,7 +101,7 @@ def main():
         speeds["ours"].append(views / our_steps(cfg, trainer, pairs, len(images.train_images), options.steps))
     ratios = np.array(speeds["ours"]) / np.array(speeds["reference"])
     print(
-        f"width {cfg.width}, stem stride {cfg.stem_stride}, batch {cfg.batch_size}, "
+        f"{cfg.encoder}, width {cfg.width}, batch {cfg.batch_size}, "
         f"ours in {choose_precision(cfg)}, {torch.get_num_threads()} threads"
     )
     for name, values in speeds.items():
@@ -111,7 +109,7 @@ def main():
     print(
         f"ratio      {median(ratios):8.2f} (from {ratios.min():.2f} to {ratios.max():.2f} over {options.rounds} rounds)"
     )
-    if (cfg.width, cfg.stem_stride) == (64, 1):
+    if (cfg.encoder, cfg.width) == ("resnet18", 64):
         print(f"ours       {median(speeds['ours']) * GFLOP_PER_VIEW / 1000:8.2f} TFLOP/s")
 
 

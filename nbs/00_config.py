@@ -70,15 +70,15 @@ assert _RunSettings().seed == 0 and _RunSettings(seed=1).dataset == "auto"
 # %% [markdown]
 # ## VICReg and its training
 # The names are the exercise's (Sec. 2.1.2). `lam`, `mu` and `nu` are the weights of the invariance, variance and
-# covariance terms. `width` and `stem_stride` make a CPU-sized encoder of the exercise's.
+# covariance terms. `encoder` and `width` choose the network, `optimizer` how its weights are moved.
 
 
 # %%
 #| export
 @dataclass(frozen=True)
 class _TrainingSettings:
+    encoder: str = setting("resnet18", ("resnet18", "small"), "the network f; small: for a CPU")
     width: int = setting(64, (1, 1024), "channels of the encoder's first stage; ResNet18 has 64")
-    stem_stride: int = setting(1, (1, 2), "stride of the encoder's first convolution")
     view_size: int = setting(32, (16, 256), "side of a view in pixels")
     encoder_dim: int = setting(128, (2, 65_536), "dimension of the representation y")
     projection_dim: int = setting(512, (1, 65_536), "dimension d of the projection z")
@@ -89,7 +89,9 @@ class _TrainingSettings:
     eps: float = setting(1e-4, (1e-12, 1), "added to the variance under the root")
     epochs: int = setting(30, (1, 100_000), "passes over the training images")
     batch_size: int = setting(256, (2, 10**6), "|B|")
+    optimizer: str = setting("adam", ("adam", "muon"), "muon: Muon for the encoder's matrices, Adam for the rest")
     lr: float = setting(3e-4, (1e-9, 10), "Adam's learning rate (its peak, for onecycle)")
+    muon_lr: float = setting(0.05, (1e-9, 10), "Muon's learning rate (its peak, for onecycle)")
     weight_decay: float = setting(1e-6, (0, 10), "Adam's")
     schedule: str = setting("constant", ("constant", "onecycle"), "of the learning rate")
 
@@ -196,7 +198,7 @@ for name, field in SETTINGS.items():
 def _smoke():
     """A test of everything: small drawn images, a few steps, two minutes in all. Its numbers mean nothing."""
     data = dict(dataset="shapes", train_size=384, test_size=160, precision="fp32")
-    network = dict(width=8, stem_stride=2, encoder_dim=32, projection_dim=64)
+    network = dict(encoder="small", width=8, encoder_dim=32, projection_dim=64)
     training = dict(epochs=2, batch_size=64, lr=1e-3, schedule="onecycle", probe_epochs=10, probe_batch=64)
     graph = dict(graph_neighbours=8, graph_size=300, components=16, free_epochs=6, free_batch=512)
     small = dict(exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2)
@@ -206,7 +208,9 @@ def _smoke():
 def _quick():
     """CIFAR-10 on a CPU: a narrow encoder, small batches, ten epochs. Chosen by trial, in seven minutes of training on
     two cores: it did better than twice the width at half the epochs, and much better than views of 24 pixels."""
-    training = dict(width=16, stem_stride=2, batch_size=128, epochs=10, lr=2e-3, schedule="onecycle")
+    training = dict(
+        encoder="small", width=32, batch_size=128, epochs=10, optimizer="muon", lr=2e-3, schedule="onecycle"
+    )
     return training | dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
 
 

@@ -28,7 +28,7 @@ from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
-from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
+from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
 # %% tags=["parameters"]
@@ -46,8 +46,10 @@ schedule: str = None  # constant (the exercise's) or onecycle
 lam: float = None  # weight of the invariance term
 mu: float = None  # weight of the variance term
 nu: float = None  # weight of the covariance term
+encoder: str = None  # resnet18 (the exercise's) or small
 width: int = None  # channels of the encoder's first stage; ResNet18 has 64
-stem_stride: int = None  # stride of the first convolution; the exercise's is 1
+optimizer: str = None  # adam (the exercise's) or muon
+muon_lr: float = None  # Muon's learning rate
 precision: str = None  # auto, fp32 or bf16
 tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 
@@ -68,8 +70,9 @@ cfg = notebook_config(globals())
 images = open_dataset(cfg)
 print(cfg)
 scratch = tempfile.TemporaryDirectory()
-tiny = dict(width=4, stem_stride=2, encoder_dim=8, projection_dim=16, epochs=3, batch_size=32, precision="fp32")
-tiny = cfg.replace(out=scratch.name, device="cpu", compile=False, schedule="constant", lr=1e-3, **tiny)
+tiny = dict(encoder="small", width=4, encoder_dim=8, projection_dim=16, epochs=3, batch_size=32, precision="fp32")
+tiny |= dict(optimizer="muon", muon_lr=0.02, lr=1e-3, schedule="constant", compile=False)
+tiny = cfg.replace(out=scratch.name, device="cpu", **tiny)
 few = replace(images, train_images=images.train_images[:96], test_images=images.test_images[:64], identity="few")
 
 # %% [markdown]
@@ -202,8 +205,8 @@ assert choose_precision(auto) == choose_precision(auto) in ("fp32", "bf16")
 # %%
 #| export
 _WEIGHT_SETTINGS = (
-    "seed", "precision", "width", "stem_stride", "view_size", "encoder_dim", "projection_dim",
-    "lam", "mu", "nu", "gamma", "eps", "epochs", "batch_size", "lr", "weight_decay", "schedule",
+    "seed", "precision", "encoder", "width", "view_size", "encoder_dim", "projection_dim", "lam", "mu", "nu", "gamma",
+    "eps", "epochs", "batch_size", "optimizer", "lr", "muon_lr", "weight_decay", "schedule",
 )  # fmt: skip
 
 
@@ -237,22 +240,20 @@ print(folder.name)
 
 # %%
 #| export
-def learning_rate(cfg: Config, step: int, steps: int) -> float:
-    """The learning rate of step 0 ... steps - 1."""
+def relative_rate(cfg: Config, step: int, steps: int) -> float:
+    """The learning rate of step 0 ... steps - 1, as a part of its peak."""
     if cfg.schedule == "constant":
-        return cfg.lr
+        return 1.0
     done, peak = (step + 1) / steps, 0.2
-    if done <= peak:
-        return cfg.lr * done / peak
-    return cfg.lr * 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
+    return done / peak if done <= peak else 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
 
 
 # %%
 cycles = {
-    name: [learning_rate(cfg.replace(schedule=name), t, 100) for t in range(100)] for name in ("constant", "onecycle")
+    name: [relative_rate(cfg.replace(schedule=name), t, 100) for t in range(100)] for name in ("constant", "onecycle")
 }
 curves = {name: (np.arange(100), rates) for name, rates in cycles.items()}
-lines({"": curves}, "% of training", "learning rate", dict(zip(curves, METHOD_COLOURS)), width=3.4, height=1.9)
+lines({"": curves}, "% of training", "of the peak rate", dict(zip(curves, METHOD_COLOURS)), width=3.4, height=1.9)
 
 # %% [markdown]
 # ## The networks at the start
@@ -262,10 +263,10 @@ lines({"": curves}, "% of training", "learning rate", dict(zip(curves, METHOD_CO
 
 # %%
 #| export
-def initial_networks(cfg: Config) -> tuple[Encoder, Projector]:
+def initial_networks(cfg: Config) -> tuple[nn.Module, Projector]:
     """f and h with the weights that training starts from."""
     with seeded(cfg.seed, "weights"):
-        encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
+        encoder = NETWORKS[cfg.encoder](cfg.width, cfg.encoder_dim)
         return encoder, Projector(cfg.encoder_dim, cfg.projection_dim)
 
 
@@ -274,9 +275,91 @@ once, twice, other = (initial_networks(tiny.replace(seed=number))[0].stem[0].wei
 assert torch.equal(once, twice) and not torch.equal(once, other)
 
 # %% [markdown]
+# ## Muon
+# Adam, the exercise's optimiser, moves each weight on its own. Muon (Jordan et al., 2024) treats the weights of a layer
+# as one matrix: of the gradient's singular value decomposition $U S V^T$ it takes the direction $U V^T$, so that a step
+# turns all directions by the same amount, and not mostly the one along which the gradient happens to be long. An odd
+# polynomial, applied a few times, brings all singular values near one (Newton and Schulz), with nothing but products of
+# matrices. Four times leave them between about 0.5 and 1.2 unless they were tiny; more precise is no better.
+
+
+# %%
+#| export
+def orthogonalised(matrix: torch.Tensor, rounds: int = 4) -> torch.Tensor:
+    """Nearly U V^T of `matrix` [m, n] = U S V^T, by Newton-Schulz iteration with the coefficients of Jordan (2024)."""
+    x = matrix / (matrix.norm() + 1e-7)
+    wide = x if len(x) <= x.shape[1] else x.T
+    for _ in range(rounds):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return wide if len(x) <= x.shape[1] else wide.T
+
+
+# %%
+before = torch.randn(64, 288, generator=new_generator(seed, "matrix"))
+u, s, v = torch.linalg.svd(before, full_matrices=False)
+after = torch.linalg.svdvals(orthogonalised(before))
+print(f"singular values from {s.min() / s.max():.2f} ... 1 to {after.min():.2f} ... {after.max():.2f}")
+assert 0.3 < after.min() and after.max() < 1.3
+assert (orthogonalised(before) * (u @ v)).sum() > 0.97 * orthogonalised(before).norm() * (u @ v).norm()
+
+# %% [markdown]
+# PyTorch's own Muon takes matrices only, and computes in bf16, which many CPUs emulate; a convolution's weights are
+# flattened here, one row for each output channel.
+
+
+# %%
+#| export
+class Muon(torch.optim.Optimizer):
+    """Muon for weights of two and more dimensions: momentum 0.95 with Nesterov's look ahead, no weight decay."""
+
+    def __init__(self, weights, lr: float):
+        super().__init__(list(weights), {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                mean = self.state[weight].setdefault("mean", torch.zeros_like(weight))
+                mean.mul_(0.95).add_(weight.grad)
+                step = orthogonalised((weight.grad + 0.95 * mean).flatten(1))
+                size = max(1, step.shape[0] / step.shape[1]) ** 0.5
+                weight.add_(step.view_as(weight), alpha=-group["lr"] * size)
+
+
+# %%
+layer = nn.Linear(8, 4)
+layer.weight.grad, start = torch.randn(4, 8, generator=new_generator(seed, "gradient")), layer.weight.detach().clone()
+Muon([layer.weight], lr=0.1).step()
+torch.testing.assert_close(start - layer.weight, 0.1 * orthogonalised(layer.weight.grad))
+
+# %% [markdown]
+# With `optimizer="muon"`, the encoder's convolutions and linear layers are Muon's. All the rest stays Adam's: the
+# batch normalisation, biases, and the projector, whose large matrices would make Muon dear and gain nothing here.
+
+
+# %%
+#| export
+def _optimizers(cfg, encoder, projector):
+    """The optimisers of both networks together; each weight belongs to one of them."""
+    weights = [*encoder.parameters(), *projector.parameters()]
+    matrices = [weight for weight in encoder.parameters() if weight.dim() > 1] if cfg.optimizer == "muon" else []
+    rest = [weight for weight in weights if all(weight is not matrix for matrix in matrices)]
+    adam = torch.optim.Adam(rest, cfg.lr, (0.9, 0.999), weight_decay=cfg.weight_decay, fused=True)
+    return [adam, Muon(matrices, cfg.muon_lr)] if matrices else [adam]
+
+
+# %%
+networks = initial_networks(tiny)
+adam, muon = _optimizers(tiny, *networks)
+counts = [sum(weight.numel() for weight in optimizer.param_groups[0]["params"]) for optimizer in (adam, muon)]
+assert sum(counts) == sum(weight.numel() for network in networks for weight in network.parameters())
+print(f"Adam moves {counts[0]:,} weights, Muon {counts[1]:,}")
+
+# %% [markdown]
 # ## What a step changes
-# The networks, Adam's averages, and the record of the three terms. Nothing else has a memory. If all of it is saved
-# after an epoch, then a training that was cut off goes on as if nothing had happened.
+# The networks, the optimisers' averages, and the record of the three terms. Nothing else has a memory. If all of it is
+# saved after an epoch, then a training that was cut off goes on as if nothing had happened.
 
 # %%
 #| export
@@ -292,19 +375,20 @@ class Trainer:
         self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
-        adam = {"lr": cfg.lr, "betas": (0.9, 0.999), "weight_decay": cfg.weight_decay, "fused": True}
-        self.optimizer = torch.optim.Adam(self.model.parameters(), **adam)
+        self.optimizers = _optimizers(cfg, self.encoder, self.projector)
         self.epoch, self.seconds = 0, 0.0
         self.history, self.tests = torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
-        return numbers | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return numbers | {"model": self.model.state_dict(), "optimizers": optimizers}
 
     def load(self, state: dict):
         vars(self).update({name: state[name] for name in _PROGRESS})
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
 
 
 # %%
@@ -337,8 +421,9 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
     loss.backward()
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad(set_to_none=True)
+    for optimizer in trainer.optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return torch.stack(terms).detach()
 
 
@@ -404,8 +489,9 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     terms = []
     for step, (x, x2) in enumerate(views):  # T(B) and T(B)
         done = trainer.epoch * trainer.steps + step
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = learning_rate(cfg, done, cfg.epochs * trainer.steps)
+        for optimizer in trainer.optimizers:
+            rate = optimizer.defaults["lr"] * relative_rate(cfg, done, cfg.epochs * trainer.steps)
+            optimizer.param_groups[0]["lr"] = rate
         terms.append(train_step(trainer, x, x2))
         if trainer.device.type == "cpu":
             _stop_if_broken(trainer, terms[-1:], step)
@@ -466,7 +552,7 @@ class Run:
 
     def encoder(self, device="cpu") -> Encoder:
         """f, frozen and in evaluation mode."""
-        encoder = Encoder(self.cfg.width, self.cfg.stem_stride, self.cfg.encoder_dim)
+        encoder = NETWORKS[self.cfg.encoder](self.cfg.width, self.cfg.encoder_dim)
         encoder.load_state_dict(self._weights())
         return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 

@@ -355,7 +355,7 @@ def _untrained_encoder(cfg, images, device):
 
 def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     """`Features` of the network that `run` started from."""
-    architecture = [cfg.width, cfg.stem_stride, cfg.encoder_dim]
+    architecture = [cfg.encoder, cfg.width, cfg.encoder_dim]
     identity = digest("initial weights", cfg.seed, architecture, images.identity, run.precision)
     return _features(cfg, images, identity, lambda device: _untrained_encoder(cfg, images, device), run.precision)
 

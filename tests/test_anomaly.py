@@ -34,7 +34,7 @@ from vicreg_nb.methods import ASKED, ENCODERS, METHODS, run_of
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.representations import encode
 from vicreg_nb.store import UserError
-from vicreg_nb.vicreg import Encoder
+from vicreg_nb.vicreg import SmallEncoder
 
 
 def gaussian(n, d=16, seed=0):
@@ -88,7 +88,7 @@ def made_images(tests=30):
 def test_mnist_is_normalised_like_cifar10(mnist):
     outliers = open_outliers(made_images())
     torch.manual_seed(0)
-    encoder = Encoder(8, 2, 32).eval()
+    encoder = SmallEncoder(8, 32).eval()
     pictures = [TF.pad(TF.to_tensor(digit), 2).repeat(3, 1, 1) for digit in mnist[:30]]
     with torch.inference_mode():
         expected = encoder(torch.stack([TF.normalize(picture, MEAN.tolist(), STD.tolist()) for picture in pictures]))

@@ -18,7 +18,7 @@ from vicreg_nb.store import UserError
 EXERCISE = {  # Sec. 2.1.2, word for word
     "gamma": 1.0, "eps": 1e-4, "lam": 25.0, "mu": 25.0, "nu": 1.0, "projection_dim": 512, "encoder_dim": 128,
     "batch_size": 256, "lr": 3e-4, "weight_decay": 1e-6, "epochs": 30, "neighbour_count": 3, "neighbour_epochs": 1,
-    "anomaly_k": 2, "width": 64, "stem_stride": 1, "schedule": "constant", "train_size": 0,
+    "anomaly_k": 2, "encoder": "resnet18", "width": 64, "optimizer": "adam", "schedule": "constant", "train_size": 0,
 }  # fmt: skip
 NUMBERS = [name for name, field in SETTINGS.items() if field.type in (int, float)]
 WORDS = [name for name, field in SETTINGS.items() if field.type is str and field.metadata["allowed"]]

@@ -29,7 +29,7 @@ from vicreg_nb.representations import (
 )
 from vicreg_nb.store import UserError, cached
 from vicreg_nb.training import Trainer, run_settings, train
-from vicreg_nb.vicreg import Encoder
+from vicreg_nb.vicreg import SmallEncoder
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_probe_refuses_nan(blobs):
 
 def test_encode_is_the_plain_forward_pass():
     torch.manual_seed(0)
-    encoder = Encoder(8, 2, 32)
+    encoder = SmallEncoder(8, 32)
     encoder(torch.randn(16, 3, 32, 32))  # moves the running statistics
     encoder.eval()
     images, _ = draw_shapes(13, seed=3)
@@ -95,7 +95,7 @@ def test_encode_is_the_plain_forward_pass():
 
 def test_encode_refuses_an_encoder_in_training():
     with pytest.raises(UserError, match=r"\.eval\(\)"):
-        encode(Encoder(8), draw_shapes(10, seed=0)[0])
+        encode(SmallEncoder(8), draw_shapes(10, seed=0)[0])
 
 
 @pytest.fixture

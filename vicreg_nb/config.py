@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 20cbadbd7f28094a
-# text b703a4f4653f4ab5
+# cells nbs/00_config.py 5186564a0e47ae02
+# text da3113743c86a382
 
 """0 · Configuration."""
 
@@ -37,8 +37,8 @@ class _RunSettings:
 
 @dataclass(frozen=True)
 class _TrainingSettings:
+    encoder: str = setting("resnet18", ("resnet18", "small"), "the network f; small: for a CPU")
     width: int = setting(64, (1, 1024), "channels of the encoder's first stage; ResNet18 has 64")
-    stem_stride: int = setting(1, (1, 2), "stride of the encoder's first convolution")
     view_size: int = setting(32, (16, 256), "side of a view in pixels")
     encoder_dim: int = setting(128, (2, 65_536), "dimension of the representation y")
     projection_dim: int = setting(512, (1, 65_536), "dimension d of the projection z")
@@ -49,7 +49,9 @@ class _TrainingSettings:
     eps: float = setting(1e-4, (1e-12, 1), "added to the variance under the root")
     epochs: int = setting(30, (1, 100_000), "passes over the training images")
     batch_size: int = setting(256, (2, 10**6), "|B|")
+    optimizer: str = setting("adam", ("adam", "muon"), "muon: Muon for the encoder's matrices, Adam for the rest")
     lr: float = setting(3e-4, (1e-9, 10), "Adam's learning rate (its peak, for onecycle)")
+    muon_lr: float = setting(0.05, (1e-9, 10), "Muon's learning rate (its peak, for onecycle)")
     weight_decay: float = setting(1e-6, (0, 10), "Adam's")
     schedule: str = setting("constant", ("constant", "onecycle"), "of the learning rate")
 
@@ -111,7 +113,7 @@ SETTINGS = {field.name: field for field in dataclasses.fields(Config)}
 def _smoke():
     """A test of everything: small drawn images, a few steps, two minutes in all. Its numbers mean nothing."""
     data = dict(dataset="shapes", train_size=384, test_size=160, precision="fp32")
-    network = dict(width=8, stem_stride=2, encoder_dim=32, projection_dim=64)
+    network = dict(encoder="small", width=8, encoder_dim=32, projection_dim=64)
     training = dict(epochs=2, batch_size=64, lr=1e-3, schedule="onecycle", probe_epochs=10, probe_batch=64)
     graph = dict(graph_neighbours=8, graph_size=300, components=16, free_epochs=6, free_batch=512)
     small = dict(exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2)
@@ -121,7 +123,9 @@ def _smoke():
 def _quick():
     """CIFAR-10 on a CPU: a narrow encoder, small batches, ten epochs. Chosen by trial, in seven minutes of training on
     two cores: it did better than twice the width at half the epochs, and much better than views of 24 pixels."""
-    training = dict(width=16, stem_stride=2, batch_size=128, epochs=10, lr=2e-3, schedule="onecycle")
+    training = dict(
+        encoder="small", width=32, batch_size=128, epochs=10, optimizer="muon", lr=2e-3, schedule="onecycle"
+    )
     return training | dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
 
 

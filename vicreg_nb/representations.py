@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 463319964759922f
-# text fce348c9bf8f39f4
+# cells nbs/02_representations.py f4816a9dfbbd57f9
+# text 85c6502efdafcf0c
 
 """2 · Representations (Q2, Q3)."""
 
@@ -182,7 +182,7 @@ def _untrained_encoder(cfg, images, device):
 
 def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     """`Features` of the network that `run` started from."""
-    architecture = [cfg.width, cfg.stem_stride, cfg.encoder_dim]
+    architecture = [cfg.encoder, cfg.width, cfg.encoder_dim]
     identity = digest("initial weights", cfg.seed, architecture, images.identity, run.precision)
     return _features(cfg, images, identity, lambda device: _untrained_encoder(cfg, images, device), run.precision)
 

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py c90fdaaaea02d137
-# text a89ffb5290a79a72
+# cells nbs/01a_training.py 696eeb8be2d5e8f1
+# text 71bfee97673410cd
 
 """1a · Training (Q1)."""
 
@@ -20,7 +20,7 @@ from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
-from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
+from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
 
@@ -90,8 +90,8 @@ def choose_precision(cfg: Config) -> str:
 
 
 _WEIGHT_SETTINGS = (
-    "seed", "precision", "width", "stem_stride", "view_size", "encoder_dim", "projection_dim",
-    "lam", "mu", "nu", "gamma", "eps", "epochs", "batch_size", "lr", "weight_decay", "schedule",
+    "seed", "precision", "encoder", "width", "view_size", "encoder_dim", "projection_dim", "lam", "mu", "nu", "gamma",
+    "eps", "epochs", "batch_size", "optimizer", "lr", "muon_lr", "weight_decay", "schedule",
 )  # fmt: skip
 
 
@@ -111,21 +111,55 @@ def is_finished(folder: Path) -> bool:
     return (folder / "encoder.pt").is_file() and (folder / "history.npz").is_file()
 
 
-def learning_rate(cfg: Config, step: int, steps: int) -> float:
-    """The learning rate of step 0 ... steps - 1."""
+def relative_rate(cfg: Config, step: int, steps: int) -> float:
+    """The learning rate of step 0 ... steps - 1, as a part of its peak."""
     if cfg.schedule == "constant":
-        return cfg.lr
+        return 1.0
     done, peak = (step + 1) / steps, 0.2
-    if done <= peak:
-        return cfg.lr * done / peak
-    return cfg.lr * 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
+    return done / peak if done <= peak else 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
 
 
-def initial_networks(cfg: Config) -> tuple[Encoder, Projector]:
+def initial_networks(cfg: Config) -> tuple[nn.Module, Projector]:
     """f and h with the weights that training starts from."""
     with seeded(cfg.seed, "weights"):
-        encoder = Encoder(cfg.width, cfg.stem_stride, cfg.encoder_dim)
+        encoder = NETWORKS[cfg.encoder](cfg.width, cfg.encoder_dim)
         return encoder, Projector(cfg.encoder_dim, cfg.projection_dim)
+
+
+def orthogonalised(matrix: torch.Tensor, rounds: int = 4) -> torch.Tensor:
+    """Nearly U V^T of `matrix` [m, n] = U S V^T, by Newton-Schulz iteration with the coefficients of Jordan (2024)."""
+    x = matrix / (matrix.norm() + 1e-7)
+    wide = x if len(x) <= x.shape[1] else x.T
+    for _ in range(rounds):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return wide if len(x) <= x.shape[1] else wide.T
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for weights of two and more dimensions: momentum 0.95 with Nesterov's look ahead, no weight decay."""
+
+    def __init__(self, weights, lr: float):
+        super().__init__(list(weights), {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                mean = self.state[weight].setdefault("mean", torch.zeros_like(weight))
+                mean.mul_(0.95).add_(weight.grad)
+                step = orthogonalised((weight.grad + 0.95 * mean).flatten(1))
+                size = max(1, step.shape[0] / step.shape[1]) ** 0.5
+                weight.add_(step.view_as(weight), alpha=-group["lr"] * size)
+
+
+def _optimizers(cfg, encoder, projector):
+    """The optimisers of both networks together; each weight belongs to one of them."""
+    weights = [*encoder.parameters(), *projector.parameters()]
+    matrices = [weight for weight in encoder.parameters() if weight.dim() > 1] if cfg.optimizer == "muon" else []
+    rest = [weight for weight in weights if all(weight is not matrix for matrix in matrices)]
+    adam = torch.optim.Adam(rest, cfg.lr, (0.9, 0.999), weight_decay=cfg.weight_decay, fused=True)
+    return [adam, Muon(matrices, cfg.muon_lr)] if matrices else [adam]
 
 
 _PROGRESS = ("epoch", "seconds", "history", "tests")
@@ -140,19 +174,20 @@ class Trainer:
         self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
-        adam = {"lr": cfg.lr, "betas": (0.9, 0.999), "weight_decay": cfg.weight_decay, "fused": True}
-        self.optimizer = torch.optim.Adam(self.model.parameters(), **adam)
+        self.optimizers = _optimizers(cfg, self.encoder, self.projector)
         self.epoch, self.seconds = 0, 0.0
         self.history, self.tests = torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
-        return numbers | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return numbers | {"model": self.model.state_dict(), "optimizers": optimizers}
 
     def load(self, state: dict):
         vars(self).update({name: state[name] for name in _PROGRESS})
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
 
 
 def _compare(trainer, x, x2) -> Terms:
@@ -169,8 +204,9 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
     loss.backward()
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad(set_to_none=True)
+    for optimizer in trainer.optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return torch.stack(terms).detach()
 
 
@@ -206,8 +242,9 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     terms = []
     for step, (x, x2) in enumerate(views):  # T(B) and T(B)
         done = trainer.epoch * trainer.steps + step
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = learning_rate(cfg, done, cfg.epochs * trainer.steps)
+        for optimizer in trainer.optimizers:
+            rate = optimizer.defaults["lr"] * relative_rate(cfg, done, cfg.epochs * trainer.steps)
+            optimizer.param_groups[0]["lr"] = rate
         terms.append(train_step(trainer, x, x2))
         if trainer.device.type == "cpu":
             _stop_if_broken(trainer, terms[-1:], step)
@@ -241,7 +278,7 @@ class Run:
 
     def encoder(self, device="cpu") -> Encoder:
         """f, frozen and in evaluation mode."""
-        encoder = Encoder(self.cfg.width, self.cfg.stem_stride, self.cfg.encoder_dim)
+        encoder = NETWORKS[self.cfg.encoder](self.cfg.width, self.cfg.encoder_dim)
         encoder.load_state_dict(self._weights())
         return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 

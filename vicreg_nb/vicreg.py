@@ -1,6 +1,6 @@
 # Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01_vicreg.py f86389bb45582862
-# text 9e2ce9ea09b85417
+# cells nbs/01_vicreg.py 83b3d7141f360ef2
+# text 2460ecfd85a1afe3
 
 """1 · VICReg."""
 
@@ -24,6 +24,13 @@ def _stage(channels_in, channels_out, stride):
     )
 
 
+def _head(channels, hidden, dim):
+    """From the mean over the image to y."""
+    return nn.Sequential(
+        nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
+    )
+
+
 def _initialise_convolution(module):
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -32,18 +39,41 @@ def _initialise_convolution(module):
 class Encoder(nn.Module):
     """f of Eq. 1: images [B, 3, H, W] to representations y [B, dim]. ResNet18 (He et al., 2016) for small images."""
 
-    def __init__(self, width: int = 64, stem_stride: int = 1, dim: int = 128, hidden: int = 512):
+    def __init__(self, width: int = 64, dim: int = 128, hidden: int = 512):
         super().__init__()
-        stem = nn.Conv2d(3, width, kernel_size=3, stride=stem_stride)
+        stem = nn.Conv2d(3, width, kernel_size=3)
         self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         stages = [_stage(width * max(1, 2**i // 2), width * 2**i, stride=1 if i == 0 else 2) for i in range(4)]
         self.stages = nn.Sequential(*stages)
-        hidden_layer = nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
-        self.head = nn.Sequential(*hidden_layer, nn.Linear(hidden, dim))
+        self.head = _head(8 * width, hidden, dim)
         self.apply(_initialise_convolution)
 
     def forward(self, x):
         return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
+
+
+def _convolution(channels_in, channels_out, kernel):
+    """Stride 2, batch normalisation, ReLU."""
+    layer = nn.Conv2d(channels_in, channels_out, kernel, stride=2, padding=1, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True))
+
+
+class SmallEncoder(nn.Module):
+    """f for a CPU: images [B, 3, H, W] to representations y [B, dim] by seven convolutions and `Encoder`'s head."""
+
+    def __init__(self, width: int = 32, dim: int = 128, hidden: int = 512):
+        super().__init__()
+        self.stem = _convolution(3, width, kernel=4)
+        widths = (width, 2 * width), (2 * width, 4 * width)
+        stages = [nn.Sequential(_convolution(*pair, kernel=3), BasicBlock(pair[1], pair[1])) for pair in widths]
+        self.stages = nn.Sequential(*stages)
+        self.head = _head(4 * width, hidden, dim)
+        self.apply(_initialise_convolution)
+
+    forward = Encoder.forward
+
+
+NETWORKS = {"resnet18": Encoder, "small": SmallEncoder}
 
 
 class Projector(nn.Sequential):

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 2d02eca7c6c18c12
-# text 49994146659eaabe
+# cells nbs/92_report.py b81e32ff08819095
+# text b4c17b851bccf0d8
 
 """92 · The report."""
 
@@ -174,13 +174,32 @@ def typst_block(code: str) -> str:
 
 
 SETTING = """
-The encoder is a ResNet18 for small images: {width} channels in its first stage, a first convolution of kernel 3 with
-stride {stem_stride} and no max-pooling, and a head of two linear layers with $y$ of {encoder_dim} dimensions. The
-projector has three linear layers, with batch norm and ReLU between them, and $d$ = {projection_dim}. $T$ cuts out a
-random part of at least a fifth of the image, mirrors it, changes brightness, contrast, saturation and hue, sometimes
-takes the colour away, and blurs. Adam trains for {epochs} epochs in batches of {batch_size} with learning rate {lr:g}
-({schedule}); $\\lambda$ = {lam:g}, $\\mu$ = {mu:g}, $\\nu$ = {nu:g}, $\\gamma$ = {gamma:g}, $\\epsilon$ = {eps:g}.
+{network}, and a head of two linear layers with $y$ of {encoder_dim} dimensions. The projector has three linear layers,
+with batch norm and ReLU between them, and $d$ = {projection_dim}. $T$ cuts out a random part of at least a fifth of the
+image, mirrors it, changes brightness, contrast, saturation and hue, sometimes takes the colour away, and blurs.
+{trainer} {epochs} epochs in batches of {batch_size} (schedule: {schedule}); $\\lambda$ = {lam:g}, $\\mu$ = {mu:g},
+$\\nu$ = {nu:g}, $\\gamma$ = {gamma:g}, $\\epsilon$ = {eps:g}.
 """
+
+
+NETWORK = {
+    "resnet18": """The encoder is a ResNet18 for small images: {width} channels in its first stage, a first convolution
+of kernel 3 with stride 1 and no max-pooling""",
+    "small": """The encoder is a small residual network: a convolution of kernel 4 and stride 2 to {width} channels,
+then twice a convolution of stride 2 that doubles the channels and a residual block of two convolutions, the mean over
+the image""",
+}
+TRAINER = {
+    "adam": "Adam with learning rate {lr:g} trains for",
+    "muon": """Muon (Jordan et al., 2024) with learning rate {muon_lr:g} for the encoder's matrices, and Adam with
+learning rate {lr:g} for all other weights, train for""",
+}
+
+
+def setting_text(used: dict) -> str:
+    """The paragraph on network, views, optimiser and weights, with the values of `used`."""
+    words = {"network": NETWORK[used["encoder"]].format(**used), "trainer": TRAINER[used["optimizer"]].format(**used)}
+    return SETTING.format(**used, **words)
 
 
 APART = ("profile", "dataset", "device", "seed", "out")  # not of the method
@@ -209,7 +228,7 @@ def method_section(results: dict) -> str:
     """Eq. 1-6, what was trained, and what differs from the exercise's settings."""
     numbered, plain = (f"#set math.equation(numbering: {kind})" for kind in ('"(1)"', "none"))
     parts = ["# Method", typst_block(numbered), METHOD, COVARIANCE, typst_block(plain)]
-    parts.append(SETTING.format(**used_settings(results)))
+    parts.append(setting_text(used_settings(results)))
     rows = changed_rows(results)
     if rows:
         caption = "Settings in which this run differs from the exercise; loss and augmentations are the same."
