@@ -376,8 +376,7 @@ class Trainer:
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
         self.optimizers = _optimizers(cfg, self.encoder, self.projector)
-        self.epoch, self.seconds = 0, 0.0
-        self.history, self.tests = torch.empty(0, 3), torch.empty(0, 3)
+        self.epoch, self.seconds, self.history, self.tests = 0, 0.0, torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 5186564a0e47ae02
-# text da3113743c86a382
+# cells nbs/00_config.py c44f6d7e50d83312
+# text 9c46cb7212ea2be3
 
 """0 · Configuration."""
 
@@ -124,7 +124,7 @@ def _quick():
     """CIFAR-10 on a CPU: a narrow encoder, small batches, ten epochs. Chosen by trial, in seven minutes of training on
     two cores: it did better than twice the width at half the epochs, and much better than views of 24 pixels."""
     training = dict(
-        encoder="small", width=32, batch_size=128, epochs=10, optimizer="muon", lr=2e-3, schedule="onecycle"
+        encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle", batch_size=128, epochs=10
     )
     return training | dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
 

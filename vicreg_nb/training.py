@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 696eeb8be2d5e8f1
-# text 71bfee97673410cd
+# cells nbs/01a_training.py 72af20246f55c162
+# text b3144b312f445cc9
 
 """1a · Training (Q1)."""
 
@@ -175,8 +175,7 @@ class Trainer:
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
         self.optimizers = _optimizers(cfg, self.encoder, self.projector)
-        self.epoch, self.seconds = 0, 0.0
-        self.history, self.tests = torch.empty(0, 3), torch.empty(0, 3)
+        self.epoch, self.seconds, self.history, self.tests = 0, 0.0, torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
