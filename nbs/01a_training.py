@@ -27,7 +27,9 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images
 from vicreg_nb.plots import METHOD_COLOURS, lines
-from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
+from vicreg_nb.store import (
+    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_arrays, seeded,
+)  # fmt: skip
 from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -151,6 +153,9 @@ print(f"bf16 is {_bf16_speedup(choose_device(cfg)):.2f} times as fast as fp32 he
 
 # %%
 #| export
+PRECISIONS = ("fp32", "bf16")
+
+
 def choose_precision(cfg: Config) -> str:
     """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
     if cfg.precision != "auto":
@@ -173,8 +178,10 @@ assert choose_precision(auto) == choose_precision(auto) in ("fp32", "bf16")
 # %% [markdown]
 # ## What makes the weights
 # A training is found again by what makes its weights: the data, the pairs, the hyper-parameters, the seed, the
-# precision. Its folder is named after a digest of these. Whoever comes back with the same settings gets the finished
-# run at once; whoever changes one of them gets a new run, and the old one stays.
+# precision, and the code of views, pairs, networks, objectives and step. Its folder is named after a digest of these.
+# Whoever comes back with the same gets the finished run at once. Whoever changes a setting, or the variance term, gets
+# a new run, and the old one stays. Whoever changes a comment, a figure or an answer keeps the run: `code_of` follows
+# what the step calls, and nothing else.
 
 # %%
 #| export
@@ -184,10 +191,11 @@ _WEIGHT_SETTINGS = (
 )  # fmt: skip
 
 
-def run_settings(cfg: Config, images: Images, pairs: str = "generated") -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs`: the identity of the pairs."""
-    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS}
-    return settings | {"precision": choose_precision(cfg), "data": images.identity, "pairs": pairs}
+def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs) -> dict:
+    """Everything that changes the weights of a run, and nothing else; `pairs`: where they come from, or its class."""
+    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS} | {"precision": choose_precision(cfg)}
+    code = code_of(pairs, initial_networks, Trainer, train_epoch, evaluate_terms)
+    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code}
 
 
 def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
@@ -201,10 +209,10 @@ def is_finished(folder: Path) -> bool:
 
 
 # %%
-folder = run_folder(tiny, run_settings(tiny, few))
-assert folder == run_folder(tiny, run_settings(tiny.replace(probe_lr=0.5), few))
-assert folder != run_folder(tiny, run_settings(tiny.replace(lr=0.5), few))
-print(folder.name)
+settings = {"lr": 0.1, "code": {"variance": "1"}}
+assert run_folder(tiny, settings) == run_folder(tiny, {"code": {"variance": "1"}, "lr": 0.1})
+assert run_folder(tiny, settings) != run_folder(tiny, settings | {"code": {"variance": "2"}})
+print(run_folder(tiny, settings).name)
 
 # %% [markdown]
 # ## The learning rate
@@ -285,7 +293,7 @@ class Trainer:
 
 
 # %%
-trial, again = (Trainer(tiny, run_settings(tiny, few), steps_per_epoch=3) for _ in range(2))
+trial, again = (Trainer(tiny, {"precision": "fp32"}, steps_per_epoch=3) for _ in range(2))
 trial.epoch = 2
 again.load(trial.state())
 assert again.epoch == 2 and again.state().keys() == trial.state().keys()
@@ -386,7 +394,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
 
 
 # %%
-first, second = (train_epoch(Trainer(tiny, run_settings(tiny, few), 3), pairs, 96) for _ in range(2))
+first, second = (train_epoch(Trainer(tiny, {"precision": "fp32"}, 3), pairs, 96) for _ in range(2))
 assert first.shape == (3, 3) and torch.equal(first, second)
 
 # %% [markdown]
@@ -475,6 +483,70 @@ assert is_finished(kept.folder / "written")
 assert replace(kept, folder=kept.folder / "written").identity == digest(trial.encoder.state_dict())
 
 # %% [markdown]
+# Which precision is faster may be judged otherwise on another day, by another version of PyTorch or on another machine.
+# With `precision=auto` that alone starts no second training: a finished run with all else equal is taken, and said so.
+
+
+# %%
+#| export
+def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag: str = "vicreg") -> tuple[dict, Path]:
+    """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
+    settings = run_settings(cfg, images, pairs)
+    for precision in PRECISIONS if cfg.precision == "auto" else ():
+        other = settings | {"precision": precision}
+        if is_finished(run_folder(cfg, other, tag)) and not is_finished(run_folder(cfg, settings, tag)):
+            another = f"precision={settings['precision']} trains another"
+            log(f"training {tag}: the run that is finished in {precision} is taken ({another})")
+            return other, run_folder(cfg, other, tag)
+    return settings, run_folder(cfg, settings, tag)
+
+
+# %%
+settings, folder = find_run(tiny, few)
+assert folder == find_run(tiny.replace(probe_lr=0.5), few)[1] != find_run(tiny.replace(lr=0.5), few)[1]
+assert settings["code"].keys() >= {"GeneratedPairs", "make_view", "Encoder", "variance", "train_step"}
+assert not settings["code"].keys() & {"train", "q1", "lines", "log", "Config"}
+print(f"{folder.name} rests on {len(settings['code'])} pieces of code, such as {', '.join(list(settings['code'])[:4])}")
+
+# %% [markdown]
+# The other way round: a run with the same settings is there, but was made by other code. Then a new training begins,
+# and it says which part has changed. The settings in the folders of earlier runs tell.
+
+
+# %%
+#| export
+def _read_settings(folder):
+    """What config.json says; nothing where it cannot be read."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _why_anew(cfg, settings, tag):
+    """A sentence on the latest run that differs in its code or its precision alone; empty where there is none."""
+    paths = sorted(cfg.runs.glob(f"{tag}-*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for name, before in ((path.parent.name, _read_settings(path.parent)) for path in paths):
+        differing = [setting for setting in settings if before.get(setting) != settings[setting]]
+        if differing == ["precision"]:
+            was = before["precision"]
+            return f"training {tag} anew: {name} has the same settings in {was}, which precision={was} would take"
+        if differing == ["code"] and isinstance(before.get("code"), dict):
+            old, new = before["code"], settings["code"]
+            parts = [f"`{part}`" for part in new | old if old.get(part) != new.get(part)]
+            shown = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if parts[5:] else "")
+            return f"training {tag} anew: the code of {shown} has changed since {name}"
+    return ""
+
+
+# %%
+(folder / "config.json").parent.mkdir(parents=True)
+(folder / "config.json").write_text(json.dumps(settings | {"code": settings["code"] | {"variance": "another"}}))
+print(_why_anew(tiny, settings, "vicreg"))
+assert "`variance`" in _why_anew(tiny, settings, "vicreg") and not _why_anew(tiny, settings | {"lr": 0.5}, "vicreg")
+(folder / "config.json").unlink()
+
+# %% [markdown]
 # A checkpoint that cannot be read is named and not used. To train from the start without a word would cost hours and
 # overwrite what might still be saved.
 
@@ -485,12 +557,13 @@ def _resume(trainer, folder):
     """Go on from last.pt where there is one; UserError for a damaged one."""
     path = folder / "last.pt"
     if not path.is_file():
-        return
+        return False
     try:
         trainer.load(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
     log(f"resuming {folder.name} after epoch {trainer.epoch}")
+    return True
 
 
 # %%
@@ -501,6 +574,32 @@ except UserError as error:
     print(str(error).replace(scratch.name, "..."))
 else:
     raise AssertionError("a damaged checkpoint was used")
+
+# %% [markdown]
+# On another machine, with another number of threads or another version of PyTorch, sums are taken in another order, so
+# that the same training gives slightly other weights. That makes no other folder, but config.json keeps where each
+# part of a training ran, and a run that goes on elsewhere says so.
+
+
+# %%
+#| export
+def _keep_settings(cfg, folder, settings, resumed):
+    """config.json: what makes the weights, and where they were made."""
+    machines = _read_settings(folder).get("machines", []) if resumed else []
+    now = {"device": device_name(cfg), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    for name, value in machines[-1].items() if machines else ():
+        if now.get(name) != value:
+            log(f"resuming with {name} {now.get(name)} after {value}: weights may differ from those of an unbroken run")
+    text = json.dumps(settings | {"machines": machines + [now] * (now not in machines[-1:])}, indent=1)
+    atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+# %%
+elsewhere = {"device": device_name(tiny), "threads": 64, "torch": str(torch.__version__)}
+(kept.folder / "config.json").write_text(json.dumps({"machines": [elsewhere]}))
+for _ in range(2):
+    _keep_settings(tiny, kept.folder, settings, resumed=True)
+assert [machine["threads"] for machine in _read_settings(kept.folder)["machines"]] == [64, torch.get_num_threads()]
 
 # %% [markdown]
 # ## Algorithm 1, the outer loop
@@ -565,13 +664,13 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     Raises UserError if the loss turns NaN or infinite, or if last.pt is damaged.
     """
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings = run_settings(cfg, images, pairs.identity)
-    folder = run_folder(cfg, settings, tag)
+    settings, folder = find_run(cfg, images, pairs, tag)
     if not is_finished(folder):
-        text = json.dumps(settings, indent=1)
-        atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
         trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
-        _resume(trainer, folder)
+        resumed = _resume(trainer, folder)
+        if not resumed and (why := _why_anew(cfg, settings, tag)):
+            log(why)
+        _keep_settings(cfg, folder, settings, resumed)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
@@ -581,18 +680,19 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
 
 
 # %%
-class Stopped(GeneratedPairs):
-    left = 4  # batches until somebody presses control-C
-
-    def train(self, indices, generator):
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        return super().train(indices, generator)
+stopped, batches = GeneratedPairs(tiny, few), iter(range(4))
 
 
+def four_batches(indices, generator):
+    """As ever, until somebody presses control-C."""
+    if next(batches, None) is None:
+        raise KeyboardInterrupt
+    return GeneratedPairs.train(stopped, indices, generator)
+
+
+stopped.train = four_batches
 with contextlib.suppress(KeyboardInterrupt):
-    train(tiny, few, Stopped(tiny, few))
+    train(tiny, few, stopped)
 resumed = train(tiny, few)
 whole = train(tiny.replace(out=f"{scratch.name}/whole"), few)
 assert resumed.identity == whole.identity and (resumed.history == whole.history).all()

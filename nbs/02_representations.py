@@ -26,7 +26,7 @@ from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, to_float
 from vicreg_nb.neighbours import checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
-from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
+from vicreg_nb.store import UserError, cached, code_of, digest, log, new_generator, progress
 from vicreg_nb.training import Run, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 
@@ -109,12 +109,14 @@ def features_of(cfg: Config, images: Images, run: Run) -> Features:
 
 
 def _features(cfg, images, identity, make_encoder, precision):
+    device = choose_device(cfg)
+
     def compute():
-        device = choose_device(cfg)
         parts, encoder = {"train": images.train_images, "test": images.test_images}, make_encoder(device)
         return {part: encode(encoder, pictures, device, precision) for part, pictures in parts.items()}
 
-    return Features(**cached(cfg.cache, "features", identity, compute), identity=identity)
+    identity = digest(identity, code_of(compute))
+    return Features(**cached(cfg.cache, "features", [identity, device.type], compute), identity=identity)
 
 
 # %%

@@ -65,7 +65,8 @@ def encode_all(cfg: Config, images: Images, outliers: Outliers, name: str) -> tu
     def compute():
         return {"outliers": encode(run.encoder(device), outliers.images, device, run.precision)}
 
-    strange = cached(cfg.cache, "outliers", [run.identity, run.precision, outliers.identity], compute)["outliers"]
+    key = [run.identity, run.precision, outliers.identity, device.type]
+    strange = cached(cfg.cache, "outliers", key, compute)["outliers"]
     normal = features_of(cfg, images, run)
     return normal.train, np.concatenate((normal.test, strange))
 

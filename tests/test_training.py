@@ -47,7 +47,7 @@ def test_a_run_writes_what_it_promises_and_is_found_again(smoke, monkeypatch):
     assert {path.name for path in run.folder.iterdir()} == {"config.json", "last.pt", "encoder.pt", "history.npz"}
     assert run.history.shape == (2 * 6, 3) and run.tests.shape == (2, 3)
     assert json.loads((run.folder / "config.json").read_text())["lr"] == cfg.lr
-    monkeypatch.setattr(training, "Trainer", None)  # a second training would fail
+    monkeypatch.setattr(training, "_one_epoch", None)  # a second training would fail
     again = train(cfg, images)
     assert again.identity == run.identity and again.seconds == run.seconds
     np.testing.assert_array_equal(again.history, run.history)
@@ -186,12 +186,6 @@ def test_only_what_changes_the_weights_changes_the_folder(smoke):
     }.items():
         assert run_folder(cfg, run_settings(cfg.replace(**{name: value}), images)) != base
     assert run_folder(cfg, run_settings(cfg, replace(images, identity="other"))) != base
-
-
-def test_folders_keep_their_names(smoke):
-    """Trainings are found again by this digest: it changes only with what makes the weights."""
-    cfg, images = smoke
-    assert run_folder(cfg, run_settings(cfg, images)).name == "vicreg-294e8e48c3"
 
 
 def test_precision_is_chosen_once(smoke, monkeypatch):

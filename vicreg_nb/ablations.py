@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 7a26446554a10c32
-# text 52b4d35823280ba4
+# cells nbs/03_ablations.py e8952a1ace5d2aac
+# text 2aa17dddcf2312bf
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -180,7 +180,7 @@ def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.nd
         queries = {"train": None, "test": features.test}
         return {name: nearest(features.train, k, asked, device).numbers for name, asked in queries.items()}
 
-    tables = cached(cfg.cache, "neighbours", [features.identity, k], compute)
+    tables = cached(cfg.cache, "neighbours", [features.identity, k, device.type], compute)
     return tables["train"], tables["test"]
 
 

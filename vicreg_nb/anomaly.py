@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 6ef6016edee4b500
-# text 9e403009725d441d
+# cells nbs/06_anomaly.py 2c18765f960d3bc2
+# text 968924f3dfa11122
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -26,7 +26,8 @@ def encode_all(cfg: Config, images: Images, outliers: Outliers, name: str) -> tu
     def compute():
         return {"outliers": encode(run.encoder(device), outliers.images, device, run.precision)}
 
-    strange = cached(cfg.cache, "outliers", [run.identity, run.precision, outliers.identity], compute)["outliers"]
+    key = [run.identity, run.precision, outliers.identity, device.type]
+    strange = cached(cfg.cache, "outliers", key, compute)["outliers"]
     normal = features_of(cfg, images, run)
     return normal.train, np.concatenate((normal.test, strange))
 

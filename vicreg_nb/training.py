@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 3dfac8aca60ac23b
-# text 793cff03b758b081
+# cells nbs/01a_training.py ea536ee831216cd7
+# text 396aaa74db1425d6
 
 """1a · Training (Q1)."""
 
@@ -19,7 +19,9 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images
 from vicreg_nb.plots import METHOD_COLOURS, lines
-from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
+from vicreg_nb.store import (
+    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_arrays, seeded,
+)  # fmt: skip
 from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -64,6 +66,9 @@ def _bf16_speedup(device: torch.device, repeats: int = 12) -> float:
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 
+PRECISIONS = ("fp32", "bf16")
+
+
 def choose_precision(cfg: Config) -> str:
     """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
     if cfg.precision != "auto":
@@ -84,10 +89,11 @@ _WEIGHT_SETTINGS = (
 )  # fmt: skip
 
 
-def run_settings(cfg: Config, images: Images, pairs: str = "generated") -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs`: the identity of the pairs."""
-    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS}
-    return settings | {"precision": choose_precision(cfg), "data": images.identity, "pairs": pairs}
+def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs) -> dict:
+    """Everything that changes the weights of a run, and nothing else; `pairs`: where they come from, or its class."""
+    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS} | {"precision": choose_precision(cfg)}
+    code = code_of(pairs, initial_networks, Trainer, train_epoch, evaluate_terms)
+    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code}
 
 
 def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
@@ -243,16 +249,64 @@ def _write_run(trainer, folder):
     atomic(folder / "encoder.pt", lambda path: torch.save(weights, path))
 
 
+def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag: str = "vicreg") -> tuple[dict, Path]:
+    """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
+    settings = run_settings(cfg, images, pairs)
+    for precision in PRECISIONS if cfg.precision == "auto" else ():
+        other = settings | {"precision": precision}
+        if is_finished(run_folder(cfg, other, tag)) and not is_finished(run_folder(cfg, settings, tag)):
+            another = f"precision={settings['precision']} trains another"
+            log(f"training {tag}: the run that is finished in {precision} is taken ({another})")
+            return other, run_folder(cfg, other, tag)
+    return settings, run_folder(cfg, settings, tag)
+
+
+def _read_settings(folder):
+    """What config.json says; nothing where it cannot be read."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _why_anew(cfg, settings, tag):
+    """A sentence on the latest run that differs in its code or its precision alone; empty where there is none."""
+    paths = sorted(cfg.runs.glob(f"{tag}-*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for name, before in ((path.parent.name, _read_settings(path.parent)) for path in paths):
+        differing = [setting for setting in settings if before.get(setting) != settings[setting]]
+        if differing == ["precision"]:
+            was = before["precision"]
+            return f"training {tag} anew: {name} has the same settings in {was}, which precision={was} would take"
+        if differing == ["code"] and isinstance(before.get("code"), dict):
+            old, new = before["code"], settings["code"]
+            parts = [f"`{part}`" for part in new | old if old.get(part) != new.get(part)]
+            shown = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if parts[5:] else "")
+            return f"training {tag} anew: the code of {shown} has changed since {name}"
+    return ""
+
+
 def _resume(trainer, folder):
     """Go on from last.pt where there is one; UserError for a damaged one."""
     path = folder / "last.pt"
     if not path.is_file():
-        return
+        return False
     try:
         trainer.load(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
     log(f"resuming {folder.name} after epoch {trainer.epoch}")
+    return True
+
+
+def _keep_settings(cfg, folder, settings, resumed):
+    """config.json: what makes the weights, and where they were made."""
+    machines = _read_settings(folder).get("machines", []) if resumed else []
+    now = {"device": device_name(cfg), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    for name, value in machines[-1].items() if machines else ():
+        if now.get(name) != value:
+            log(f"resuming with {name} {now.get(name)} after {value}: weights may differ from those of an unbroken run")
+    text = json.dumps(settings | {"machines": machines + [now] * (now not in machines[-1:])}, indent=1)
+    atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _one_epoch(trainer, pairs, images, folder):
@@ -291,13 +345,13 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     Raises UserError if the loss turns NaN or infinite, or if last.pt is damaged.
     """
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings = run_settings(cfg, images, pairs.identity)
-    folder = run_folder(cfg, settings, tag)
+    settings, folder = find_run(cfg, images, pairs, tag)
     if not is_finished(folder):
-        text = json.dumps(settings, indent=1)
-        atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
         trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
-        _resume(trainer, folder)
+        resumed = _resume(trainer, folder)
+        if not resumed and (why := _why_anew(cfg, settings, tag)):
+            log(why)
+        _keep_settings(cfg, folder, settings, resumed)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
