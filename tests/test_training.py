@@ -20,7 +20,9 @@ from vicreg_nb.training import (
     Trainer,
     choose_precision,
     evaluate_terms,
+    find_run,
     initial_networks,
+    is_finished,
     learning_rate,
     q1,
     run_folder,
@@ -186,6 +188,80 @@ def test_only_what_changes_the_weights_changes_the_folder(smoke):
     }.items():
         assert run_folder(cfg, run_settings(cfg.replace(**{name: value}), images)) != base
     assert run_folder(cfg, run_settings(cfg, replace(images, identity="other"))) != base
+
+
+def test_other_code_trains_anew_and_says_which(smoke, monkeypatch, capsys):
+    cfg, images = smoke
+    old = train(cfg, images)
+    assert train(cfg, images).folder == old.folder
+    loss = training.vicreg_loss
+    monkeypatch.setattr(training, "vicreg_loss", lambda terms, lam, mu, nu: loss(terms, lam, 2 * mu, nu))
+    capsys.readouterr()
+    new = train(cfg, images)
+    assert f"has changed since {old.folder.name}" in capsys.readouterr().out
+    assert new.folder != old.folder and new.identity != old.identity
+    monkeypatch.undo()
+    assert train(cfg, images).identity == old.identity
+
+
+def test_pairs_of_ones_own_are_told_apart_by_their_code(smoke):
+    cfg, images = smoke
+
+    class Mine(GeneratedPairs):
+        def train(self, indices, generator):
+            return super().train(indices.flip(0), generator)
+
+    assert run_settings(cfg, images, Mine) != run_settings(cfg, images) == run_settings(cfg, images, GeneratedPairs)
+    assert run_settings(cfg, images, Mine(cfg, images)) == run_settings(cfg, images, Mine)
+
+
+def test_a_notebook_and_the_package_have_the_same_code(root, smoke):
+    """The chapter's cells define anew what the package has; its trainings must be found by all other chapters."""
+    from vicreg_nb.tools.execute import execute_notebook
+
+    cfg, images = smoke
+    execute_notebook(root / "nbs" / "01a_training.py", cfg.folder / "01a.ipynb", {"profile": "smoke", "out": cfg.out})
+    assert is_finished(find_run(cfg, images)[1])
+
+
+def test_auto_takes_a_run_that_is_finished_in_another_precision(smoke, monkeypatch, capsys):
+    cfg, images = smoke
+    cfg, speed = cfg.replace(precision="auto", epochs=1), [2.0]
+    monkeypatch.setattr(training, "_bf16_speedup", lambda device: speed[0])
+    first = train(cfg, images)
+    assert first.precision == "bf16"
+    speed[0] = 0.5
+    monkeypatch.setattr(training.torch, "__version__", "another")
+    capsys.readouterr()
+    again = train(cfg, images)
+    assert again.folder == first.folder and again.precision == "bf16" and "bf16" in capsys.readouterr().out
+    other = train(cfg.replace(precision="fp32"), images)
+    assert other.folder != first.folder and "precision=bf16 would take" in capsys.readouterr().out
+
+
+def test_a_resume_elsewhere_says_so(smoke, monkeypatch, capsys):
+    cfg, images = smoke
+    seen = []
+    monkeypatch.setattr(training, "_one_epoch", stop_after_one(training._one_epoch, seen))
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, images)
+    monkeypatch.setattr(training.torch, "__version__", "another")
+    run = train(cfg, images)
+    assert "with torch another after" in capsys.readouterr().out
+    machines = json.loads((run.folder / "config.json").read_text())["machines"]
+    assert [machine["torch"] for machine in machines] == [seen[0], "another"]
+
+
+def stop_after_one(one_epoch, seen):
+    """The training's epoch, but a keyboard interrupt where a second one begins; notes the version of PyTorch."""
+
+    def wrapped(*arguments):
+        seen.append(training.torch.__version__)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        one_epoch(*arguments)
+
+    return wrapped
 
 
 def test_precision_is_chosen_once(smoke, monkeypatch):

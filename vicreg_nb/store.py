@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py b86af241d0aefb96
-# text 14aad1a090ed5a3e
+# cells nbs/80_store.py 5592809b79753a5e
+# text 26a5766abcd21228
 
 """80 · Store."""
 
@@ -193,7 +193,9 @@ def _uses(thing, code, node):
         cells = zip(thing.__code__.co_freevars, thing.__closure__ or ())
         scope, around = thing.__globals__, {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
     else:  # methods given to the class from outside
-        yield from (("", method) for method in _methods(thing) if "." not in method.__qualname__)
+        yield from (
+            ("", method) for method in _methods(thing) if not method.__qualname__.startswith(thing.__qualname__)
+        )
     for name in _names_used(code):
         value = around.get(name, scope.get(name))
         if isinstance(value, ModuleType) and value.__name__.startswith("vicreg_nb."):
