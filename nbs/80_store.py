@@ -300,10 +300,9 @@ def _uses(thing, code, node):
     if isinstance(thing, FunctionType):
         cells = zip(thing.__code__.co_freevars, thing.__closure__ or ())
         scope, around = thing.__globals__, {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
-    else:  # methods given to the class from outside
-        yield from (
-            ("", method) for method in _methods(thing) if not method.__qualname__.startswith(thing.__qualname__)
-        )
+    else:  # methods given to the class from outside; all of them where its source is not known
+        written = thing.__qualname__ if isinstance(node, ast.ClassDef) else "nowhere"
+        yield from (("", method) for method in _methods(thing) if not method.__qualname__.startswith(written))
     for name in _names_used(code):
         value = around.get(name, scope.get(name))
         if isinstance(value, ModuleType) and value.__name__.startswith("vicreg_nb."):
