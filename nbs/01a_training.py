@@ -12,8 +12,10 @@
 
 # %%
 #| export
+import contextlib
 import json
 import math
+import platform
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,7 +52,7 @@ mu: float = None  # weight of the variance term
 nu: float = None  # weight of the covariance term
 width: int = None  # channels of the encoder's first stage; ResNet18 has 64
 stem_stride: int = None  # stride of the first convolution; the exercise's is 1
-precision: str = None  # auto, fp32 or bf16
+precision: str = None  # auto, fp32, bf16 or fp16
 tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 
 # %% [markdown]
@@ -58,7 +60,7 @@ tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 # takes no time on any CPU. The real training comes at the end, with the settings printed here.
 
 # %%
-import contextlib
+import io
 import tempfile
 from dataclasses import replace
 
@@ -119,61 +121,101 @@ image_grid([list(few.train_images[:8]), *map(list, views)], labels=["image", "x"
 
 # %% [markdown]
 # ## Which precision is faster here
-# Half-precision convolutions are several times faster on some hardware and ten times slower on other. So one
-# convolution is measured, forward and backward, in both precisions by turns. The shortest times are compared, since
-# other work on the machine only lengthens them.
+# Half-precision convolutions are several times faster on some hardware and ten times slower on other. On a GPU its
+# generation tells: the tensor cores of Ampere (compute capability 8) and later know bf16, those of Volta and Turing, as
+# in Colab's T4, only fp16, and older ones have none. There a measurement of something small would only time how fast
+# the CPU can start it.
 
 
 # %%
 #| export
-def _bf16_speedup(device: torch.device, repeats: int = 12) -> float:
-    """How many times faster a convolution is in bf16 than in fp32 on `device`."""
-    conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
-    x = torch.randn(64, 64, 8, 8, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str):
+    """Within it, convolutions and matrix products are in `precision`."""
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def _of_gpu(device):
+    """The precision of a GPU's tensor cores; fp32 where it has none."""
+    generation = torch.cuda.get_device_capability(device)[0]
+    if generation >= 8 and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if generation >= 7 else "fp32"
+
+
+# %%
+for name, dtype in PRECISIONS.items():
+    with autocast(torch.device("cpu"), name):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
+
+# %% [markdown]
+# CPUs are not told apart so easily. So one convolution is measured, forward and backward, in both precisions by turns.
+# The shortest times are compared, since other work on the machine only lengthens them.
+
+
+# %%
+#| export
+def _bf16_speedup(repeats: int = 12) -> float:
+    """How many times faster a convolution is in bf16 than in fp32 on this CPU."""
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(64, 64, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
     for _ in range(repeats + 1):  # the first round warms up
         for half in seconds:
             start = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 y = conv(x)
             y.float().sum().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
             seconds[half].append(time.perf_counter() - start)
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 
 # %%
-print(f"bf16 is {_bf16_speedup(choose_device(cfg)):.2f} times as fast as fp32 here")
+print(f"bf16 is {_bf16_speedup():.2f} times as fast as fp32 on this CPU")
 
 # %% [markdown]
 # The precision changes the weights, if only in their last digits. So a machine decides once and keeps to it: with
-# another choice the next day, it would no longer find its own trainings.
+# another choice the next day, it would no longer find its own trainings. How many threads there are is not asked.
 
 
 # %%
 #| export
-PRECISIONS = ("fp32", "bf16")
-
-
 def choose_precision(cfg: Config) -> str:
-    """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
+    """fp32, bf16 or fp16: as asked, or the fastest on this device. UserError for fp16 where there is none."""
+    device = choose_device(cfg)
+    if cfg.precision == "fp16" and (device.type == "cpu" or torch.cuda.get_device_capability(device) < (5, 3)):
+        raise UserError(f"precision is fp16, which {device_name(cfg)} does not have: choose auto, bf16 or fp32.")
     if cfg.precision != "auto":
         return cfg.precision
-    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
-    if not note.is_file():
-        speedup = _bf16_speedup(choose_device(cfg))
-        chosen = "bf16" if speedup > 1.25 else "fp32"
-        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
-        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
-        atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
-    return json.loads(note.read_text(encoding="utf-8"))["precision"]
+    return _of_gpu(device) if device.type == "cuda" else _of_cpu(cfg)
+
+
+def _of_cpu(cfg):
+    """What a small convolution finds faster, measured once by a machine and a version of PyTorch."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    note = cfg.cache / f"precision-{digest(platform.node(), platform.machine(), capability, torch.__version__)}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        noted = json.loads(note.read_text(encoding="utf-8"))["precision"]
+        if noted in ("fp32", "bf16"):
+            return noted
+    speedup = _bf16_speedup()
+    chosen = "bf16" if speedup > 1.25 else "fp32"
+    log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
+    found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
+    atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
+    return chosen
 
 
 # %%
 assert choose_precision(tiny) == "fp32"
 auto = tiny.replace(precision="auto")
 assert choose_precision(auto) == choose_precision(auto) in ("fp32", "bf16")
+try:
+    choose_precision(tiny.replace(precision="fp16"))
+except UserError as error:
+    print(error)
 
 # %% [markdown]
 # ## What makes the weights
@@ -260,20 +302,23 @@ assert torch.equal(once, twice) and not torch.equal(once, other)
 
 # %% [markdown]
 # ## What a step changes
-# The networks, Adam's averages, and the record of the three terms. Nothing else has a memory. If all of it is saved
-# after an epoch, then a training that was cut off goes on as if nothing had happened.
+# The networks, Adam's averages, the scale of fp16's gradients, and the record of the three terms. Nothing else has a
+# memory. If all of it is saved after an epoch, then a training that was cut off goes on as if nothing had happened.
 
 # %%
 #| export
-_PROGRESS = ("epoch", "seconds", "history", "tests")
+_PROGRESS, _STATEFUL = ("epoch", "seconds", "history", "tests"), ("model", "optimizer", "scaler")
 
 
+# %%
+#| export
 class Trainer:
     """Everything that a step changes. history: [steps done, 3], terms of each batch; tests: [epochs done, 3]."""
 
     def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int):
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
-        self.half = settings["precision"] == "bf16"
+        self.precision = settings["precision"]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
@@ -284,12 +329,12 @@ class Trainer:
 
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
-        return numbers | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return numbers | {name: getattr(self, name).state_dict() for name in _STATEFUL}
 
     def load(self, state: dict):
         vars(self).update({name: state[name] for name in _PROGRESS})
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
 
 
 # %%
@@ -303,6 +348,10 @@ trial.epoch = 0
 # ## Algorithm 1, a step
 # The body of the exercise's Algorithm 1, line by line. The loss is computed in fp32 whatever the network runs in.
 # Its terms are returned as they lie on the device: asking for their values here would make a GPU wait at every step.
+# In fp16, which has no numbers below 6e-8 and none above 65,504, the loss is scaled up before the gradients are taken,
+# and a step whose gradients overflow is left out, with half the scale from then on (PyTorch's `GradScaler`; in other
+# precisions it does nothing).
+#
 # Eight steps on one and the same batch must lower the loss.
 
 
@@ -310,7 +359,7 @@ trial.epoch = 0
 #| export
 def _compare(trainer, x, x2) -> Terms:
     """Z = h(f(x)), Z' = h(f(x')), and their three terms."""
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
+    with autocast(trainer.device, trainer.precision):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
     return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
@@ -321,8 +370,9 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     cfg = trainer.cfg
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
-    loss.backward()
-    trainer.optimizer.step()
+    trainer.scaler.scale(loss).backward()
+    trainer.scaler.step(trainer.optimizer)
+    trainer.scaler.update()
     trainer.optimizer.zero_grad(set_to_none=True)
     return torch.stack(terms).detach()
 
@@ -354,6 +404,17 @@ def _stop_if_broken(trainer, terms, first):
         raise UserError(
             f"the loss is no longer finite in epoch {trainer.epoch + 1}, step {first + step + 1} of {trainer.steps} "
             f"({shown}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
+        )
+
+
+# %%
+#| export
+def _stop_if_overflowing(trainer):
+    """UserError if the loss in fp16 would have to be scaled down: nearly all steps of an epoch were left out then."""
+    if trainer.scaler.get_scale() < 1:
+        raise UserError(
+            f"the gradients overflow fp16 in epoch {trainer.epoch + 1}: choose precision fp32, or lower lr "
+            f"({trainer.cfg.lr:g}) or the weights."
         )
 
 
@@ -390,6 +451,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
         if trainer.device.type == "cpu":
             _stop_if_broken(trainer, terms[-1:], step)
     _stop_if_broken(trainer, terms, 0)
+    _stop_if_overflowing(trainer)
     return torch.stack(terms).cpu()
 
 
@@ -542,7 +604,7 @@ def _why_anew(cfg, settings, tag):
 # %%
 (folder / "config.json").parent.mkdir(parents=True)
 (folder / "config.json").write_text(json.dumps(settings | {"code": settings["code"] | {"variance": "another"}}))
-print(_why_anew(tiny, settings, "vicreg"))
+print(f"as here: {_why_anew(tiny, settings, 'vicreg')}")
 assert "`variance`" in _why_anew(tiny, settings, "vicreg") and not _why_anew(tiny, settings | {"lr": 0.5}, "vicreg")
 (folder / "config.json").unlink()
 
@@ -597,8 +659,10 @@ def _keep_settings(cfg, folder, settings, resumed):
 # %%
 elsewhere = {"device": device_name(tiny), "threads": 64, "torch": str(torch.__version__)}
 (kept.folder / "config.json").write_text(json.dumps({"machines": [elsewhere]}))
-for _ in range(2):
-    _keep_settings(tiny, kept.folder, settings, resumed=True)
+with contextlib.redirect_stdout(io.StringIO()) as told:
+    for _ in range(2):
+        _keep_settings(tiny, kept.folder, settings, resumed=True)
+print(f"as here: {told.getvalue()}")
 assert [machine["threads"] for machine in _read_settings(kept.folder)["machines"]] == [64, torch.get_num_threads()]
 
 # %% [markdown]

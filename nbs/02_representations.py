@@ -27,7 +27,7 @@ from vicreg_nb.data import Images, normalise, to_float
 from vicreg_nb.neighbours import checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
 from vicreg_nb.store import UserError, cached, code_of, digest, log, new_generator, progress
-from vicreg_nb.training import Run, initial_networks, train
+from vicreg_nb.training import Run, autocast, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 
 # %% tags=["parameters"]
@@ -78,7 +78,7 @@ def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = 
     device, parts = torch.device(device), []
     encoder = encoder.to(device)
     for start in progress(range(0, len(images), batch), "encoding"):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             parts.append(encoder(_input(images[start : start + batch], device)).float())
     return torch.cat(parts).cpu().numpy()
 

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 21e885d5108c25a1
-# text 28ee915ae18a3154
+# cells nbs/02_representations.py 6699f0fdc936a15c
+# text 04a3728b4c6b7050
 
 """2 · Representations (Q2, Q3)."""
 
@@ -20,7 +20,7 @@ from vicreg_nb.data import Images, normalise, to_float
 from vicreg_nb.neighbours import checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
 from vicreg_nb.store import UserError, cached, code_of, digest, log, new_generator, progress
-from vicreg_nb.training import Run, initial_networks, train
+from vicreg_nb.training import Run, autocast, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 
 
@@ -36,7 +36,7 @@ def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = 
     device, parts = torch.device(device), []
     encoder = encoder.to(device)
     for start in progress(range(0, len(images), batch), "encoding"):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             parts.append(encoder(_input(images[start : start + batch], device)).float())
     return torch.cat(parts).cpu().numpy()
 

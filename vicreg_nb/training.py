@@ -1,11 +1,13 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py ea536ee831216cd7
-# text 396aaa74db1425d6
+# cells nbs/01a_training.py 87ed824e5056dfc8
+# text 188f1ef6135d6043
 
 """1a · Training (Q1)."""
 
+import contextlib
 import json
 import math
+import platform
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,38 +51,61 @@ class GeneratedPairs:
         return make_view(batch, generator, self.size), make_view(batch, generator, self.size)
 
 
-def _bf16_speedup(device: torch.device, repeats: int = 12) -> float:
-    """How many times faster a convolution is in bf16 than in fp32 on `device`."""
-    conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
-    x = torch.randn(64, 64, 8, 8, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str):
+    """Within it, convolutions and matrix products are in `precision`."""
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def _of_gpu(device):
+    """The precision of a GPU's tensor cores; fp32 where it has none."""
+    generation = torch.cuda.get_device_capability(device)[0]
+    if generation >= 8 and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if generation >= 7 else "fp32"
+
+
+def _bf16_speedup(repeats: int = 12) -> float:
+    """How many times faster a convolution is in bf16 than in fp32 on this CPU."""
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(64, 64, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
     for _ in range(repeats + 1):  # the first round warms up
         for half in seconds:
             start = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 y = conv(x)
             y.float().sum().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
             seconds[half].append(time.perf_counter() - start)
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 
-PRECISIONS = ("fp32", "bf16")
-
-
 def choose_precision(cfg: Config) -> str:
-    """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
+    """fp32, bf16 or fp16: as asked, or the fastest on this device. UserError for fp16 where there is none."""
+    device = choose_device(cfg)
+    if cfg.precision == "fp16" and (device.type == "cpu" or torch.cuda.get_device_capability(device) < (5, 3)):
+        raise UserError(f"precision is fp16, which {device_name(cfg)} does not have: choose auto, bf16 or fp32.")
     if cfg.precision != "auto":
         return cfg.precision
-    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
-    if not note.is_file():
-        speedup = _bf16_speedup(choose_device(cfg))
-        chosen = "bf16" if speedup > 1.25 else "fp32"
-        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
-        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
-        atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
-    return json.loads(note.read_text(encoding="utf-8"))["precision"]
+    return _of_gpu(device) if device.type == "cuda" else _of_cpu(cfg)
+
+
+def _of_cpu(cfg):
+    """What a small convolution finds faster, measured once by a machine and a version of PyTorch."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    note = cfg.cache / f"precision-{digest(platform.node(), platform.machine(), capability, torch.__version__)}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        noted = json.loads(note.read_text(encoding="utf-8"))["precision"]
+        if noted in ("fp32", "bf16"):
+            return noted
+    speedup = _bf16_speedup()
+    chosen = "bf16" if speedup > 1.25 else "fp32"
+    log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
+    found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
+    atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
+    return chosen
 
 
 _WEIGHT_SETTINGS = (
@@ -123,7 +148,7 @@ def initial_networks(cfg: Config) -> tuple[Encoder, Projector]:
         return encoder, Projector(cfg.encoder_dim, cfg.projection_dim)
 
 
-_PROGRESS = ("epoch", "seconds", "history", "tests")
+_PROGRESS, _STATEFUL = ("epoch", "seconds", "history", "tests"), ("model", "optimizer", "scaler")
 
 
 class Trainer:
@@ -131,7 +156,8 @@ class Trainer:
 
     def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int):
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
-        self.half = settings["precision"] == "bf16"
+        self.precision = settings["precision"]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
@@ -142,17 +168,17 @@ class Trainer:
 
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
-        return numbers | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return numbers | {name: getattr(self, name).state_dict() for name in _STATEFUL}
 
     def load(self, state: dict):
         vars(self).update({name: state[name] for name in _PROGRESS})
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
 
 
 def _compare(trainer, x, x2) -> Terms:
     """Z = h(f(x)), Z' = h(f(x')), and their three terms."""
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
+    with autocast(trainer.device, trainer.precision):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
     return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
@@ -163,8 +189,9 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     cfg = trainer.cfg
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
-    loss.backward()
-    trainer.optimizer.step()
+    trainer.scaler.scale(loss).backward()
+    trainer.scaler.step(trainer.optimizer)
+    trainer.scaler.update()
     trainer.optimizer.zero_grad(set_to_none=True)
     return torch.stack(terms).detach()
 
@@ -186,6 +213,15 @@ def _stop_if_broken(trainer, terms, first):
         )
 
 
+def _stop_if_overflowing(trainer):
+    """UserError if the loss in fp16 would have to be scaled down: nearly all steps of an epoch were left out then."""
+    if trainer.scaler.get_scale() < 1:
+        raise UserError(
+            f"the gradients overflow fp16 in epoch {trainer.epoch + 1}: choose precision fp32, or lower lr "
+            f"({trainer.cfg.lr:g}) or the weights."
+        )
+
+
 def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """Algorithm 1's inner loop over `count` images; returns the terms of each step, [steps, 3], on the CPU."""
     cfg = trainer.cfg
@@ -202,6 +238,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
         if trainer.device.type == "cpu":
             _stop_if_broken(trainer, terms[-1:], step)
     _stop_if_broken(trainer, terms, 0)
+    _stop_if_overflowing(trainer)
     return torch.stack(terms).cpu()
 
 
