@@ -57,7 +57,7 @@ class _RunSettings:
     device: str = setting("auto", None, "auto, cpu, cuda, cuda:1 ...")
     seed: int = setting(0, (0, 2**32 - 1), "of everything random")
     out: str = setting("", None, "folder of results; empty: the project's folder")
-    precision: str = setting("auto", ("auto", "fp32", "bf16"), "auto measures which is faster here")
+    precision: str = setting("auto", ("auto", "fp32", "bf16", "fp16"), "auto: what is fastest here")
     compile: bool = setting(False, None, "torch.compile the network")
     tensorboard: bool = setting(False, None, "write TensorBoard events beside the checkpoints")
     train_size: int = setting(0, (0, 10**7), "training images used; 0: all")

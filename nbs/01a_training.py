@@ -12,8 +12,10 @@
 
 # %%
 #| export
+import contextlib
 import json
 import math
+import platform
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +29,9 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images, send
 from vicreg_nb.plots import METHOD_COLOURS, lines
-from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
+from vicreg_nb.store import (
+    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_arrays, seeded,
+)  # fmt: skip
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
@@ -50,7 +54,7 @@ encoder: str = None  # resnet18 (the exercise's) or small
 width: int = None  # channels of the encoder's first stage; ResNet18 has 64
 optimizer: str = None  # adam (the exercise's) or muon
 muon_lr: float = None  # Muon's learning rate
-precision: str = None  # auto, fp32 or bf16
+precision: str = None  # auto, fp32, bf16 or fp16
 tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 
 # %% [markdown]
@@ -58,7 +62,7 @@ tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 # takes no time on any CPU. The real training comes at the end, with the settings printed here.
 
 # %%
-import contextlib
+import io
 import tempfile
 from dataclasses import replace
 
@@ -143,64 +147,109 @@ image_grid([list(few.train_images[:8]), *map(list, views)], labels=["image", "x"
 
 # %% [markdown]
 # ## Which precision is faster here
-# Half-precision convolutions are several times faster on some hardware and ten times slower on other. So one
-# convolution is measured, forward and backward, in both precisions by turns. The shortest times are compared, since
-# other work on the machine only lengthens them.
+# Half-precision convolutions are several times faster on some hardware and ten times slower on other. On a GPU its
+# generation tells: the tensor cores of Ampere (compute capability 8) and later know bf16, those of Volta and Turing, as
+# in Colab's T4, only fp16, and older ones have none. There a measurement of something small would only time how fast
+# the CPU can start it.
 
 
 # %%
 #| export
-def _bf16_speedup(device: torch.device, repeats: int = 12) -> float:
-    """How many times faster a convolution is in bf16 than in fp32 on `device`."""
-    conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
-    x = torch.randn(64, 64, 8, 8, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str):
+    """Within it, convolutions and matrix products are in `precision`."""
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def _of_gpu(device):
+    """The precision of a GPU's tensor cores; fp32 where it has none."""
+    generation = torch.cuda.get_device_capability(device)[0]
+    if generation >= 8 and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if generation >= 7 else "fp32"
+
+
+# %%
+for name, dtype in PRECISIONS.items():
+    with autocast(torch.device("cpu"), name):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
+
+# %% [markdown]
+# CPUs are not told apart so easily. So one convolution is measured, forward and backward, in both precisions by turns.
+# The shortest times are compared, since other work on the machine only lengthens them.
+
+
+# %%
+#| export
+def _bf16_speedup(repeats: int = 12) -> float:
+    """How many times faster a convolution is in bf16 than in fp32 on this CPU."""
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(64, 64, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
     for _ in range(repeats + 1):  # the first round warms up
         for half in seconds:
             start = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 y = conv(x)
             y.float().sum().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
             seconds[half].append(time.perf_counter() - start)
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 
 # %%
-print(f"bf16 is {_bf16_speedup(choose_device(cfg)):.2f} times as fast as fp32 here")
+print(f"bf16 is {_bf16_speedup():.2f} times as fast as fp32 on this CPU")
 
 # %% [markdown]
 # The precision changes the weights, if only in their last digits. So a machine decides once and keeps to it: with
-# another choice the next day, it would no longer find its own trainings.
+# another choice the next day, it would no longer find its own trainings. How many threads there are is not asked.
 
 
 # %%
 #| export
 def choose_precision(cfg: Config) -> str:
-    """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
+    """fp32, bf16 or fp16: as asked, or the fastest on this device. UserError for fp16 where there is none."""
+    device = choose_device(cfg)
+    if cfg.precision == "fp16" and (device.type == "cpu" or torch.cuda.get_device_capability(device) < (5, 3)):
+        raise UserError(f"precision is fp16, which {device_name(cfg)} does not have: choose auto, bf16 or fp32.")
     if cfg.precision != "auto":
         return cfg.precision
-    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
-    if not note.is_file():
-        speedup = _bf16_speedup(choose_device(cfg))
-        chosen = "bf16" if speedup > 1.25 else "fp32"
-        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
-        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
-        atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
-    return json.loads(note.read_text(encoding="utf-8"))["precision"]
+    return _of_gpu(device) if device.type == "cuda" else _of_cpu(cfg)
+
+
+def _of_cpu(cfg):
+    """What a small convolution finds faster, measured once by a machine and a version of PyTorch."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    note = cfg.cache / f"precision-{digest(platform.node(), platform.machine(), capability, torch.__version__)}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        noted = json.loads(note.read_text(encoding="utf-8"))["precision"]
+        if noted in ("fp32", "bf16"):
+            return noted
+    speedup = _bf16_speedup()
+    chosen = "bf16" if speedup > 1.25 else "fp32"
+    log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
+    found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
+    atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
+    return chosen
 
 
 # %%
 assert choose_precision(tiny) == "fp32"
 auto = tiny.replace(precision="auto")
 assert choose_precision(auto) == choose_precision(auto) in ("fp32", "bf16")
+try:
+    choose_precision(tiny.replace(precision="fp16"))
+except UserError as error:
+    print(error)
 
 # %% [markdown]
 # ## What makes the weights
 # A training is found again by what makes its weights: the data, the pairs, the hyper-parameters, the seed, the
-# precision. Its folder is named after a digest of these. Whoever comes back with the same settings gets the finished
-# run at once; whoever changes one of them gets a new run, and the old one stays.
+# precision, and the code of views, pairs, networks, objectives and step. Its folder is named after a digest of these.
+# Whoever comes back with the same gets the finished run at once. Whoever changes a setting, or the variance term, gets
+# a new run, and the old one stays. Whoever changes a comment, a figure or an answer keeps the run: `code_of` follows
+# what the step calls, and nothing else.
 
 # %%
 #| export
@@ -210,10 +259,11 @@ _WEIGHT_SETTINGS = (
 )  # fmt: skip
 
 
-def run_settings(cfg: Config, images: Images, pairs: str = GeneratedPairs.identity) -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs`: the identity of the pairs."""
-    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS}
-    return settings | {"precision": choose_precision(cfg), "data": images.identity, "pairs": pairs}
+def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs) -> dict:
+    """Everything that changes the weights of a run, and nothing else; `pairs`: where they come from, or its class."""
+    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS} | {"precision": choose_precision(cfg)}
+    code = code_of(pairs, initial_networks, Trainer, train_epoch, evaluate_terms)
+    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code}
 
 
 def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
@@ -227,10 +277,10 @@ def is_finished(folder: Path) -> bool:
 
 
 # %%
-folder = run_folder(tiny, run_settings(tiny, few))
-assert folder == run_folder(tiny, run_settings(tiny.replace(probe_lr=0.5), few))
-assert folder != run_folder(tiny, run_settings(tiny.replace(lr=0.5), few))
-print(folder.name)
+settings = {"lr": 0.1, "code": {"variance": "1"}}
+assert run_folder(tiny, settings) == run_folder(tiny, {"code": {"variance": "1"}, "lr": 0.1})
+assert run_folder(tiny, settings) != run_folder(tiny, settings | {"code": {"variance": "2"}})
+print(run_folder(tiny, settings).name)
 
 # %% [markdown]
 # ## The learning rate
@@ -358,20 +408,24 @@ print(f"Adam moves {counts[0]:,} weights, Muon {counts[1]:,}")
 
 # %% [markdown]
 # ## What a step changes
-# The networks, the optimisers' averages, and the record of the three terms. Nothing else has a memory. If all of it is
-# saved after an epoch, then a training that was cut off goes on as if nothing had happened.
+# The networks, the optimisers' averages, the scale of fp16's gradients, and the record of the three terms. Nothing else
+# has a memory. If all of it is saved after an epoch, then a training that was cut off goes on as if nothing had
+# happened.
 
 # %%
 #| export
-_PROGRESS = ("epoch", "seconds", "history", "tests")
+_PROGRESS, _STATEFUL = ("epoch", "seconds", "history", "tests"), ("model", "scaler")
 
 
+# %%
+#| export
 class Trainer:
     """Everything that a step changes. history: [steps done, 3], terms of each batch; tests: [epochs done, 3]."""
 
     def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int):
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
-        self.half = settings["precision"] == "bf16"
+        self.precision = settings["precision"]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
@@ -381,17 +435,17 @@ class Trainer:
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        return numbers | {"model": self.model.state_dict(), "optimizers": optimizers}
+        return numbers | {name: getattr(self, name).state_dict() for name in _STATEFUL} | {"optimizers": optimizers}
 
     def load(self, state: dict):
         vars(self).update({name: state[name] for name in _PROGRESS})
-        self.model.load_state_dict(state["model"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        pairs = [(getattr(self, name), state[name]) for name in _STATEFUL]
+        for part, kept in pairs + list(zip(self.optimizers, state["optimizers"], strict=True)):
+            part.load_state_dict(kept)
 
 
 # %%
-trial, again = (Trainer(tiny, run_settings(tiny, few), steps_per_epoch=3) for _ in range(2))
+trial, again = (Trainer(tiny, {"precision": "fp32"}, steps_per_epoch=3) for _ in range(2))
 trial.epoch = 2
 again.load(trial.state())
 assert again.epoch == 2 and again.state().keys() == trial.state().keys()
@@ -401,6 +455,10 @@ trial.epoch = 0
 # ## Algorithm 1, a step
 # The body of the exercise's Algorithm 1, line by line. The loss is computed in fp32 whatever the network runs in.
 # Its terms are returned as they lie on the device: asking for their values here would make a GPU wait at every step.
+# In fp16, which has no numbers below 6e-8 and none above 65,504, the loss is scaled up before the gradients are taken,
+# and a step whose gradients overflow is left out, with half the scale from then on (PyTorch's `GradScaler`; in other
+# precisions it does nothing).
+#
 # Eight steps on one and the same batch must lower the loss.
 
 
@@ -408,7 +466,7 @@ trial.epoch = 0
 #| export
 def _compare(trainer, x, x2) -> Terms:
     """Z = h(f(x)), Z' = h(f(x')), and their three terms."""
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
+    with autocast(trainer.device, trainer.precision):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
     return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
@@ -419,10 +477,11 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     cfg = trainer.cfg
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
-    loss.backward()
+    trainer.scaler.scale(loss).backward()
     for optimizer in trainer.optimizers:
-        optimizer.step()
+        trainer.scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
+    trainer.scaler.update()
     return torch.stack(terms).detach()
 
 
@@ -452,6 +511,17 @@ def _stop_if_broken(trainer, terms, first):
         raise UserError(
             f"the loss is no longer finite in epoch {trainer.epoch + 1}, step {first + step + 1} of {trainer.steps} "
             f"({shown}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
+        )
+
+
+# %%
+#| export
+def _stop_if_overflowing(trainer):
+    """UserError if the loss in fp16 would have to be scaled down: nearly all steps of an epoch were left out then."""
+    if trainer.scaler.get_scale() < 1:
+        raise UserError(
+            f"the gradients overflow fp16 in epoch {trainer.epoch + 1}: choose precision fp32, or lower lr "
+            f"({trainer.cfg.lr:g}) or the weights."
         )
 
 
@@ -496,11 +566,12 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
             _stop_if_broken(trainer, terms[-1][None], step)
     terms = torch.stack(terms).cpu()
     _stop_if_broken(trainer, terms, 0)
+    _stop_if_overflowing(trainer)
     return terms
 
 
 # %%
-first, second = (train_epoch(Trainer(tiny, run_settings(tiny, few), 3), pairs, 96) for _ in range(2))
+first, second = (train_epoch(Trainer(tiny, {"precision": "fp32"}, 3), pairs, 96) for _ in range(2))
 assert first.shape == (3, 3) and torch.equal(first, second)
 assert full_batches(100, 32) == [slice(0, 32), slice(32, 64), slice(64, 96)]
 
@@ -588,6 +659,70 @@ assert is_finished(kept.folder / "written")
 assert replace(kept, folder=kept.folder / "written").identity == digest(trial.encoder.state_dict())
 
 # %% [markdown]
+# Which precision is faster may be judged otherwise on another day, by another version of PyTorch or on another machine.
+# With `precision=auto` that alone starts no second training: a finished run with all else equal is taken, and said so.
+
+
+# %%
+#| export
+def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag: str = "vicreg") -> tuple[dict, Path]:
+    """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
+    settings = run_settings(cfg, images, pairs)
+    for precision in PRECISIONS if cfg.precision == "auto" else ():
+        other = settings | {"precision": precision}
+        if is_finished(run_folder(cfg, other, tag)) and not is_finished(run_folder(cfg, settings, tag)):
+            another = f"precision={settings['precision']} trains another"
+            log(f"training {tag}: the run that is finished in {precision} is taken ({another})")
+            return other, run_folder(cfg, other, tag)
+    return settings, run_folder(cfg, settings, tag)
+
+
+# %%
+settings, folder = find_run(tiny, few)
+assert folder == find_run(tiny.replace(probe_lr=0.5), few)[1] != find_run(tiny.replace(lr=0.5), few)[1]
+assert settings["code"].keys() >= {"GeneratedPairs", "make_view", "Encoder", "variance", "train_step"}
+assert not settings["code"].keys() & {"train", "q1", "lines", "log", "Config"}
+print(f"{folder.name} rests on {len(settings['code'])} pieces of code, such as {', '.join(list(settings['code'])[:4])}")
+
+# %% [markdown]
+# The other way round: a run with the same settings is there, but was made by other code. Then a new training begins,
+# and it says which part has changed. The settings in the folders of earlier runs tell.
+
+
+# %%
+#| export
+def _read_settings(folder):
+    """What config.json says; nothing where it cannot be read."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _why_anew(cfg, settings, tag):
+    """A sentence on the latest run that differs in its code or its precision alone; empty where there is none."""
+    paths = sorted(cfg.runs.glob(f"{tag}-*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for name, before in ((path.parent.name, _read_settings(path.parent)) for path in paths):
+        differing = [setting for setting in settings if before.get(setting) != settings[setting]]
+        if differing == ["precision"]:
+            was = before["precision"]
+            return f"training {tag} anew: {name} has the same settings in {was}, which precision={was} would take"
+        if differing == ["code"] and isinstance(before.get("code"), dict):
+            old, new = before["code"], settings["code"]
+            parts = [f"`{part}`" for part in new | old if old.get(part) != new.get(part)]
+            shown = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if parts[5:] else "")
+            return f"training {tag} anew: the code of {shown} has changed since {name}"
+    return ""
+
+
+# %%
+(folder / "config.json").parent.mkdir(parents=True)
+(folder / "config.json").write_text(json.dumps(settings | {"code": settings["code"] | {"variance": "another"}}))
+print(f"as here: {_why_anew(tiny, settings, 'vicreg')}")
+assert "`variance`" in _why_anew(tiny, settings, "vicreg") and not _why_anew(tiny, settings | {"lr": 0.5}, "vicreg")
+(folder / "config.json").unlink()
+
+# %% [markdown]
 # A checkpoint that cannot be read is named and not used. To train from the start without a word would cost hours and
 # overwrite what might still be saved.
 
@@ -598,12 +733,13 @@ def _resume(trainer, folder):
     """Go on from last.pt where there is one; UserError for a damaged one."""
     path = folder / "last.pt"
     if not path.is_file():
-        return
+        return False
     try:
         trainer.load(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
     log(f"resuming {folder.name} after epoch {trainer.epoch}")
+    return True
 
 
 # %%
@@ -614,6 +750,34 @@ except UserError as error:
     print(str(error).replace(scratch.name, "..."))
 else:
     raise AssertionError("a damaged checkpoint was used")
+
+# %% [markdown]
+# On another machine, with another number of threads or another version of PyTorch, sums are taken in another order, so
+# that the same training gives slightly other weights. That makes no other folder, but config.json keeps where each
+# part of a training ran, and a run that goes on elsewhere says so.
+
+
+# %%
+#| export
+def _keep_settings(cfg, folder, settings, resumed):
+    """config.json: what makes the weights, and where they were made."""
+    machines = _read_settings(folder).get("machines", []) if resumed else []
+    now = {"device": device_name(cfg), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    for name, value in machines[-1].items() if machines else ():
+        if now.get(name) != value:
+            log(f"resuming with {name} {now.get(name)} after {value}: weights may differ from those of an unbroken run")
+    text = json.dumps(settings | {"machines": machines + [now] * (now not in machines[-1:])}, indent=1)
+    atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+# %%
+elsewhere = {"device": device_name(tiny), "threads": 64, "torch": str(torch.__version__)}
+(kept.folder / "config.json").write_text(json.dumps({"machines": [elsewhere]}))
+with contextlib.redirect_stdout(io.StringIO()) as told:
+    for _ in range(2):
+        _keep_settings(tiny, kept.folder, settings, resumed=True)
+print(f"as here: {told.getvalue()}")
+assert [machine["threads"] for machine in _read_settings(kept.folder)["machines"]] == [64, torch.get_num_threads()]
 
 # %% [markdown]
 # ## Algorithm 1, the outer loop
@@ -678,13 +842,13 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     Raises UserError if the loss turns NaN or infinite, or if last.pt is damaged.
     """
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings = run_settings(cfg, images, pairs.identity)
-    folder = run_folder(cfg, settings, tag)
+    settings, folder = find_run(cfg, images, pairs, tag)
     if not is_finished(folder):
-        text = json.dumps(settings, indent=1)
-        atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
         trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
-        _resume(trainer, folder)
+        resumed = _resume(trainer, folder)
+        if not resumed and (why := _why_anew(cfg, settings, tag)):
+            log(why)
+        _keep_settings(cfg, folder, settings, resumed)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
@@ -694,19 +858,20 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
 
 
 # %%
-class Stopped(GeneratedPairs):
-    left = 4  # batches until somebody presses control-C
-
-    def epoch(self, *args):
-        for x, x2 in super().epoch(*args):
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-            yield x, x2
+stopped, batches = GeneratedPairs(tiny, few), iter(range(4))
 
 
+def four_batches(*args):
+    """As ever, until somebody presses control-C."""
+    for views in GeneratedPairs.epoch(stopped, *args):
+        if next(batches, None) is None:
+            raise KeyboardInterrupt
+        yield views
+
+
+stopped.epoch = four_batches
 with contextlib.suppress(KeyboardInterrupt):
-    train(tiny, few, Stopped(tiny, few))
+    train(tiny, few, stopped)
 resumed = train(tiny, few)
 whole = train(tiny.replace(out=f"{scratch.name}/whole"), few)
 assert resumed.identity == whole.identity and (resumed.history == whole.history).all()

@@ -333,7 +333,7 @@ def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.nd
         queries = {"train": None, "test": features.test}
         return {name: nearest(features.train, k, asked, device).numbers for name, asked in queries.items()}
 
-    tables = cached(cfg.cache, "neighbours", [features.identity, k], compute)
+    tables = cached(cfg.cache, "neighbours", [features.identity, k, device.type], compute)
     return tables["train"], tables["test"]
 
 

@@ -68,7 +68,7 @@ def search(cfg: Config, x: np.ndarray) -> Retrieved:
         numbers = {name: side.numbers for name, side in sides.items()}
         return numbers | {f"{name}_distance": side.distances for name, side in sides.items()}
 
-    found = cached(cfg.cache, "retrieval", [x, k], compute)
+    found = cached(cfg.cache, "retrieval", [x, k, device.type], compute)
     return Retrieved(*(Neighbours(found[f"{side}_distance"], found[side]) for side in ("near", "far")))
 
 

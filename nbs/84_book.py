@@ -9,7 +9,6 @@
 # %%
 #| export
 import importlib
-import importlib.util
 import json
 import math
 import os
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from vicreg_nb.config import Config, changed_settings, device_name
 from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import UserError, atomic, digest, log, project_root
+from vicreg_nb.store import UserError, atomic, digest, log, package_folder, plain_code, project_root
 
 # %% tags=["parameters"]
 # Parameters
@@ -288,15 +287,10 @@ def _git(*command):
     return done.stdout.strip()
 
 
-def package_folder() -> Path:
-    """The folder of the package."""
-    return Path(importlib.util.find_spec("vicreg_nb").submodule_search_locations[0])
-
-
 def code_digest() -> str:
-    """Digest of the package's modules outside tools: tells whether a result is older than the code."""
+    """Digest of the package's code outside tools, without its comments: tells whether a result is older than it."""
     paths = sorted(package_folder().glob("*.py"))
-    return digest(*(f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in paths))
+    return digest(*(f"{path.name}\n{plain_code(path.read_text(encoding='utf-8'))}" for path in paths))
 
 
 # %%

@@ -1,9 +1,17 @@
 """Files are whole or absent, results are found by what they were made from, generators do not disturb each other."""
 
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
-from vicreg_nb.store import atomic, cached, digest, duration, new_generator, read_arrays, seeded
+from vicreg_nb.store import atomic, cached, code_of, digest, duration, new_generator, read_arrays, seeded
+
+SIGN = 1
 
 
 def test_digest_tells_types_shapes_and_order():
@@ -71,3 +79,164 @@ def test_an_npz_with_pickled_objects_is_refused(tmp_path):
 @pytest.mark.parametrize(("seconds", "words"), [(7.6, "8 s"), (200, "3 min 20 s"), (3_900, "1 h 05 min")])
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+MODULE = '''
+"""A module."""
+import functools
+import helper
+from helper import half as by_half
+
+SCALE = 2.0
+TABLE = {"a": [1, 2]}
+calls = []
+
+
+def unrelated():
+    return 1
+
+
+@functools.cache
+def factor(x: int) -> int:
+    """Of x."""
+    return SCALE * x
+
+
+class Base:
+    def shift(self, x):
+        return x + TABLE["a"][0]
+
+
+class Net(Base):
+    kinds = (factor,)
+
+    def forward(self, x):
+        local = by_half(x)
+        return self.shift(local)
+
+
+def compute(net=None):
+    calls.append(1)
+
+    def inner(y):
+        return factor(y)
+
+    return Net().forward(inner(3))
+'''
+HELPER = "def half(x):\n    return x / 2\n"
+COSMETIC = [
+    ("    return SCALE * x", "    # a comment\n\n    return (SCALE\n        * x)  # more"),
+    ('"""Of x."""', '"""Of another x,\n    in two lines."""'),
+    ("x: int) -> int", "x: float) -> float"),
+    ("    return 1", "    return 2"),
+    ('"""A module."""', '"""Another text."""'),
+]
+REAL = [
+    ("SCALE * x", "SCALE + x", {"factor"}),
+    ("SCALE = 2.0", "SCALE = 3.0", {"SCALE"}),
+    ("[1, 2]", "[2, 2]", {"TABLE"}),
+    ('x + TABLE["a"][0]', 'x - TABLE["a"][0]', {"Base"}),
+    ("inner(3)", "inner(4)", {"compute"}),
+    ("half as by_half", "third as by_half", {"half", "third"}),
+    ("@functools.cache\n", "", {"factor"}),
+]
+
+
+def codes(folder, monkeypatch, module=MODULE, helper=HELPER):
+    """`code_of` the function `compute` of a module with this source."""
+    monkeypatch.syspath_prepend(str(folder))
+    for name, text in (("helper", helper), ("mine", module)):
+        (folder / f"{name}.py").write_text(text)
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits within a second would look like one
+    try:
+        return code_of(importlib.import_module("mine").compute)
+    finally:
+        sys.modules.pop("mine"), sys.modules.pop("helper")
+
+
+def test_code_is_followed_through_calls_classes_tables_and_modules(tmp_path, monkeypatch):
+    found = codes(tmp_path, monkeypatch)
+    assert set(found) == {"compute", "factor", "SCALE", "Net", "Base", "TABLE", "half"}
+    assert codes(tmp_path, monkeypatch) == found
+
+
+@pytest.mark.parametrize(("old", "new"), COSMETIC)
+def test_what_does_not_run_does_not_count(tmp_path, monkeypatch, old, new):
+    assert old in MODULE
+    before = codes(tmp_path, monkeypatch)
+    assert codes(tmp_path, monkeypatch, MODULE.replace(old, new)) == before
+
+
+@pytest.mark.parametrize(("old", "new", "names"), REAL)
+def test_what_runs_counts_and_is_named(tmp_path, monkeypatch, old, new, names):
+    assert old in MODULE
+    before = codes(tmp_path, monkeypatch)
+    helper = HELPER + "\n\ndef third(x):\n    return x / 3\n"
+    after = codes(tmp_path, monkeypatch, MODULE.replace(old, new), helper)
+    assert {name for name in before | after if before.get(name) != after.get(name)} == names
+
+
+def test_another_modules_code_counts(tmp_path, monkeypatch):
+    assert codes(tmp_path, monkeypatch) != codes(tmp_path, monkeypatch, helper="def half(x):\n    return x / 2.5\n")
+
+
+def test_code_replaced_at_run_time_is_seen(monkeypatch):
+    from vicreg_nb import vicreg
+
+    before = code_of(vicreg.vicreg_terms)
+    monkeypatch.setattr(vicreg, "variance", lambda z, gamma, eps: z.std())
+    assert code_of(vicreg.vicreg_terms) != before
+    monkeypatch.undo()
+    assert code_of(vicreg.vicreg_terms) == before
+    monkeypatch.setattr(vicreg.Encoder, "forward", lambda self, x: x)
+    assert any("<lambda>" in name for name in code_of(vicreg.Encoder))
+
+
+def test_code_without_a_source_counts_by_its_compiled_form():
+    program = (
+        "def f(x):\n    return g(x)\ndef g(x):\n    return x + {}\nclass Pairs:\n    def train(self): return f(1)\n"
+    )
+    program += "from vicreg_nb.store import code_of\nprint(code_of(Pairs))"
+    texts = [
+        subprocess.run([sys.executable, "-c", program.format(n)], capture_output=True, text=True, check=True).stdout
+        for n in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2] and "'g'" in texts[0]
+
+
+def test_a_file_that_was_edited_while_it_runs_is_refused(tmp_path, root):
+    """A copy of the package is edited after it was imported: by a comment, then by a number."""
+    shutil.copytree(root / "vicreg_nb", tmp_path / "vicreg_nb", ignore=shutil.ignore_patterns("__pycache__"))
+    program = """
+from pathlib import Path
+from vicreg_nb import vicreg
+from vicreg_nb.store import UserError, code_of
+path = Path(vicreg.__file__)
+before, text = code_of(vicreg.variance), path.read_text()
+path.write_text("# new" + chr(10) + text)
+assert code_of(vicreg.variance) == before
+path.write_text(text.replace("gamma - sigma", "gamma + sigma"))
+try:
+    code_of(vicreg.variance)
+except UserError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", program]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "vicreg.py was changed" in done.stdout, done.stderr
+
+
+def test_a_cached_result_is_computed_again_by_other_code(tmp_path, monkeypatch):
+    power = 2
+
+    def squares():
+        return {"x": np.arange(3) ** power * SIGN}
+
+    monkeypatch.setitem(globals(), "SIGN", 1)
+    assert cached(tmp_path, "thing", [power], squares)["x"].tolist() == [0, 1, 4]
+    monkeypatch.setitem(globals(), "SIGN", -1)
+    assert cached(tmp_path, "thing", [power], squares)["x"].tolist() == [0, -1, -4]
+    assert len(list(tmp_path.iterdir())) == 2

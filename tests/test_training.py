@@ -20,8 +20,10 @@ from vicreg_nb.training import (
     Trainer,
     choose_precision,
     evaluate_terms,
+    find_run,
     full_batches,
     initial_networks,
+    is_finished,
     relative_rate,
     q1,
     run_folder,
@@ -49,7 +51,7 @@ def test_a_run_writes_what_it_promises_and_is_found_again(smoke, monkeypatch):
     assert {path.name for path in run.folder.iterdir()} == {"config.json", "last.pt", "encoder.pt", "history.npz"}
     assert run.history.shape == (2 * 6, 3) and run.tests.shape == (2, 3)
     assert json.loads((run.folder / "config.json").read_text())["lr"] == cfg.lr
-    monkeypatch.setattr(training, "Trainer", None)  # a second training would fail
+    monkeypatch.setattr(training, "_one_epoch", None)  # a second training would fail
     again = train(cfg, images)
     assert again.identity == run.identity and again.seconds == run.seconds
     np.testing.assert_array_equal(again.history, run.history)
@@ -210,15 +212,185 @@ def test_only_what_changes_the_weights_changes_the_folder(smoke):
     assert run_folder(cfg, run_settings(cfg, replace(images, identity="other"))) != base
 
 
+def test_other_code_trains_anew_and_says_which(smoke, monkeypatch, capsys):
+    cfg, images = smoke
+    old = train(cfg, images)
+    assert train(cfg, images).folder == old.folder
+    loss = training.vicreg_loss
+    monkeypatch.setattr(training, "vicreg_loss", lambda terms, lam, mu, nu: loss(terms, lam, 2 * mu, nu))
+    capsys.readouterr()
+    new = train(cfg, images)
+    assert f"has changed since {old.folder.name}" in capsys.readouterr().out
+    assert new.folder != old.folder and new.identity != old.identity
+    monkeypatch.undo()
+    assert train(cfg, images).identity == old.identity
+
+
+def test_pairs_of_ones_own_are_told_apart_by_their_code(smoke):
+    cfg, images = smoke
+
+    class Mine(GeneratedPairs):
+        def epoch(self, order, batches, generator):
+            return super().epoch(order.flip(0), batches, generator)
+
+    assert run_settings(cfg, images, Mine) != run_settings(cfg, images) == run_settings(cfg, images, GeneratedPairs)
+    assert run_settings(cfg, images, Mine(cfg, images)) == run_settings(cfg, images, Mine)
+
+
+def test_a_notebook_and_the_package_have_the_same_code(root, smoke):
+    """The chapter's cells define anew what the package has; its trainings must be found by all other chapters."""
+    from vicreg_nb.tools.execute import execute_notebook
+
+    cfg, images = smoke
+    execute_notebook(root / "nbs" / "01a_training.py", cfg.folder / "01a.ipynb", {"profile": "smoke", "out": cfg.out})
+    assert is_finished(find_run(cfg, images)[1])
+
+
+def test_auto_takes_a_run_that_is_finished_in_another_precision(smoke, monkeypatch, capsys):
+    cfg, images = smoke
+    cfg, speed = cfg.replace(precision="auto", epochs=1), [2.0]
+    monkeypatch.setattr(training, "_bf16_speedup", lambda: speed[0])
+    first = train(cfg, images)
+    assert first.precision == "bf16"
+    speed[0] = 0.5
+    monkeypatch.setattr(training.torch, "__version__", "another")
+    capsys.readouterr()
+    again = train(cfg, images)
+    assert again.folder == first.folder and again.precision == "bf16" and "bf16" in capsys.readouterr().out
+    other = train(cfg.replace(precision="fp32"), images)
+    assert other.folder != first.folder and "precision=bf16 would take" in capsys.readouterr().out
+
+
+def test_a_resume_elsewhere_says_so(smoke, monkeypatch, capsys):
+    cfg, images = smoke
+    seen = []
+    monkeypatch.setattr(training, "_one_epoch", stop_after_one(training._one_epoch, seen))
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, images)
+    monkeypatch.setattr(training.torch, "__version__", "another")
+    run = train(cfg, images)
+    assert "with torch another after" in capsys.readouterr().out
+    machines = json.loads((run.folder / "config.json").read_text())["machines"]
+    assert [machine["torch"] for machine in machines] == [seen[0], "another"]
+
+
+def stop_after_one(one_epoch, seen):
+    """The training's epoch, but a keyboard interrupt where a second one begins; notes the version of PyTorch."""
+
+    def wrapped(*arguments):
+        seen.append(training.torch.__version__)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        one_epoch(*arguments)
+
+    return wrapped
+
+
 def test_precision_is_chosen_once(smoke, monkeypatch):
     cfg, images = smoke
     cfg = cfg.replace(precision="auto")
-    monkeypatch.setattr(training, "_bf16_speedup", lambda device: 2.0)
+    monkeypatch.setattr(training, "_bf16_speedup", lambda: 2.0)
     assert choose_precision(cfg) == "bf16" == run_settings(cfg, images)["precision"]
-    monkeypatch.setattr(training, "_bf16_speedup", lambda device: 0.5)
+    monkeypatch.setattr(training, "_bf16_speedup", lambda: 0.5)
     assert choose_precision(cfg) == "bf16"  # as on the day of the first training
     monkeypatch.setattr(training.torch, "__version__", "another")
     assert choose_precision(cfg) == "fp32"
+
+
+def test_a_noted_precision_that_is_none_is_measured_again(smoke, monkeypatch):
+    cfg, _ = smoke
+    cfg = cfg.replace(precision="auto")
+    monkeypatch.setattr(training, "_bf16_speedup", lambda: 2.0)
+    assert choose_precision(cfg) == "bf16"
+    note = next(cfg.cache.glob("precision-*.json"))
+    for text in ('{"precision": "int3"}', "", "[]", '{"precision": ["bf16"]}', "\x00\xff", '"bf16"'):
+        note.write_text(text, encoding="latin-1")
+        assert choose_precision(cfg) == "bf16", text
+
+
+@pytest.mark.parametrize(
+    ("generation", "bf16", "expected"),
+    [((9, 0), True, "bf16"), ((8, 0), True, "bf16"), ((7, 5), False, "fp16"), ((7, 0), False, "fp16"),
+     ((6, 1), False, "fp32"), ((8, 6), False, "fp16")],
+)  # fmt: skip
+def test_a_gpus_generation_says_its_precision(smoke, monkeypatch, generation, bf16, expected):
+    cfg, _ = smoke
+    monkeypatch.setattr(training, "choose_device", lambda cfg: torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    monkeypatch.setattr(training, "_bf16_speedup", None)  # nothing is measured
+    assert choose_precision(cfg.replace(precision="auto")) == expected
+
+
+def test_fp16_where_there_is_none_is_one_sentence(smoke, monkeypatch):
+    cfg, images = smoke
+    cfg = cfg.replace(precision="fp16")
+    with pytest.raises(UserError, match="precision is fp16, which CPU"):
+        train(cfg, images)
+    assert not cfg.runs.exists()
+    monkeypatch.setattr(training, "choose_device", lambda cfg: torch.device("cuda:0"))
+    monkeypatch.setattr(training, "device_name", lambda cfg: "an old GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (5, 2))
+    with pytest.raises(UserError, match="an old GPU does not have"):
+        choose_precision(cfg)
+
+
+@pytest.fixture
+def fp16(smoke, monkeypatch):
+    """The smoke configuration in fp16, on a CPU that lets it pass."""
+    cfg, images = smoke
+    monkeypatch.setattr(training, "choose_precision", lambda cfg: cfg.precision)
+    return cfg.replace(precision="fp16"), images
+
+
+def test_fp16_training_is_close_to_fp32_and_its_encoder_runs(fp16):
+    cfg, images = fp16
+    trainers = [Trainer(cfg, {"precision": precision}, 6) for precision in ("fp16", "fp32")]
+    trainers[0].scaler = torch.amp.GradScaler("cpu", init_scale=64.0)  # so that the first steps count as well
+    pairs = GeneratedPairs(cfg, images)
+    histories = [training.train_epoch(trainer, pairs, len(images.train_images)).numpy() for trainer in trainers]
+    np.testing.assert_allclose(*histories, rtol=0.2, atol=0.1)
+    assert not np.array_equal(*histories)
+    half = train(cfg.replace(epochs=1), images)
+    assert half.precision == "fp16"
+    from vicreg_nb.representations import encode
+
+    features = [encode(half.encoder(), images.test_images[:8], precision=precision) for precision in ("fp16", "fp32")]
+    np.testing.assert_allclose(*features, rtol=0.05, atol=0.05)
+    assert not np.array_equal(*features)
+
+
+def test_a_step_that_the_scaler_leaves_out_is_no_error(fp16):
+    cfg, images = fp16
+    trainer = Trainer(cfg, {"precision": "fp16"}, 6)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**26)
+    before = [p.clone() for p in trainer.model.parameters()]
+    x, x2 = GeneratedPairs(cfg, images).train(torch.arange(64), new_generator(0, "test"))
+    assert train_step(trainer, x, x2).isfinite().all() and trainer.scaler.get_scale() == 2.0**25
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    for _ in range(40):
+        train_step(trainer, x, x2)
+    assert 1 < trainer.scaler.get_scale() < 2.0**25
+    assert not torch.equal(before[0], next(trainer.model.parameters()))
+
+
+def test_gradients_that_always_overflow_stop_the_training(fp16):
+    cfg, images = fp16
+    trainer = Trainer(cfg, {"precision": "fp16"}, 6)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    trainer.model[1][0].weight.register_hook(lambda grad: grad * float("inf"))
+    with pytest.raises(UserError, match="gradients overflow fp16 in epoch 1"):
+        training.train_epoch(trainer, GeneratedPairs(cfg, images), 384)
+
+
+def test_fp16_resumes_to_the_bit_with_its_scale(fp16, monkeypatch, tmp_path):
+    cfg, images = fp16
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_one_epoch", stop_after_one(training._one_epoch, []))
+        train(cfg, images)
+    state = torch.load(next(cfg.runs.glob("*/last.pt")), weights_only=True)
+    assert state["scaler"]["scale"] > 1
+    assert train(cfg, images).identity == train(cfg.replace(out=str(tmp_path / "whole")), images).identity
 
 
 def test_the_encoder_is_frozen_and_has_the_final_weights(smoke):

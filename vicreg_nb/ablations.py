@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py a22341b2343ff9d5
-# text 8b973ef5267a59bd
+# cells nbs/03_ablations.py 0fa9b8a5188d0556
+# text 0ac06862014f5ef0
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -180,7 +180,7 @@ def neighbour_tables(cfg: Config, features: Features) -> tuple[np.ndarray, np.nd
         queries = {"train": None, "test": features.test}
         return {name: nearest(features.train, k, asked, device).numbers for name, asked in queries.items()}
 
-    tables = cached(cfg.cache, "neighbours", [features.identity, k], compute)
+    tables = cached(cfg.cache, "neighbours", [features.identity, k, device.type], compute)
     return tables["train"], tables["test"]
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 954531d507eab447
-# text 4a052b9e8c60581f
+# cells nbs/04_laplacian_eigenmaps.py f0aa4ba6392dae03
+# text 6490daeef4e632ff
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -20,7 +20,7 @@ from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
 from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
-from vicreg_nb.store import UserError, cached, digest, log, seeded
+from vicreg_nb.store import UserError, cached, code_of, digest, log, seeded
 
 
 def untrained_cnn(seed: int) -> nn.Sequential:
@@ -143,8 +143,12 @@ class ImageGraph(NamedTuple):
 
 def make_graph(cfg: Config, identity, make_features) -> ImageGraph:
     """The graph of `make_features()` -> [N, d], computed once for each `identity`."""
-    key = digest(identity, cfg.graph_neighbours)
-    arrays = cached(cfg.cache, "graph", key, lambda: _new_graph(cfg, make_features))
+
+    def compute():
+        return _new_graph(cfg, make_features)
+
+    key = digest(identity, cfg.graph_neighbours, code_of(compute))
+    arrays = cached(cfg.cache, "graph", [key, choose_device(cfg).type], compute)
     indices, indptr, *others = (arrays[name] for name in ("indices", "indptr", "sizes", "added", "seconds"))
     graph = sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=(len(indptr) - 1,) * 2)
     return ImageGraph(graph, *others, key)
@@ -180,7 +184,9 @@ def split_features(images: Images, vectors: np.ndarray, identity: str) -> Featur
 
 def graph_embedding(cfg: Config, images: Images, graph: ImageGraph) -> Features:
     """Laplacian Eigenmaps of a graph of training and test images, `components` dimensions of unit variance."""
-    return split_features(images, embed(cfg, graph).vectors, digest(graph.identity, cfg.components, cfg.seed))
+    return split_features(
+        images, embed(cfg, graph).vectors, digest(graph.identity, cfg.components, cfg.seed, code_of(eigenmaps))
+    )
 
 
 def laplacian_features(cfg: Config, images: Images) -> Features:

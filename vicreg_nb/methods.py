@@ -1,6 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py b8ff7e71be41287e
-# text 558d5035fddfe0af
+# cells nbs/82_methods.py 90320c6857f8b750
+# text 921e143756967a9d
 
 """82 · Methods."""
 
@@ -11,7 +11,7 @@ from vicreg_nb.data import Images
 from vicreg_nb.plots import METHOD_COLOURS
 from vicreg_nb.representations import Features, features_of
 from vicreg_nb.store import UserError, log
-from vicreg_nb.training import Run, is_finished, run_folder, run_settings, train
+from vicreg_nb.training import Run, find_run, is_finished, train
 
 
 class Method(NamedTuple):
@@ -47,7 +47,7 @@ def baseline(cfg: Config) -> Config:
 
 def trained(cfg: Config, images: Images, tag: str = "vicreg") -> Run:
     """The run with generated views that `cfg` describes; says so if it must be trained first."""
-    if not is_finished(run_folder(cfg, run_settings(cfg, images), tag)):
+    if not is_finished(find_run(cfg, images, tag=tag)[1]):
         log(f"{tag} with mu = {cfg.mu:g} has not been trained with these settings yet: training it first")
     return train(cfg, images, tag=tag)
 

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 77cca9d05d2ba7d2
-# text 5386f40387b4bbd5
+# cells nbs/02_representations.py c22f9d8378a65c81
+# text 8de6827671baf6a3
 
 """2 · Representations (Q2, Q3)."""
 
@@ -21,8 +21,8 @@ from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, send, to_float
 from vicreg_nb.neighbours import checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
-from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
-from vicreg_nb.training import Run, initial_networks, train
+from vicreg_nb.store import UserError, cached, code_of, digest, log, new_generator, progress
+from vicreg_nb.training import Run, autocast, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 
 
@@ -47,7 +47,7 @@ def outputs(network, images: np.ndarray, device, precision: str = "fp32", batch:
     device, parts = torch.device(device), []
     network, images = network.to(device, memory_format=torch.channels_last), torch.as_tensor(images).to(device)
     batches = images.split(batch or (500 if device.type == "cpu" else 2_000))
-    with full_precision(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with full_precision(), autocast(device, precision):
         for shown in progress(batches, "encoding"):
             parts.append(network(_input(shown, device)).float())
     return torch.cat(parts).cpu().numpy()
@@ -76,12 +76,13 @@ def features_of(cfg: Config, images: Images, run: Run) -> Features:
 
 def _features(cfg, images, key, make_encoder, precision):
     device = choose_device(cfg)
-    identity = digest(key, device.type)  # another device rounds in another way, which may exchange near neighbours
 
     def compute():
         parts, encoder = {"train": images.train_images, "test": images.test_images}, make_encoder(device)
         return {part: encode(encoder, pictures, device, precision) for part, pictures in parts.items()}
 
+    # another device rounds in another way, which may exchange near neighbours
+    identity = digest(key, device.type, code_of(compute))
     return Features(**cached(cfg.cache, "features", identity, compute), identity=identity)
 
 

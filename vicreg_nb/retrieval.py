@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 34c0e3d7103f44a6
-# text a92f7d556db296d2
+# cells nbs/05_retrieval.py 8f71ed1e986ecad1
+# text 20be634cd68ab36a
 
 """5 · Retrieval (Q7)."""
 
@@ -33,7 +33,7 @@ def search(cfg: Config, x: np.ndarray) -> Retrieved:
         numbers = {name: side.numbers for name, side in sides.items()}
         return numbers | {f"{name}_distance": side.distances for name, side in sides.items()}
 
-    found = cached(cfg.cache, "retrieval", [x, k], compute)
+    found = cached(cfg.cache, "retrieval", [x, k, device.type], compute)
     return Retrieved(*(Neighbours(found[f"{side}_distance"], found[side]) for side in ("near", "far")))
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py a66d60c4ab0751c5
-# text 7b5fe9de38c6c277
+# cells nbs/08_run_all.py de63fa9477f63ce9
+# text 7460651a87cedc56
 
 """8 · The whole book."""
 
@@ -21,7 +21,7 @@ from vicreg_nb.book import (
 )  # fmt: skip
 from vicreg_nb.config import Config, changed_settings, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
-from vicreg_nb.store import UserError, digest, duration, log, project_root
+from vicreg_nb.store import UserError, digest, duration, log, plain_code, project_root
 from vicreg_nb.training import choose_precision
 
 
@@ -94,12 +94,6 @@ def modules_below(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _code(path):
-    """A module's source without its comments and blank lines."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-
-
 class Job(NamedTuple):
     """What the stages are run with: settings, images, and the names of the settings that were given by hand."""
 
@@ -125,8 +119,8 @@ def stage_key(job: Job, stage: Stage) -> str:
     """Identifies a stage's result: settings, images, and the source of all that makes it."""
     settings = {name: value for name, value in vars(job.cfg).items() if name not in ("out", "device")}
     first = notebook_path(stage) or package_folder() / f"{stage.module}.py"
-    sources = [first.read_text(encoding="utf-8"), *map(_code, modules_below(first))]
-    return digest(settings, sorted(parameters(job)), job.images.identity, sources)
+    below = [plain_code(path.read_text(encoding="utf-8")) for path in modules_below(first)]
+    return digest(settings, sorted(parameters(job)), job.images.identity, first.read_text(encoding="utf-8"), below)
 
 
 def is_done(job: Job, stage: Stage) -> bool:

@@ -1,11 +1,13 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 9dc720b260f0557d
-# text 813f7dd862e485f6
+# cells nbs/01a_training.py b38cfb18576414a1
+# text 300eaea0c2cc9810
 
 """1a · Training (Q1)."""
 
+import contextlib
 import json
 import math
+import platform
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +21,9 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images, send
 from vicreg_nb.plots import METHOD_COLOURS, lines
-from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
+from vicreg_nb.store import (
+    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_arrays, seeded,
+)  # fmt: skip
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
@@ -58,35 +62,61 @@ class GeneratedPairs:
         return self.kept[1]
 
 
-def _bf16_speedup(device: torch.device, repeats: int = 12) -> float:
-    """How many times faster a convolution is in bf16 than in fp32 on `device`."""
-    conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
-    x = torch.randn(64, 64, 8, 8, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str):
+    """Within it, convolutions and matrix products are in `precision`."""
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def _of_gpu(device):
+    """The precision of a GPU's tensor cores; fp32 where it has none."""
+    generation = torch.cuda.get_device_capability(device)[0]
+    if generation >= 8 and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if generation >= 7 else "fp32"
+
+
+def _bf16_speedup(repeats: int = 12) -> float:
+    """How many times faster a convolution is in bf16 than in fp32 on this CPU."""
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(64, 64, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
     for _ in range(repeats + 1):  # the first round warms up
         for half in seconds:
             start = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 y = conv(x)
             y.float().sum().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
             seconds[half].append(time.perf_counter() - start)
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 
 def choose_precision(cfg: Config) -> str:
-    """fp32 or bf16: as asked, or what a small convolution finds faster on this device (measured once)."""
+    """fp32, bf16 or fp16: as asked, or the fastest on this device. UserError for fp16 where there is none."""
+    device = choose_device(cfg)
+    if cfg.precision == "fp16" and (device.type == "cpu" or torch.cuda.get_device_capability(device) < (5, 3)):
+        raise UserError(f"precision is fp16, which {device_name(cfg)} does not have: choose auto, bf16 or fp32.")
     if cfg.precision != "auto":
         return cfg.precision
-    note = cfg.cache / f"precision-{digest(device_name(cfg), torch.__version__)}.json"
-    if not note.is_file():
-        speedup = _bf16_speedup(choose_device(cfg))
-        chosen = "bf16" if speedup > 1.25 else "fp32"
-        log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
-        found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
-        atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
-    return json.loads(note.read_text(encoding="utf-8"))["precision"]
+    return _of_gpu(device) if device.type == "cuda" else _of_cpu(cfg)
+
+
+def _of_cpu(cfg):
+    """What a small convolution finds faster, measured once by a machine and a version of PyTorch."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    note = cfg.cache / f"precision-{digest(platform.node(), platform.machine(), capability, torch.__version__)}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        noted = json.loads(note.read_text(encoding="utf-8"))["precision"]
+        if noted in ("fp32", "bf16"):
+            return noted
+    speedup = _bf16_speedup()
+    chosen = "bf16" if speedup > 1.25 else "fp32"
+    log(f"{device_name(cfg)}: a convolution in bf16 takes {1 / speedup:.2f} of its time in fp32, so {chosen}")
+    found = json.dumps({"precision": chosen, "bf16_speedup": round(speedup, 3)})
+    atomic(note, lambda path: path.write_text(found, encoding="utf-8"))
+    return chosen
 
 
 _WEIGHT_SETTINGS = (
@@ -95,10 +125,11 @@ _WEIGHT_SETTINGS = (
 )  # fmt: skip
 
 
-def run_settings(cfg: Config, images: Images, pairs: str = GeneratedPairs.identity) -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs`: the identity of the pairs."""
-    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS}
-    return settings | {"precision": choose_precision(cfg), "data": images.identity, "pairs": pairs}
+def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs) -> dict:
+    """Everything that changes the weights of a run, and nothing else; `pairs`: where they come from, or its class."""
+    settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS} | {"precision": choose_precision(cfg)}
+    code = code_of(pairs, initial_networks, Trainer, train_epoch, evaluate_terms)
+    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code}
 
 
 def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
@@ -162,7 +193,7 @@ def _optimizers(cfg, encoder, projector):
     return [adam, Muon(matrices, cfg.muon_lr)] if matrices else [adam]
 
 
-_PROGRESS = ("epoch", "seconds", "history", "tests")
+_PROGRESS, _STATEFUL = ("epoch", "seconds", "history", "tests"), ("model", "scaler")
 
 
 class Trainer:
@@ -170,7 +201,8 @@ class Trainer:
 
     def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int):
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
-        self.half = settings["precision"] == "bf16"
+        self.precision = settings["precision"]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.encoder, self.projector = initial_networks(cfg)
         self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
@@ -180,18 +212,18 @@ class Trainer:
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        return numbers | {"model": self.model.state_dict(), "optimizers": optimizers}
+        return numbers | {name: getattr(self, name).state_dict() for name in _STATEFUL} | {"optimizers": optimizers}
 
     def load(self, state: dict):
         vars(self).update({name: state[name] for name in _PROGRESS})
-        self.model.load_state_dict(state["model"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        pairs = [(getattr(self, name), state[name]) for name in _STATEFUL]
+        for part, kept in pairs + list(zip(self.optimizers, state["optimizers"], strict=True)):
+            part.load_state_dict(kept)
 
 
 def _compare(trainer, x, x2) -> Terms:
     """Z = h(f(x)), Z' = h(f(x')), and their three terms."""
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
+    with autocast(trainer.device, trainer.precision):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
     return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
@@ -202,10 +234,11 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     cfg = trainer.cfg
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
-    loss.backward()
+    trainer.scaler.scale(loss).backward()
     for optimizer in trainer.optimizers:
-        optimizer.step()
+        trainer.scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
+    trainer.scaler.update()
     return torch.stack(terms).detach()
 
 
@@ -222,6 +255,15 @@ def _stop_if_broken(trainer, terms, first):
         raise UserError(
             f"the loss is no longer finite in epoch {trainer.epoch + 1}, step {first + step + 1} of {trainer.steps} "
             f"({shown}; {kept}): lower lr ({trainer.cfg.lr:g}) or the weights."
+        )
+
+
+def _stop_if_overflowing(trainer):
+    """UserError if the loss in fp16 would have to be scaled down: nearly all steps of an epoch were left out then."""
+    if trainer.scaler.get_scale() < 1:
+        raise UserError(
+            f"the gradients overflow fp16 in epoch {trainer.epoch + 1}: choose precision fp32, or lower lr "
+            f"({trainer.cfg.lr:g}) or the weights."
         )
 
 
@@ -249,6 +291,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
             _stop_if_broken(trainer, terms[-1][None], step)
     terms = torch.stack(terms).cpu()
     _stop_if_broken(trainer, terms, 0)
+    _stop_if_overflowing(trainer)
     return terms
 
 
@@ -294,16 +337,64 @@ def _write_run(trainer, folder):
     atomic(folder / "encoder.pt", lambda path: torch.save(weights, path))
 
 
+def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag: str = "vicreg") -> tuple[dict, Path]:
+    """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
+    settings = run_settings(cfg, images, pairs)
+    for precision in PRECISIONS if cfg.precision == "auto" else ():
+        other = settings | {"precision": precision}
+        if is_finished(run_folder(cfg, other, tag)) and not is_finished(run_folder(cfg, settings, tag)):
+            another = f"precision={settings['precision']} trains another"
+            log(f"training {tag}: the run that is finished in {precision} is taken ({another})")
+            return other, run_folder(cfg, other, tag)
+    return settings, run_folder(cfg, settings, tag)
+
+
+def _read_settings(folder):
+    """What config.json says; nothing where it cannot be read."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _why_anew(cfg, settings, tag):
+    """A sentence on the latest run that differs in its code or its precision alone; empty where there is none."""
+    paths = sorted(cfg.runs.glob(f"{tag}-*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for name, before in ((path.parent.name, _read_settings(path.parent)) for path in paths):
+        differing = [setting for setting in settings if before.get(setting) != settings[setting]]
+        if differing == ["precision"]:
+            was = before["precision"]
+            return f"training {tag} anew: {name} has the same settings in {was}, which precision={was} would take"
+        if differing == ["code"] and isinstance(before.get("code"), dict):
+            old, new = before["code"], settings["code"]
+            parts = [f"`{part}`" for part in new | old if old.get(part) != new.get(part)]
+            shown = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if parts[5:] else "")
+            return f"training {tag} anew: the code of {shown} has changed since {name}"
+    return ""
+
+
 def _resume(trainer, folder):
     """Go on from last.pt where there is one; UserError for a damaged one."""
     path = folder / "last.pt"
     if not path.is_file():
-        return
+        return False
     try:
         trainer.load(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
     log(f"resuming {folder.name} after epoch {trainer.epoch}")
+    return True
+
+
+def _keep_settings(cfg, folder, settings, resumed):
+    """config.json: what makes the weights, and where they were made."""
+    machines = _read_settings(folder).get("machines", []) if resumed else []
+    now = {"device": device_name(cfg), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    for name, value in machines[-1].items() if machines else ():
+        if now.get(name) != value:
+            log(f"resuming with {name} {now.get(name)} after {value}: weights may differ from those of an unbroken run")
+    text = json.dumps(settings | {"machines": machines + [now] * (now not in machines[-1:])}, indent=1)
+    atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _one_epoch(trainer, pairs, images, folder):
@@ -342,13 +433,13 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     Raises UserError if the loss turns NaN or infinite, or if last.pt is damaged.
     """
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings = run_settings(cfg, images, pairs.identity)
-    folder = run_folder(cfg, settings, tag)
+    settings, folder = find_run(cfg, images, pairs, tag)
     if not is_finished(folder):
-        text = json.dumps(settings, indent=1)
-        atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
         trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
-        _resume(trainer, folder)
+        resumed = _resume(trainer, folder)
+        if not resumed and (why := _why_anew(cfg, settings, tag)):
+            log(why)
+        _keep_settings(cfg, folder, settings, resumed)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
