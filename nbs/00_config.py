@@ -205,15 +205,6 @@ def _smoke():
     return data | network | training | graph | small | dict(tsne_size=160, tsne_train_size=200, perplexity=10.0)
 
 
-def _quick():
-    """CIFAR-10 on a CPU: a narrow encoder, small batches, ten epochs. Chosen by trial, in seven minutes of training on
-    two cores: it did better than twice the width at half the epochs, and much better than views of 24 pixels."""
-    training = dict(
-        encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle", batch_size=128, epochs=10
-    )
-    return training | dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
-
-
 def _exercise():
     """The exercise's hyper-parameters exactly, 30 epochs: for a GPU; nine minutes an epoch on two AMX cores."""
     return {}
@@ -225,8 +216,24 @@ def _best():
 
 
 # %%
-for make in (_smoke, _quick, _exercise, _best):
+for make in (_smoke, _exercise, _best):
     print(f"{make.__name__[1:]:9}{' '.join(make.__doc__.split())}")
+
+# %% [markdown]
+# `quick` had to be found: the best probe that ten epochs of a narrow ResNet18 have the time for, on two cores.
+
+
+# %%
+#| export
+def _quick():
+    """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs."""
+    training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
+    probe = dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
+    return training | probe | dict(batch_size=128, epochs=10)
+
+
+# %%
+print({name: value for name, value in _quick().items() if name in ("encoder", "width", "optimizer", "epochs")})
 
 # %%
 #| export

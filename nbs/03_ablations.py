@@ -357,7 +357,7 @@ class NeighbourPairs:
     """x = I, x' = one of I's top neighbours among the training images, drawn anew each time."""
 
     def __init__(self, cfg: Config, images: Images, features: Features):
-        self.identity = digest("neighbours by epoch", features.identity, cfg.neighbour_count)
+        self.identity = digest("neighbours", features.identity, cfg.neighbour_count)
         self.seed, self.device = cfg.seed, choose_device(cfg)
         self.train_images = torch.from_numpy(images.train_images).to(self.device)
         self.test_images = torch.from_numpy(images.test_images).to(self.device)

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 0fa9b8a5188d0556
-# text 0ac06862014f5ef0
+# cells nbs/03_ablations.py 6d7f46864d7d668c
+# text c52882104dfaca03
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -188,7 +188,7 @@ class NeighbourPairs:
     """x = I, x' = one of I's top neighbours among the training images, drawn anew each time."""
 
     def __init__(self, cfg: Config, images: Images, features: Features):
-        self.identity = digest("neighbours by epoch", features.identity, cfg.neighbour_count)
+        self.identity = digest("neighbours", features.identity, cfg.neighbour_count)
         self.seed, self.device = cfg.seed, choose_device(cfg)
         self.train_images = torch.from_numpy(images.train_images).to(self.device)
         self.test_images = torch.from_numpy(images.test_images).to(self.device)
