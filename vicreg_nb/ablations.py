@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 7a26446554a10c32
-# text 52b4d35823280ba4
+# cells nbs/03_ablations.py e8e982cf58c937c3
+# text 7aca01f604815981
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -218,7 +218,7 @@ def control_run(cfg: Config, images: Images) -> Run:
     return trained(cfg.replace(epochs=cfg.neighbour_epochs), images)
 
 
-q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5")
+q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5", defaults={"mu": 0.0})
 
 
 @q5.result

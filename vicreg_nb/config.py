@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 20cbadbd7f28094a
-# text b703a4f4653f4ab5
+# cells nbs/00_config.py 52d5e16637b9cf0f
+# text 65926bf8744ad302
 
 """0 · Configuration."""
 
@@ -143,9 +143,12 @@ def profile_values(profile: str) -> dict:
     return {name: field.default for name, field in SETTINGS.items()} | {"profile": profile} | PROFILES[profile]
 
 
-def changed_settings(cfg: Config) -> dict:
-    """The settings that differ from the profile's own, other than where, on what and with which seed it ran."""
-    values = profile_values(cfg.profile)
+def changed_settings(cfg: Config, own: dict = None) -> dict:
+    """The settings that differ from the profile's, other than where, on what and with which seed it ran.
+
+    own: values that count as unchanged in place of the profile's.
+    """
+    values = profile_values(cfg.profile) | (own or {})
     apart = ("profile", "dataset", "device", "seed", "out")
     return {name: getattr(cfg, name) for name in SETTINGS if name not in apart and getattr(cfg, name) != values[name]}
 

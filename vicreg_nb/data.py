@@ -1,5 +1,5 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 8d1f43c6d6aa123a
+# cells nbs/00a_data.py a1578cb4aeea4517
 # text 1e0f72c6d21e5c41
 
 """0a · Data."""

@@ -1,12 +1,13 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 52731648e24fd355
-# text 1dcf1555bbf66716
+# cells nbs/80_store.py 3a65477ab2af4cc3
+# text ae82f8f693ef0b38
 
 """80 · Store."""
 
 import contextlib
 import hashlib
 import os
+import sqlite3
 import sys
 import zipfile
 import zlib
@@ -79,6 +80,15 @@ def atomic(path: Path, write) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Within it, no other process or thread is within it for the same `path`, a file that is left there, empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path, timeout=600, isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged npz

@@ -1,5 +1,5 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 1dc0e31292a88bc7
+# cells nbs/00b_views.py f72c7336fd340b27
 # text 73ccc18ebe64492d
 
 """0b · Views."""
