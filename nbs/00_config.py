@@ -245,9 +245,12 @@ def profile_values(profile: str) -> dict:
     return {name: field.default for name, field in SETTINGS.items()} | {"profile": profile} | PROFILES[profile]
 
 
-def changed_settings(cfg: Config) -> dict:
-    """The settings that differ from the profile's own, other than where, on what and with which seed it ran."""
-    values = profile_values(cfg.profile)
+def changed_settings(cfg: Config, own: dict = None) -> dict:
+    """The settings that differ from the profile's, other than where, on what and with which seed it ran.
+
+    own: values that count as unchanged in place of the profile's.
+    """
+    values = profile_values(cfg.profile) | (own or {})
     apart = ("profile", "dataset", "device", "seed", "out")
     return {name: getattr(cfg, name) for name in SETTINGS if name not in apart and getattr(cfg, name) != values[name]}
 
@@ -256,6 +259,7 @@ def changed_settings(cfg: Config) -> dict:
 for name, changes in PROFILES.items():
     print(f"{name:9}{changes}")
 assert PROFILES["exercise"] == {} and changed_settings(Config(lr=1e-3)) == {"lr": 1e-3}
+assert changed_settings(Config(mu=0.0), own={"mu": 0.0}) == {}
 
 # %% [markdown]
 # ## Checking

@@ -499,7 +499,7 @@ def class_examples(images: Images, count: int) -> np.ndarray:
 
 # %%
 examples = class_examples(images, 10)
-image_grid([list(row) for row in examples], labels=images.classes, width=5.2).save(cfg.figures / "data")
+image_grid([list(row) for row in examples], labels=images.classes, width=5.2)
 
 # %% [markdown]
 # Each class must be there as often as any other in the whole data set, and the training pixels of CIFAR-10 must have

@@ -780,4 +780,4 @@ def figure_views(images: Images, seed: int = 0, size: int = 32) -> Drawing:
 
 
 # %%
-figure_views(images, cfg.seed, cfg.view_size).save(cfg.figures / "views")
+figure_views(images, cfg.seed, cfg.view_size)

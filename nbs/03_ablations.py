@@ -416,7 +416,7 @@ assert len(control.tests) == base.neighbour_epochs
 
 # %%
 #| export
-q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5")
+q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5", defaults={"mu": 0.0})
 
 
 @q5.result

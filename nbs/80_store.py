@@ -18,6 +18,7 @@ import importlib.util
 import inspect
 import linecache
 import os
+import sqlite3
 import sys
 import zipfile
 import zlib
@@ -441,6 +442,28 @@ atomic(note, lambda path: path.write_text("old", encoding="utf-8"))
 with contextlib.suppress(ZeroDivisionError):
     atomic(note, lambda path: path.write_text(str(1 / 0), encoding="utf-8"))
 assert note.read_text(encoding="utf-8") == "old" and len(list(note.parent.iterdir())) == 1
+
+# %% [markdown]
+# ## One at a time
+# Two processes that read a file, add to it and write it back would lose what the other added. They take turns by a
+# lock. SQLite has one for every platform, and the system frees it where its owner dies.
+
+
+# %%
+#| export
+@contextlib.contextmanager
+def locked(path: Path):
+    """Within it, no other process or thread is within it for the same `path`, a file that is left there, empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path, timeout=600, isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+# %%
+for _ in range(2):  # the first leaves nothing behind that stops the second
+    with contextlib.suppress(ZeroDivisionError), locked(Path(scratch.name) / "lock"):
+        atomic(note, lambda path: path.write_text("new" * (1 // 0), encoding="utf-8"))
 
 # %% [markdown]
 # ## Never compute twice

@@ -8,10 +8,11 @@
 
 # %%
 #| export
+import ast
+import contextlib
 import importlib
 import json
 import math
-import os
 import platform
 import re
 import subprocess
@@ -25,7 +26,9 @@ import numpy as np
 import torch
 from vicreg_nb.config import Config, changed_settings, device_name
 from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import UserError, atomic, digest, log, package_folder, plain_code, project_root
+from vicreg_nb.store import (
+    UserError, atomic, digest, locked, log, package_folder, plain_code, project_root,
+)  # fmt: skip
 
 # %% tags=["parameters"]
 # Parameters
@@ -153,15 +156,30 @@ class Answer(str):
         return str(self)
 
 
-def warning_label(cfg: Config, images: Images) -> str:
-    """What a reader must be warned of: empty for a real run on CIFAR-10."""
-    if images.name != "cifar10":
-        return f"profile {cfg.profile}, dataset {images.name}: not a result on CIFAR-10"
-    return "smoke run: not a result" if cfg.profile == "smoke" else ""
+def changes(settings: dict) -> str:
+    """Changed settings in words; empty where there are none."""
+    return f"with {', '.join(f'{name} = {value}' for name, value in settings.items())}" if settings else ""
+
+
+def run_settings(cfg: Config, own: dict = None) -> dict:
+    """The changed settings that tell a run from another. own: values that count as unchanged."""
+    return {name: value for name, value in changed_settings(cfg, own).items() if name != "tensorboard"}
 
 
 # %%
-print(warning_label(cfg, open_dataset(cfg)))
+#| export
+def doubts(cfg: Config, images: Images, own: dict = None) -> str:
+    """What a reader must be warned of: empty for a profile as it stands, on CIFAR-10."""
+    changed = changes(run_settings(cfg, own))
+    if images.name != "cifar10":
+        return f"profile {cfg.profile} {changed}".strip() + f", dataset {images.name}: not a result on CIFAR-10"
+    smoke = "smoke run: not a result" if cfg.profile == "smoke" else ""
+    return smoke or (f"profile {cfg.profile} {changed}" if changed else "")
+
+
+# %%
+print(doubts(cfg, open_dataset(cfg)))
+assert changes({}) == "" and changes({"mu": 5.0, "schedule": "onecycle"}) == "with mu = 5.0, schedule = onecycle"
 
 # %% [markdown]
 # The driver itself: the last cell of a chapter, the headless run and the tests all call `run`.
@@ -186,12 +204,14 @@ class Question(_Declared):
         """Compute (unless the result is given), draw, record; returns the answer."""
         images = open_dataset(cfg)
         result = self.compute(cfg, images) if result is None else result
+        folder = claim_folder(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():
-            draw(result).save(cfg.figures / name, warning_label(cfg, images))
-        numbers = _plain(self.numbers(result))
-        answer = self.answer(numbers)
-        _record(cfg, images, self, numbers, answer)
-        return answer
+            draw(result).save(folder / "figures" / name, doubts(cfg, images, self.defaults))
+        entry = _entry(cfg, self, _plain(self.numbers(result)))
+        with changing_results(cfg, images, self.defaults) as results:
+            results["header"]["updated"] = _now()
+            results["questions"][self.name] = entry
+        return Answer(entry["answer"])
 
 
 # %%
@@ -232,18 +252,20 @@ assert "dark" not in mine.answer({"mean": 128.0, "darkest": 3})
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "matplotlib", "plotly")
 
 
-def header(cfg: Config, images: Images) -> dict:
-    """Provenance of a run."""
+def what_runs(cfg: Config, images: Images, own: dict = None) -> dict:
+    """Profile, images, seed and changed settings. own: values that count as unchanged in place of the profile's."""
     facts = {
         "identity": images.identity,
         "train_images": len(images.train_labels),
         "test_images": len(images.test_labels),
     }
-    return {
-        "profile": cfg.profile,
-        "dataset": images.name,
-        "seed": cfg.seed,
-        "data": facts,
+    head = {"profile": cfg.profile, "dataset": images.name, "seed": cfg.seed, "data": facts}
+    return head | {"settings": run_settings(cfg, own)}
+
+
+def header(cfg: Config, images: Images, own: dict = None) -> dict:
+    """Provenance of a run: what runs, on what, with which versions."""
+    return what_runs(cfg, images, own) | {
         "dataset_note": images.note,
         "device": device_name(cfg),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
@@ -297,72 +319,127 @@ def code_digest() -> str:
 print(json.dumps(header(cfg, open_dataset(cfg)), indent=1))
 
 # %% [markdown]
-# ## One file for the numbers
-# `results.json` takes every number of a run, with where it came from. The report, the README and the page read it, so
-# that no number is typed by hand. A file from another run is set aside, not lost.
+# ## One folder, one run
+# A run is a profile, its images, a seed, and the settings that were changed. Numbers of two runs must never stand
+# beside each other, and none may replace the other's. So a folder holds one run: the first that comes to it. Any other
+# is led to a folder of its own below it, `runs/<profile>-<dataset>-seed<seed>-<digest>`, and back to it when it comes
+# again. Trainings are shared by all of them.
+#
+# The project's own folder is for show, so it takes in only what is a result on CIFAR-10 with a profile as it stands.
 
 
 # %%
 #| export
-def results_path(cfg: Config) -> Path:
-    """Where a run's numbers are."""
-    return cfg.folder / "results.json"
+RESULTS = "results.json"
 
 
-def read_results(cfg: Config, images: Images) -> dict:
-    """results.json of this run; a new one where there is none. One of another run is set aside first."""
-    path = results_path(cfg)
-    fresh = {"header": header(cfg, images), "questions": {}, "stages": {}}
-    if not path.is_file():
-        return fresh
+def run_of(header: dict) -> dict:
+    """What tells a run from another, of a results file's header; files from before there were such have no settings."""
+    names = {name: header[name] for name in ("profile", "dataset", "seed")}
+    return names | {"data": header["data"]["identity"], "settings": header.get("settings", {})}
+
+
+# %%
+assert run_of(what_runs(cfg, open_dataset(cfg)))["profile"] == cfg.profile
+
+
+# %%
+#| export
+def read_file(path: Path) -> dict | None:
+    """A results file, or None where there is none; UserError where it is something else."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        run, _ = [results["header"].get(name) for name in ("profile", "dataset", "seed")], results["questions"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        _ = run_of(results["header"]), dict(results["questions"]), dict(results["stages"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not a results file: move it away and run again.") from None
-    if run == [cfg.profile, images.name, cfg.seed]:
-        return results
-    aside = path.with_name("results-{}-{}-seed{}.json".format(*run))
-    os.replace(path, aside)
-    log(f"{path.name} was of another run and is now {aside.name}")
-    return fresh
+    return results
+
+
+# %%
+assert read_file(Path("/nowhere")) is None
 
 
 # %%
 #| export
-def write_results(cfg: Config, results: dict):
-    """Put `results` into results.json, whole or not at all."""
-    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    atomic(results_path(cfg), lambda path: path.write_text(text, encoding="utf-8"))
+def own_folder(folder: Path, run: dict) -> Path:
+    """Where a run goes that does not have `folder` for itself."""
+    return folder / "runs" / "{profile}-{dataset}-seed{seed}-{digest}".format(**run, digest=digest(run)[:8])
+
+
+def run_folder(cfg: Config, images: Images, own: dict = None) -> Path:
+    """The folder of this run's results and figures. own: values that count as unchanged in place of the profile's."""
+    run = run_of(what_runs(cfg, images, own))
+    apart, there = own_folder(cfg.folder, run), read_file(cfg.folder / RESULTS)
+    if there:
+        return cfg.folder if run_of(there["header"]) == run else apart
+    shown = not doubts(cfg, images, own)
+    return cfg.folder if (cfg.out or shown) and not (apart / RESULTS).is_file() else apart
+
+
+def read_results(cfg: Config, images: Images, own: dict = None) -> dict:
+    """The results of this run; new ones where there are none."""
+    return read_file(run_folder(cfg, images, own) / RESULTS) or _no_results(cfg, images, own)
+
+
+def _no_results(cfg, images, own):
+    return {"header": header(cfg, images, own), "questions": {}, "stages": {}}
+
+
+# %% [markdown]
+# ## One file for the numbers
+# `results.json` takes every number of a run, with where it came from. The report, the README and the page read it, so
+# that no number is typed by hand. Two notebooks may answer at once: each reads the file, adds and writes while the
+# other waits.
 
 
 # %%
 #| export
-def _record(cfg, images, question, numbers, answer):
-    """Put a question's findings into results.json."""
-    results = read_results(cfg, images)
-    results["header"]["updated"] = _now()
-    results["questions"][question.name] = {
+@contextlib.contextmanager
+def changing_results(cfg: Config, images: Images, own: dict = None):
+    """The results of a run, to be changed: they are written at the end, while other processes wait."""
+    with locked(cfg.runs / ".results.lock"):
+        folder = run_folder(cfg, images, own)
+        results = read_file(folder / RESULTS) or _no_results(cfg, images, own)
+        yield results
+        text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+        atomic(folder / RESULTS, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def claim_folder(cfg: Config, images: Images, own: dict = None) -> Path:
+    """The folder of a run; from now on it is this run's."""
+    with changing_results(cfg, images, own):
+        pass
+    return run_folder(cfg, images, own)
+
+
+# %%
+#| export
+def _entry(cfg, question, numbers):
+    """A question's findings as results.json holds them."""
+    return {
         "title": question.title,
         "place": question.place,
         "required": question.required,
         "numbers": numbers,
-        "answer": answer,
+        "answer": question.answer(numbers),
         "figures": [[name, caption] for name, (_, caption) in question.figures.items()],
         "tables": [_plain(table(Numbers(numbers))) for table in question.tables],
         "settings": changed_settings(cfg),
     }
-    write_results(cfg, results)
 
 
 # %%
 import tempfile
 
 with tempfile.TemporaryDirectory() as folder:
-    here = cfg.replace(out=folder)
+    here, images = cfg.replace(out=folder), open_dataset(cfg)
     mine.run(here)
-    kept = json.loads(results_path(here).read_text(encoding="utf-8"))["questions"]["mine"]
+    mine.run(here.replace(mu=5.0))
+    kept = read_results(here, images)["questions"]["mine"]
     assert (here.figures / "mine_brightness.png").is_file() and kept["figures"][0][0] == "mine_brightness"
+    assert kept["settings"] == {} and run_folder(here.replace(mu=5.0), images).parent == here.runs
     print(json.dumps(kept, indent=1))
 
 # %% [markdown]
@@ -384,12 +461,19 @@ def chapters() -> dict:
     return dict(sorted(found.items()))
 
 
-def questions_of(module: str) -> list[str]:
-    """The names of the questions that a module declares, read from its source without importing it."""
-    source = (package_folder() / f"{module}.py").read_text(encoding="utf-8")
-    return re.findall(r"^\w+ = Question\(\s*\"(\w+)\"", source, flags=re.M)
+def questions_of(module: str) -> dict:
+    """{question: its own values of settings} that a module declares, read from its source without importing it."""
+    path, found = package_folder() / f"{module}.py", {}
+    for node in ast.parse(path.read_text(encoding="utf-8"), path.name).body:
+        if isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Question":
+            given = {keyword.arg: keyword.value for keyword in node.value.keywords}
+            own = ast.literal_eval(given["defaults"]) if "defaults" in given else {}
+            found[node.value.args[0].value] = own
+    return found
 
 
+# %%
+#| export
 def all_questions() -> dict:
     """Every question that a chapter declares, by its name, in the book's order. Imports their modules."""
     declared = {module: questions_of(module) for module in chapters().values()}

@@ -26,7 +26,7 @@ import numpy as np
 import pypandoc
 import typst
 from PIL import Image
-from vicreg_nb.book import Numbers, all_questions
+from vicreg_nb.book import Numbers, all_questions, changes
 from vicreg_nb.config import SETTINGS, profile_values
 from vicreg_nb.methods import METHODS
 from vicreg_nb.store import UserError, atomic, duration, project_root
@@ -96,11 +96,14 @@ print(*results["questions"])
 # %%
 #| export
 def warning(header: dict) -> str:
-    """What every page must say of a run that is no result on CIFAR-10; empty for a real one."""
+    """What every page must say of a run that is no profile's result on CIFAR-10; empty for a real one."""
     if header["dataset"] != "cifar10":
         made_from = f"Made from the embedded data set {header['dataset']} (profile {header['profile']})"
         return f"{made_from}: not a result on CIFAR-10"
-    return "Smoke run: a few steps to test the code, not a result" if header["profile"] == "smoke" else ""
+    if header["profile"] == "smoke":
+        return "Smoke run: a few steps to test the code, not a result"
+    changed = changes(header.get("settings", {}))
+    return f"Profile {header['profile']} {changed}: not the profile's own result" if changed else ""
 
 
 def missing(results: dict) -> list[str]:
@@ -112,6 +115,7 @@ def missing(results: dict) -> list[str]:
 assert not warning({"dataset": "cifar10", "profile": "quick"})
 assert "not a result" in warning({"dataset": "cifar10", "profile": "smoke"})
 assert "not a result" in warning({"dataset": "shapes", "profile": "exercise"})
+assert "mu = 5" in warning({"dataset": "cifar10", "profile": "exercise", "settings": {"mu": 5}})
 print(missing(results))
 
 # %% [markdown]

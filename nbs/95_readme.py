@@ -18,8 +18,8 @@ from vicreg_nb.tools.report import headline_table, load_results, markdown_table,
 
 # %% [markdown]
 # ## Which runs
-# `results.json`, and the runs that stand beside it (`results-quick-cifar10-seed0.json`), as far as they are results on
-# CIFAR-10.
+# `results.json`, and results of other runs that somebody put beside it (as `results-quick.json`), as far as they are
+# results on CIFAR-10 of a profile as it stands.
 
 # %%
 #| export

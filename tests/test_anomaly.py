@@ -1,6 +1,5 @@
 """Sec. 4.2: scores by brute force, areas and intervals against scikit-learn and the bootstrap, and the whole run."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +26,7 @@ from vicreg_nb.anomaly import (
     properties,
     score_all,
 )
-from vicreg_nb.book import results_path
+from vicreg_nb.book import read_results
 from vicreg_nb.config import make_config
 from vicreg_nb.data import MEAN, STD, Images, Outliers, open_dataset, open_outliers
 from vicreg_nb.methods import ASKED, ENCODERS, METHODS, run_of
@@ -265,7 +264,7 @@ def ran(smoke):
     result = score_all(*smoke[:2])
     for question in (ad1, ad2, ad3):
         question.run(smoke[0], result)
-    return json.loads(results_path(smoke[0]).read_text(encoding="utf-8"))["questions"]
+    return read_results(*smoke[:2])["questions"]
 
 
 def test_run_records_all_three_and_writes_their_figures(smoke, ran):

@@ -1,6 +1,5 @@
 """Sec. 4.3: silhouettes against scikit-learn and brute force, matchings over all permutations, and the whole run."""
 
-import json
 from itertools import permutations
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_samples
 from smoke_run import smoke_config
 from vicreg_nb import clustering
-from vicreg_nb.book import results_path
+from vicreg_nb.book import read_results
 from vicreg_nb.clustering import (
     CLUSTER_COLOURS,
     Clustered,
@@ -261,7 +260,7 @@ def ran(smoke):
     result = cluster_all(*smoke)
     for question in (cl1, cl2, cl3):
         question.run(smoke[0], result)
-    return json.loads(results_path(smoke[0]).read_text(encoding="utf-8"))["questions"]
+    return read_results(*smoke[:2])["questions"]
 
 
 def test_run_records_all_three_and_writes_their_figures(smoke, ran):

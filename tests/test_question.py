@@ -1,6 +1,8 @@
 """One driver for every question: it computes, draws, records, and says only what its numbers allow."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from vicreg_nb import book
 from vicreg_nb.book import QUESTIONS, Numbers, Question, all_questions, chapters, read_results
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
-from vicreg_nb.plots import METHOD_COLOURS, lines
+from vicreg_nb.plots import METHOD_COLOURS, Drawing, lines
 from vicreg_nb.store import UserError
 
 
@@ -81,8 +83,69 @@ def test_results_of_another_run_are_set_aside(question, cfg):
     other = cfg.replace(seed=1)
     question.run(other)
     assert read_results(other, open_dataset(other))["questions"]["Q0"]["numbers"]["seed"] == 1
-    aside = json.loads((cfg.folder / "results-smoke-shapes-seed0.json").read_text(encoding="utf-8"))
-    assert aside["questions"]["Q0"]["numbers"]["seed"] == 0
+    assert read_results(cfg, open_dataset(cfg))["questions"]["Q0"]["numbers"]["seed"] == 0
+
+
+def test_runs_take_turns_in_one_folder_and_none_loses_anything(question, cfg):
+    """Seeds, settings and images, again and again: each comes back to its own numbers and figures."""
+    images = open_dataset(cfg)
+    other = type(images)(**vars(images) | {"identity": "another", "train_images": images.train_images // 2})
+    runs = [(cfg, images), (cfg.replace(seed=1), images), (cfg.replace(mu=3.0), images), (cfg, other)]
+    found = []
+    for each, shown in runs * 2:
+        for name in ("Q0", "again"):
+            question.name = name
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(book, "open_dataset", lambda cfg, shown=shown: shown)
+                question.run(each)
+        found.append(book.run_folder(each, shown))
+        assert list(read_results(each, shown)["questions"]) == ["Q0", "again"]
+    assert found[:4] == found[4:] and len(set(found)) == 4 and found[0] == cfg.folder
+    told = [json.loads((folder / "results.json").read_text())["questions"]["Q0"]["numbers"] for folder in found[:4]]
+    assert [numbers["seed"] for numbers in told] == [0, 1, 0, 0] and told[3]["mean"] < told[0]["mean"] / 1.5
+    assert all((folder / "figures" / "q0_line.png").is_file() for folder in found)
+
+
+def test_a_questions_own_values_are_no_changed_settings(question, cfg):
+    question.defaults = {"mu": 0.0}
+    question.run(cfg.replace(mu=0.0))
+    assert "Q0" in json.loads((cfg.folder / "results.json").read_text())["questions"]
+    question.run(cfg)  # the profile's own mu is another than the question's
+    assert len(list(cfg.runs.glob("smoke-shapes-seed0-*"))) == 1
+
+
+@pytest.mark.parametrize("changed, there", [({}, True), ({"mu": 3.0}, False)])
+def test_the_projects_own_folder_takes_no_changed_settings(cfg, tmp_path, monkeypatch, changed, there):
+    (tmp_path / "settings.ini").write_text("")
+    monkeypatch.chdir(tmp_path)
+    images = open_dataset(cfg)
+    real = type(images)(**vars(images) | {"name": "cifar10"})
+    quick = make_config("quick", **changed)
+    assert (book.run_folder(quick, real) == tmp_path) == there
+    assert book.run_folder(quick, images).parent == tmp_path / "runs"  # embedded images are never on show
+
+
+RECORDS = """
+import sys
+from vicreg_nb.book import changing_results
+from vicreg_nb.config import make_config
+from vicreg_nb.data import open_dataset
+cfg = make_config("smoke", out=sys.argv[1])
+images = open_dataset(cfg)
+for number in range(200):
+    with changing_results(cfg, images) as results:
+        results["questions"][f"{sys.argv[2]}{number}"] = number
+"""
+
+
+def test_two_processes_that_record_at_once_lose_nothing(cfg):
+    """Nor does a third, that dies in the middle, stop them."""
+    dying = RECORDS + "        if number == 3:\n            import os\n            os._exit(9)\n"
+    codes = {"a": RECORDS, "b": RECORDS, "c": dying}
+    started = [subprocess.Popen([sys.executable, "-c", code, str(cfg.folder), name]) for name, code in codes.items()]
+    assert [process.wait() for process in started] == [0, 0, 9]
+    found = set(read_results(cfg, open_dataset(cfg))["questions"])
+    assert found == {f"{name}{number}" for name in "ab" for number in range(200)} | {"c0", "c1", "c2"}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"header": 3}', '"x"', '{"header": {}, "x": 1}'])
@@ -96,11 +159,10 @@ def test_a_broken_results_file_is_named_and_kept(question, cfg, text):
 
 def test_a_figure_of_a_smoke_run_says_so(question, cfg, monkeypatch):
     seen = []
-    monkeypatch.setattr(book, "warning_label", lambda *of: seen.append(of) or "careful")
-    question.run(cfg)
-    assert len(seen) == 1
-    monkeypatch.undo()
-    assert "not a result" in book.warning_label(cfg, open_dataset(cfg))
+    monkeypatch.setattr(Drawing, "save", lambda drawing, path, label: seen.append(label))
+    question.run(cfg.replace(mu=3.0))
+    assert len(seen) == 1 and "not a result" in seen[0] and "mu = 3" in seen[0]
+    assert "not a result" in book.doubts(cfg, open_dataset(cfg))
 
 
 def test_chapters_and_their_questions_are_found_by_their_files(root):

@@ -77,7 +77,13 @@ class Shelf:
 
     @property
     def results(self):
+        """Of the run to which the folder belongs."""
         return json.loads((self.folder / "out" / "results.json").read_text())
+
+    def results_with(self, own=None, **changes):
+        """Of a run in a folder of its own."""
+        cfg = make_config("smoke", out=str(self.folder / "out"), **changes)
+        return book.read_results(cfg, open_dataset(cfg), own)
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def package(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(vicreg_nb, "__path__", places)
     monkeypatch.setattr(vicreg_nb.__spec__, "submodule_search_locations", places)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(run_all, "publish", lambda job: None)
+    monkeypatch.setattr(run_all, "publish", lambda folder: None)
     known, modules = dict(QUESTIONS), set(sys.modules)
     yield made
     QUESTIONS.clear()
@@ -300,10 +306,11 @@ def test_a_source_that_is_edited_while_it_runs_is_run_again(shelf):
 def test_changed_settings_are_run_again(shelf):
     shelf.call()
     assert shelf.call("--set", "mu=3")[1] == ["Q1", "Q3"]
-    assert shelf.results["questions"]["Q1"]["settings"] == {"mu": 3.0}
+    assert shelf.results_with(mu=3.0)["questions"]["Q1"]["settings"] == {"mu": 3.0}
     assert shelf.call("--set", "mu=3", "--device", "cpu")[1] == []  # where it runs is no setting of the result
     assert shelf.call("--set", "mu=3", "--seed", "1")[1] == ["Q1", "Q3"]
-    assert (shelf.folder / "out" / "results-smoke-shapes-seed0.json").is_file()
+    assert shelf.results["questions"]["Q1"]["settings"] == {} and shelf.call()[1] == []  # the first is as it was
+    assert shelf.call("--seed", "1")[1] == ["Q1", "Q3"] and shelf.call("--set", "mu=3")[1] == []
 
 
 def test_other_images_are_run_again(shelf, monkeypatch):
@@ -356,10 +363,10 @@ def test_a_questions_own_values_hold_unless_they_are_given(shelf):
     for given, expected in {(): 0.0, ("mu=1",): 1.0, ("mu=25",): 25.0, ("lr=1e-2",): 0.0, ("mu=None",): 0.0}.items():
         arguments = [word for change in given for word in ("--set", change)]
         assert shelf.call("--only", "Q4", *arguments)[0] == 0
-        entry = shelf.results["questions"]["Q4"]
+        changed = {name: float(value) for name, _, value in (text.partition("=") for text in given) if value != "None"}
+        entry = shelf.results_with({"mu": 0.0}, **{"mu": 0.0} | changed)["questions"]["Q4"]
         assert entry["numbers"]["mu"] == expected and entry["answer"] == f"mu is {expected}"
-    shelf.call("--only", "Q4", "--set", "mu=25")
-    assert "to do" in shelf.call("--list", "--only", "Q4")[2]  # 0 and 25 are not the same result
+    assert "done" in shelf.call("--list", "--only", "Q4")[2]  # 0 and 25 are not the same result: both are kept
     assert "done" in shelf.call("--list", "--only", "Q4", "--set", "mu=25")[2]
 
 
@@ -560,17 +567,15 @@ sys.exit(main(["--profile", "smoke", "--out", "out"]))
 
 
 def test_publishing_needs_something_to_publish_and_the_tools_for_it(tmp_path, monkeypatch, capsys):
-    cfg = make_config("smoke", out=str(tmp_path))
-    job = Job(cfg, open_dataset(cfg))
-    run_all.publish(job)  # nothing there
-    head = {"profile": "smoke", "dataset": "shapes", "seed": 0}
+    run_all.publish(tmp_path)  # nothing there
+    head = {"profile": "smoke", "dataset": "shapes", "seed": 0, "data": {"identity": "x"}}
     (tmp_path / "results.json").write_text(json.dumps({"header": head, "questions": {"Q1": {}}, "stages": {}}))
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "typst" and find(name))
-    run_all.publish(job)
+    run_all.publish(tmp_path)
     assert "typst" in capsys.readouterr().out
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "vicreg_nb.tools" and find(name))
-    run_all.publish(job)
+    run_all.publish(tmp_path)
     assert capsys.readouterr().out == "" and [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
@@ -585,7 +590,7 @@ def two_ways(root, tmp_path_factory):
     def call(way, *arguments, start=smoke):
         folder = tmp_path_factory.mktemp(way) / "out"
         shutil.copytree(start / "runs", folder / "runs")
-        code = "import sys; from vicreg_nb import run_all; run_all.publish = lambda job: None; "
+        code = "import sys; from vicreg_nb import run_all; run_all.publish = lambda folder: None; "
         code += "run_all.notebook_path = lambda stage: None; " if way == "plain" else ""
         code += "sys.exit(run_all.main(sys.argv[1:]))"
         command = [sys.executable, "-c", code, "--profile", "smoke", "--out", str(folder), *arguments]
@@ -598,9 +603,8 @@ def two_ways(root, tmp_path_factory):
 
 
 def findings(folder):
-    """What a reader sees of each question; its `settings` only tell what the run was given."""
-    parts = ("title", "place", "required", "numbers", "answer", "figures", "tables")
-    return {name: {part: entry[part] for part in parts} for name, entry in answers(folder).items()}
+    """What a reader sees of each question."""
+    return answers(folder)
 
 
 def test_each_question_is_answered_the_same_as_plain_python(two_ways, tmp_path_factory):

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 6d7f46864d7d668c
-# text c52882104dfaca03
+# cells nbs/03_ablations.py a69121a2e4d309f9
+# text ce96db545a50e5af
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -222,7 +222,7 @@ def control_run(cfg: Config, images: Images) -> Run:
     return trained(cfg.replace(epochs=cfg.neighbour_epochs), images)
 
 
-q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5")
+q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5", defaults={"mu": 0.0})
 
 
 @q5.result

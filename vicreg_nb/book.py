@@ -1,13 +1,14 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py eea1f52520fe5d29
-# text d80b74e24d2da69a
+# cells nbs/84_book.py 02365215ce1dbc79
+# text 4ebf0233a43c6ca6
 
 """84 · Book."""
 
+import ast
+import contextlib
 import importlib
 import json
 import math
-import os
 import platform
 import re
 import subprocess
@@ -21,7 +22,9 @@ import numpy as np
 import torch
 from vicreg_nb.config import Config, changed_settings, device_name
 from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import UserError, atomic, digest, log, package_folder, plain_code, project_root
+from vicreg_nb.store import (
+    UserError, atomic, digest, locked, log, package_folder, plain_code, project_root,
+)  # fmt: skip
 
 
 class Numbers(dict):
@@ -103,11 +106,23 @@ class Answer(str):
         return str(self)
 
 
-def warning_label(cfg: Config, images: Images) -> str:
-    """What a reader must be warned of: empty for a real run on CIFAR-10."""
+def changes(settings: dict) -> str:
+    """Changed settings in words; empty where there are none."""
+    return f"with {', '.join(f'{name} = {value}' for name, value in settings.items())}" if settings else ""
+
+
+def run_settings(cfg: Config, own: dict = None) -> dict:
+    """The changed settings that tell a run from another. own: values that count as unchanged."""
+    return {name: value for name, value in changed_settings(cfg, own).items() if name != "tensorboard"}
+
+
+def doubts(cfg: Config, images: Images, own: dict = None) -> str:
+    """What a reader must be warned of: empty for a profile as it stands, on CIFAR-10."""
+    changed = changes(run_settings(cfg, own))
     if images.name != "cifar10":
-        return f"profile {cfg.profile}, dataset {images.name}: not a result on CIFAR-10"
-    return "smoke run: not a result" if cfg.profile == "smoke" else ""
+        return f"profile {cfg.profile} {changed}".strip() + f", dataset {images.name}: not a result on CIFAR-10"
+    smoke = "smoke run: not a result" if cfg.profile == "smoke" else ""
+    return smoke or (f"profile {cfg.profile} {changed}" if changed else "")
 
 
 class Question(_Declared):
@@ -127,29 +142,33 @@ class Question(_Declared):
         """Compute (unless the result is given), draw, record; returns the answer."""
         images = open_dataset(cfg)
         result = self.compute(cfg, images) if result is None else result
+        folder = claim_folder(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():
-            draw(result).save(cfg.figures / name, warning_label(cfg, images))
-        numbers = _plain(self.numbers(result))
-        answer = self.answer(numbers)
-        _record(cfg, images, self, numbers, answer)
-        return answer
+            draw(result).save(folder / "figures" / name, doubts(cfg, images, self.defaults))
+        entry = _entry(cfg, self, _plain(self.numbers(result)))
+        with changing_results(cfg, images, self.defaults) as results:
+            results["header"]["updated"] = _now()
+            results["questions"][self.name] = entry
+        return Answer(entry["answer"])
 
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "matplotlib", "plotly")
 
 
-def header(cfg: Config, images: Images) -> dict:
-    """Provenance of a run."""
+def what_runs(cfg: Config, images: Images, own: dict = None) -> dict:
+    """Profile, images, seed and changed settings. own: values that count as unchanged in place of the profile's."""
     facts = {
         "identity": images.identity,
         "train_images": len(images.train_labels),
         "test_images": len(images.test_labels),
     }
-    return {
-        "profile": cfg.profile,
-        "dataset": images.name,
-        "seed": cfg.seed,
-        "data": facts,
+    head = {"profile": cfg.profile, "dataset": images.name, "seed": cfg.seed, "data": facts}
+    return head | {"settings": run_settings(cfg, own)}
+
+
+def header(cfg: Config, images: Images, own: dict = None) -> dict:
+    """Provenance of a run: what runs, on what, with which versions."""
+    return what_runs(cfg, images, own) | {
         "dataset_note": images.note,
         "device": device_name(cfg),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
@@ -190,51 +209,81 @@ def code_digest() -> str:
     return digest(*(f"{path.name}\n{plain_code(path.read_text(encoding='utf-8'))}" for path in paths))
 
 
-def results_path(cfg: Config) -> Path:
-    """Where a run's numbers are."""
-    return cfg.folder / "results.json"
+RESULTS = "results.json"
 
 
-def read_results(cfg: Config, images: Images) -> dict:
-    """results.json of this run; a new one where there is none. One of another run is set aside first."""
-    path = results_path(cfg)
-    fresh = {"header": header(cfg, images), "questions": {}, "stages": {}}
-    if not path.is_file():
-        return fresh
+def run_of(header: dict) -> dict:
+    """What tells a run from another, of a results file's header; files from before there were such have no settings."""
+    names = {name: header[name] for name in ("profile", "dataset", "seed")}
+    return names | {"data": header["data"]["identity"], "settings": header.get("settings", {})}
+
+
+def read_file(path: Path) -> dict | None:
+    """A results file, or None where there is none; UserError where it is something else."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        run, _ = [results["header"].get(name) for name in ("profile", "dataset", "seed")], results["questions"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        _ = run_of(results["header"]), dict(results["questions"]), dict(results["stages"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not a results file: move it away and run again.") from None
-    if run == [cfg.profile, images.name, cfg.seed]:
-        return results
-    aside = path.with_name("results-{}-{}-seed{}.json".format(*run))
-    os.replace(path, aside)
-    log(f"{path.name} was of another run and is now {aside.name}")
-    return fresh
+    return results
 
 
-def write_results(cfg: Config, results: dict):
-    """Put `results` into results.json, whole or not at all."""
-    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    atomic(results_path(cfg), lambda path: path.write_text(text, encoding="utf-8"))
+def own_folder(folder: Path, run: dict) -> Path:
+    """Where a run goes that does not have `folder` for itself."""
+    return folder / "runs" / "{profile}-{dataset}-seed{seed}-{digest}".format(**run, digest=digest(run)[:8])
 
 
-def _record(cfg, images, question, numbers, answer):
-    """Put a question's findings into results.json."""
-    results = read_results(cfg, images)
-    results["header"]["updated"] = _now()
-    results["questions"][question.name] = {
+def run_folder(cfg: Config, images: Images, own: dict = None) -> Path:
+    """The folder of this run's results and figures. own: values that count as unchanged in place of the profile's."""
+    run = run_of(what_runs(cfg, images, own))
+    apart, there = own_folder(cfg.folder, run), read_file(cfg.folder / RESULTS)
+    if there:
+        return cfg.folder if run_of(there["header"]) == run else apart
+    shown = not doubts(cfg, images, own)
+    return cfg.folder if (cfg.out or shown) and not (apart / RESULTS).is_file() else apart
+
+
+def read_results(cfg: Config, images: Images, own: dict = None) -> dict:
+    """The results of this run; new ones where there are none."""
+    return read_file(run_folder(cfg, images, own) / RESULTS) or _no_results(cfg, images, own)
+
+
+def _no_results(cfg, images, own):
+    return {"header": header(cfg, images, own), "questions": {}, "stages": {}}
+
+
+@contextlib.contextmanager
+def changing_results(cfg: Config, images: Images, own: dict = None):
+    """The results of a run, to be changed: they are written at the end, while other processes wait."""
+    with locked(cfg.runs / ".results.lock"):
+        folder = run_folder(cfg, images, own)
+        results = read_file(folder / RESULTS) or _no_results(cfg, images, own)
+        yield results
+        text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+        atomic(folder / RESULTS, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def claim_folder(cfg: Config, images: Images, own: dict = None) -> Path:
+    """The folder of a run; from now on it is this run's."""
+    with changing_results(cfg, images, own):
+        pass
+    return run_folder(cfg, images, own)
+
+
+def _entry(cfg, question, numbers):
+    """A question's findings as results.json holds them."""
+    return {
         "title": question.title,
         "place": question.place,
         "required": question.required,
         "numbers": numbers,
-        "answer": answer,
+        "answer": question.answer(numbers),
         "figures": [[name, caption] for name, (_, caption) in question.figures.items()],
         "tables": [_plain(table(Numbers(numbers))) for table in question.tables],
         "settings": changed_settings(cfg),
     }
-    write_results(cfg, results)
 
 
 def chapters() -> dict:
@@ -248,10 +297,15 @@ def chapters() -> dict:
     return dict(sorted(found.items()))
 
 
-def questions_of(module: str) -> list[str]:
-    """The names of the questions that a module declares, read from its source without importing it."""
-    source = (package_folder() / f"{module}.py").read_text(encoding="utf-8")
-    return re.findall(r"^\w+ = Question\(\s*\"(\w+)\"", source, flags=re.M)
+def questions_of(module: str) -> dict:
+    """{question: its own values of settings} that a module declares, read from its source without importing it."""
+    path, found = package_folder() / f"{module}.py", {}
+    for node in ast.parse(path.read_text(encoding="utf-8"), path.name).body:
+        if isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Question":
+            given = {keyword.arg: keyword.value for keyword in node.value.keywords}
+            own = ast.literal_eval(given["defaults"]) if "defaults" in given else {}
+            found[node.value.args[0].value] = own
+    return found
 
 
 def all_questions() -> dict:

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py ea46418e28fcd67f
-# text c02f530ce488b9c4
+# cells nbs/00_config.py b3e08ef3bd1a1b7d
+# text d888b4e0ab1a1fa2
 
 """0 · Configuration."""
 
@@ -145,9 +145,12 @@ def profile_values(profile: str) -> dict:
     return {name: field.default for name, field in SETTINGS.items()} | {"profile": profile} | PROFILES[profile]
 
 
-def changed_settings(cfg: Config) -> dict:
-    """The settings that differ from the profile's own, other than where, on what and with which seed it ran."""
-    values = profile_values(cfg.profile)
+def changed_settings(cfg: Config, own: dict = None) -> dict:
+    """The settings that differ from the profile's, other than where, on what and with which seed it ran.
+
+    own: values that count as unchanged in place of the profile's.
+    """
+    values = profile_values(cfg.profile) | (own or {})
     apart = ("profile", "dataset", "device", "seed", "out")
     return {name: getattr(cfg, name) for name in SETTINGS if name not in apart and getattr(cfg, name) != values[name]}
 

@@ -1,5 +1,5 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py aea9c2add3b0b911
+# cells nbs/00a_data.py 335ca7c43157c263
 # text 2535d53ab1adfd1b
 
 """0a · Data."""

@@ -1,13 +1,12 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py de63fa9477f63ce9
-# text 7460651a87cedc56
+# cells nbs/08_run_all.py 2bceea2c59dd67e7
+# text 58a17f6efb4eab3b
 
 """8 · The whole book."""
 
 import argparse
 import ast
 import importlib.util
-import json
 import re
 import sys
 import time
@@ -17,11 +16,12 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 from vicreg_nb.book import (
-    QUESTIONS, chapters, code_digest, header, package_folder, questions_of, read_results, results_path, write_results,
+    QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
+    package_folder, questions_of, read_file, read_results, run_folder, run_of,
 )  # fmt: skip
 from vicreg_nb.config import Config, changed_settings, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
-from vicreg_nb.store import UserError, digest, duration, log, plain_code, project_root
+from vicreg_nb.store import UserError, digest, duration, locked, log, plain_code, project_root
 from vicreg_nb.training import choose_precision
 
 
@@ -31,6 +31,7 @@ class Stage(NamedTuple):
     notebook: str
     module: str
     questions: tuple = ()
+    own: dict = {}  # the questions' own values of settings
 
     def __str__(self):
         return f"{self.notebook:26}" + (", ".join(self.questions) or "-")
@@ -38,11 +39,13 @@ class Stage(NamedTuple):
 
 def stages() -> list[Stage]:
     """The book in its order: all exported notebooks but this one and the appendix, 80 and after."""
-    return [
-        Stage(notebook, module, tuple(questions_of(module)))
-        for notebook, module in chapters().items()
-        if notebook < "80" and module != "run_all"
-    ]
+    found = []
+    for notebook, module in chapters().items():
+        if notebook < "80" and module != "run_all":
+            questions = questions_of(module)
+            own = {name: value for values in questions.values() for name, value in values.items()}
+            found.append(Stage(notebook, module, tuple(questions), own))
+    return found
 
 
 def choose_stages(only=(), start: str = "") -> list[Stage]:
@@ -123,15 +126,22 @@ def stage_key(job: Job, stage: Stage) -> str:
     return digest(settings, sorted(parameters(job)), job.images.identity, first.read_text(encoding="utf-8"), below)
 
 
+def of_stage(job: Job, stage: Stage) -> tuple:
+    """(Config, images, own values) of the run to which a stage's results belong."""
+    given = parameters(job)
+    own = {name: value for name, value in stage.own.items() if name not in given}
+    return job.cfg.replace(**own), job.images, stage.own
+
+
 def is_done(job: Job, stage: Stage) -> bool:
-    """Whether results.json holds this stage's result, and the folder its figures. Only reads, whatever it finds."""
+    """Whether its run's results hold this stage's, and the folder its figures. Only reads, whatever it finds."""
     try:
-        results = json.loads(results_path(job.cfg).read_text(encoding="utf-8"))
+        folder, results = run_folder(*of_stage(job, stage)), read_results(*of_stage(job, stage))
         key = results["stages"][stage.notebook]["key"]
         figures = [figure for name in stage.questions for figure, _ in results["questions"][name]["figures"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, OSError, KeyError, TypeError, ValueError):
         return False
-    there = all((job.cfg.figures / f"{figure}.png").is_file() for figure in figures)
+    there = all((folder / "figures" / f"{figure}.png").is_file() for figure in figures)
     return there and key == stage_key(job, stage)
 
 
@@ -163,7 +173,7 @@ def _run_plainly(job, stage):
 LONG_WORK = ("training ", "resuming ", "epoch ", "free vectors: ", "t-SNE of ")  # how such lines begin
 
 
-def _run_notebook(job, stage, notebook, bar):
+def _run_notebook(job, stage, notebook, folder, bar):
     from vicreg_nb.tools.execute import NotebookError, execute_notebook  # only where papermill is
 
     def on_cell(done, total):
@@ -174,7 +184,7 @@ def _run_notebook(job, stage, notebook, bar):
         if line.startswith(LONG_WORK):
             log(f"  {line}")
 
-    output = job.cfg.folder / "executed" / f"{stage.notebook}.ipynb"
+    output = folder / "executed" / f"{stage.notebook}.ipynb"
     try:
         execute_notebook(notebook, output, parameters(job), on_cell=on_cell, on_line=on_line)
     except NotebookError as error:
@@ -184,21 +194,40 @@ def _run_notebook(job, stage, notebook, bar):
 def run_stage(job: Job, stage: Stage, bar: tqdm):
     """Run a stage and note that it is done; UserError with the place and the error where it fails."""
     start, key = time.perf_counter(), stage_key(job, stage)
-    notebook = notebook_path(stage)
-    _run_notebook(job, stage, notebook, bar) if notebook else _run_plainly(job, stage)
+    notebook, run = notebook_path(stage), of_stage(job, stage)
+    folder = claim_folder(*run)
+    _run_notebook(job, stage, notebook, folder, bar) if notebook else _run_plainly(job, stage)
     seconds = round(time.perf_counter() - start, 2)
-    results = read_results(job.cfg, job.images)
-    before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # of a run that found less in the cache
-    results["stages"][stage.notebook] = {"key": key, "seconds": max(before, seconds)}
-    write_results(job.cfg, results)
+    with changing_results(*run) as results:
+        before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # of a run that found less in the cache
+        results["stages"][stage.notebook] = {"key": key, "seconds": max(before, seconds)}
 
 
-def _mark_whole(job):
-    """Say in the results that they are of the present code, once every stage is."""
-    results = read_results(job.cfg, job.images)
-    if results["header"]["code"] != code_digest() and all(is_done(job, stage) for stage in stages()):
-        results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
-        write_results(job.cfg, results)
+_PARTS = ("executed", "figures", "report.pdf", RESULTS)  # of a run
+
+
+def finish(job: Job):
+    """Mark the results of a whole run, and put it into the project's folder if that may show it."""
+    if not all(is_done(job, stage) for stage in stages()):
+        return
+    if read_results(job.cfg, job.images)["header"]["code"] != code_digest():
+        with changing_results(job.cfg, job.images) as results:
+            results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
+    if not (job.cfg.out or doubts(job.cfg, job.images)):
+        show(job.cfg.folder, run_folder(job.cfg, job.images), job.cfg.runs / ".results.lock")
+
+
+def show(top: Path, folder: Path, lock: Path):
+    """Move the run in `folder` to `top`, and the one that was there to a folder of its own."""
+    with locked(lock):
+        if folder == top:
+            return
+        there = read_file(top / RESULTS)
+        away = [(top, own_folder(top, run_of(there["header"])))] if there else []
+        for source, goal in (*away, (folder, top)):
+            goal.mkdir(parents=True, exist_ok=True)
+            for part in filter(lambda name: (source / name).exists(), _PARTS):
+                (source / part).replace(goal / part)
 
 
 BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
@@ -219,20 +248,21 @@ def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
             run_stage(job, stage, bar)
             log(f"{stage.notebook:26}{duration(time.perf_counter() - began)}")
         bar.n = len(chosen)
-    _mark_whole(job)
+    finish(job)
     return time.perf_counter() - start
 
 
-def publish(job: Job):
-    """Report and page from results.json, where there is something in it and the tools for them are installed."""
-    if not importlib.util.find_spec("vicreg_nb.tools") or not read_results(job.cfg, job.images)["questions"]:
+def publish(folder: Path):
+    """Report and page of a run, where it has answered something and the tools for them are installed."""
+    results = read_file(folder / RESULTS)
+    if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
         return
     absent = [name for name in ("pypandoc", "typst") if not importlib.util.find_spec(name)]
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
     for module in ("page", "report"):
-        importlib.import_module(f"vicreg_nb.tools.{module}").build(job.cfg.folder)
+        importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
 
 
 def _parser():
@@ -306,9 +336,12 @@ def _command(options):
     size = f"{job.images.name} ({len(job.images.train_images):,} training images)"
     log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
     seconds = run_book(job, chosen, again=options.again or bool(options.only))
-    publish(job)
-    places = results_path(cfg), cfg.figures / "index.html", cfg.folder / "report.pdf", cfg.folder / "executed"
-    print(f"\nDone in {duration(seconds)}:", *filter(Path.exists, places), sep="\n")
+    print(f"\nDone in {duration(seconds)}:")
+    for folder in dict.fromkeys(run_folder(*of_stage(job, stage)) for stage in chosen):
+        publish(folder)
+        places = (folder / name for name in (RESULTS, "figures/index.html", "report.pdf", "executed"))
+        print(*filter(Path.exists, places), sep="\n")
+    print(doubts(job.cfg, job.images))
 
 
 def main(arguments=None) -> int:

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py fc312aa77a53072c
-# text be9f057a6d8ebbfb
+# cells nbs/80_store.py 20e5374a17d0b1ee
+# text 1262dddb645a4a4c
 
 """80 · Store."""
 
@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import linecache
 import os
+import sqlite3
 import sys
 import zipfile
 import zlib
@@ -276,6 +277,15 @@ def atomic(path: Path, write) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Within it, no other process or thread is within it for the same `path`, a file that is left there, empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path, timeout=600, isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged npz

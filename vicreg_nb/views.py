@@ -1,5 +1,5 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 9c1618eabe7abd11
+# cells nbs/00b_views.py e7d601ec89036294
 # text 4562ca390cd7de70
 
 """0b · Views."""

@@ -1,5 +1,5 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 2c8da69dfe63b845
+# cells nbs/95_readme.py ec6da29f9ab20bca
 # text 77ca4ff67e852f66
 
 """95 · The README's results."""

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py b81e32ff08819095
-# text b4c17b851bccf0d8
+# cells nbs/92_report.py ded9412bfdb38104
+# text 7c7df239580fd207
 
 """92 · The report."""
 
@@ -21,7 +21,7 @@ import numpy as np
 import pypandoc
 import typst
 from PIL import Image
-from vicreg_nb.book import Numbers, all_questions
+from vicreg_nb.book import Numbers, all_questions, changes
 from vicreg_nb.config import SETTINGS, profile_values
 from vicreg_nb.methods import METHODS
 from vicreg_nb.store import UserError, atomic, duration, project_root
@@ -52,11 +52,14 @@ def load_results(folder: Path, name: str = "results.json") -> dict:
 
 
 def warning(header: dict) -> str:
-    """What every page must say of a run that is no result on CIFAR-10; empty for a real one."""
+    """What every page must say of a run that is no profile's result on CIFAR-10; empty for a real one."""
     if header["dataset"] != "cifar10":
         made_from = f"Made from the embedded data set {header['dataset']} (profile {header['profile']})"
         return f"{made_from}: not a result on CIFAR-10"
-    return "Smoke run: a few steps to test the code, not a result" if header["profile"] == "smoke" else ""
+    if header["profile"] == "smoke":
+        return "Smoke run: a few steps to test the code, not a result"
+    changed = changes(header.get("settings", {}))
+    return f"Profile {header['profile']} {changed}: not the profile's own result" if changed else ""
 
 
 def missing(results: dict) -> list[str]:

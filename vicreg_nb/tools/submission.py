@@ -1,6 +1,6 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/93_submission.py 457ba827e5017605
-# text fb27498774aa46ea
+# cells nbs/93_submission.py 5c0c9628d90a19f0
+# text ea30d14e7d7205e3
 
 """93 · The submission."""
 
@@ -14,7 +14,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-from vicreg_nb.book import all_questions, chapters, code_digest, package_folder, questions_of
+from vicreg_nb.book import all_questions, changes, chapters, code_digest, package_folder, questions_of
 from vicreg_nb.run_all import imported_names
 from vicreg_nb.store import UserError, atomic, project_root
 from vicreg_nb.tools.report import build, load_results, warning
@@ -53,6 +53,11 @@ def checked_results(folder: Path) -> dict:
     missing = ", ".join(name for name in required if name not in results["questions"])
     if missing:
         raise UserError(f"This run has not answered {missing}: run `python -m vicreg_nb.run_all` to its end first.")
+    for name in required:
+        given = results["questions"][name].get("settings", {})
+        other = {what: value for what, value in given.items() if value != all_questions()[name].defaults.get(what)}
+        if other:
+            raise UserError(f"{name} was answered {changes(other)}, not as the profile is: run it again unchanged.")
     if results["header"].get("code") != code_digest():
         raise UserError("The package has changed since this run: run `python -m vicreg_nb.run_all` again.")
     return results
@@ -173,7 +178,9 @@ def main(arguments: list = None) -> int:
     given = parser.parse_args(arguments)
     folder = Path(given.out).expanduser() if given.out else project_root()
     try:
-        print(make_submission(folder, given.name, given.username, given.tools_statement))
+        made = make_submission(folder, given.name, given.username, given.tools_statement)
+        head = load_results(folder)["header"]
+        print(f"{made}\nprofile {head['profile']}, seed {head['seed']}, of {head['updated']}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
