@@ -143,7 +143,7 @@ class _GraphSettings:
     free_batch: int = setting(4096, (2, 10**7), "edges in a step of it")
     free_lr: float = setting(0.1, (1e-9, 100), "Adam's learning rate for free vectors, with cosine decay")
     exact_size: int = setting(300, (20, 3000), "images in the small graph on which every optimum is known")
-    exact_steps: int = setting(4_000, (1, 10**6), "steps towards it")
+    exact_steps: int = setting(4_000, (1, 10**6), "steps towards it, at most, for each rounding of the hinge")
 
 
 # %%

@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from vicreg_nb.config import make_config
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.ladder import (
+    DRAWN,
     SAMPLINGS,
     _free_step,
     _train_free,
@@ -21,12 +22,14 @@ from vicreg_nb.ladder import (
     expected_terms,
     fit_exactly,
     free_vectors,
+    least_loss,
     nearest_vote,
-    overlap,
+    optimal_spectrum,
     pair_problem,
     principal_angles,
     recovered_share,
     steps_down,
+    variance_along,
 )
 from vicreg_nb.laplacian_eigenmaps import eigenmaps, image_graph, knn_graph, laplacian_features
 from vicreg_nb.representations import Features
@@ -43,19 +46,21 @@ def graph():
 
 
 def drawn_by_hand(graph, sampling):
-    """Probability of each ordered pair, and of each image in the spread, counted one by one."""
+    """Probability of each ordered pair, and of each image in each branch's spread, counted one by one."""
     w = graph.toarray()
-    n, pairs, p = len(w), np.zeros_like(w), np.zeros(len(w))
+    n, pairs, p = len(w), np.zeros_like(w), np.zeros((2, len(w)))
     for i in range(n):
         for j in range(n):
             if w[i, j]:
-                chance = 1 / w.sum() if sampling != "walk" else 0.5 * (1 / n / w[i].sum() + 1 / n / w[j].sum())
-                pairs[i, j] = chance
-                p[i] += chance
-    return pairs, np.full(n, 1 / n) if sampling == "nodes" else p
+                there, back = 1 / n / w[i].sum(), 1 / n / w[j].sum()
+                chances = {"walk": 0.5 * (there + back), "q5": there}
+                pairs[i, j] = chances.get(sampling, 1 / w.sum())
+                p[0, i] += pairs[i, j]
+                p[1, j] += pairs[i, j]
+    return pairs, np.full((2, n), 1 / n) if sampling == "nodes" else p
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", DRAWN)
 def test_the_pair_problem_is_the_expectation_over_the_draws(graph, sampling):
     laplacian, p = pair_problem(graph, sampling)
     pairs, weights = drawn_by_hand(graph, sampling)
@@ -68,10 +73,10 @@ def test_the_pair_problem_is_the_expectation_over_the_draws(graph, sampling):
 
 def test_drawing_edges_is_laplacian_eigenmaps(graph):
     laplacian, p = pair_problem(graph, "edges")
-    values = eigh(laplacian.toarray(), np.diag(p), eigvals_only=True)
+    values = eigh(laplacian.toarray(), np.diag(p[0]), eigvals_only=True)
     found = eigenmaps(graph, 4)
     np.testing.assert_allclose(values[1:5] / 2, found.values, atol=1e-6)
-    assert principal_angles(found.vectors, bottom_vectors(laplacian.toarray(), p, 4), p).max() < 0.01
+    assert principal_angles(found.vectors, bottom_vectors(laplacian.toarray(), p, 4)[1], p[0]).max() < 0.01
 
 
 def test_an_unknown_way_of_drawing_is_refused(graph):
@@ -79,59 +84,81 @@ def test_an_unknown_way_of_drawing_is_refused(graph):
         pair_problem(graph, "stars")
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", DRAWN)
 def test_expected_terms_by_a_slow_loop(graph, sampling):
     laplacian, p = pair_problem(graph, sampling)
     pairs, _ = drawn_by_hand(graph, sampling)
     z = 0.4 * np.random.default_rng(1).normal(size=(graph.shape[0], 3))
     terms = expected_terms(*(torch.from_numpy(part) for part in (z, laplacian.toarray(), p)), gamma=0.9, eps=1e-3)
     inv = sum(pairs[i, j] * ((z[i] - z[j]) ** 2).mean() for i in range(len(z)) for j in range(len(z)))
-    mean = sum(p[i] * z[i] for i in range(len(z)))
-    c = sum(p[i] * np.outer(z[i] - mean, z[i] - mean) for i in range(len(z)))
-    var = 2 * np.mean([max(0, 0.9 - np.sqrt(c[k, k] + 1e-3)) for k in range(3)])
-    cov = 2 * sum(c[a, b] ** 2 for a in range(3) for b in range(3) if a != b) / 3
+    var = cov = 0
+    for weight in p:
+        mean = sum(weight[i] * z[i] for i in range(len(z)))
+        c = sum(weight[i] * np.outer(z[i] - mean, z[i] - mean) for i in range(len(z)))
+        var += np.mean([max(0, 0.9 - np.sqrt(c[k, k] + 1e-3)) for k in range(3)])
+        cov += sum(c[a, b] ** 2 for a in range(3) for b in range(3) if a != b) / 3
     np.testing.assert_allclose([term.item() for term in terms], [inv, var, cov])
 
 
 @pytest.mark.parametrize("drawn", SAMPLINGS)
-def test_free_vectors_arrive_at_the_eigenvectors_of_their_own_laplacian(graph, drawn):
+@pytest.mark.parametrize(("dims", "weights"), [(2, (25, 75, 3)), (4, (25, 25, 1)), (3, (25, 4, 0.5))])
+def test_free_vectors_arrive_at_the_closed_form(graph, drawn, dims, weights):
     problems = {}
     for name in SAMPLINGS:
         laplacian, p = pair_problem(graph, name)
         problems[name] = laplacian.toarray(), p
-    z = fit_exactly(*problems[drawn], 2, (25, 75, 3), 1_500)
-    bases = {name: bottom_vectors(*problem, 2) for name, problem in problems.items()}
-    angles = {name: principal_angles(z, basis, problems[name][1])[0] for name, basis in bases.items()}
-    assert angles[drawn] < 1 and min(angle for name, angle in angles.items() if name != drawn) > 1, angles
+    p = problems[drawn][1]
+    values, vectors = bottom_vectors(*problems[drawn], dims)
+    z = fit_exactly(*problems[drawn], dims, weights, make_config("smoke", exact_steps=4_000))
+    predicted = optimal_spectrum(values, weights)
+    terms = expected_terms(*map(torch.from_numpy, (z, *problems[drawn])))
+    least = least_loss(values, predicted, weights)
+    assert abs(vicreg_loss(terms, *weights).item() - least) < 1e-6 * least
+    np.testing.assert_allclose(variance_along(z, vectors, p[0]), predicted, atol=1e-3)
+    spectrum = np.linalg.eigvalsh((z - p[0] @ z).T @ (p[0][:, None] * (z - p[0] @ z)))[::-1]
+    np.testing.assert_allclose(spectrum, predicted, atol=1e-3)  # nothing lies in other directions
+    assert principal_angles(z, vectors[:, predicted > 0], p[0]).max(initial=0) < 0.01
+    for name in SAMPLINGS:
+        if name != drawn and (predicted > 0).all():
+            assert principal_angles(z, bottom_vectors(*problems[name], dims)[1], p[0])[0] > 1
 
 
-def test_small_weights_leave_fewer_directions_but_the_right_ones(graph):
-    laplacian, p = pair_problem(graph, "edges")
-    laplacian = laplacian.toarray()
-    z = fit_exactly(laplacian, p, 3, (25, 2.5, 0.1), 1_500)
-    angles = principal_angles(z, bottom_vectors(laplacian, p, 3), p)
-    assert (angles == 90).any() and angles[angles < 90].max() < 1
+def test_water_filling_by_a_fine_search():
+    values = np.array([0.1, 0.5, 1.1])
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 3, 76)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    grid = grid[grid.mean(axis=1) <= 1 - 1e-4]
+    for weights in ((25, 25, 1), (5, 25, 3), (25, 12, 1), (200, 25, 1), (0, 25, 1)):
+        lam, mu, nu = weights
+        d = grid.mean(axis=1)
+        losses = lam * (grid @ values) / 3 + 2 * mu * (1 - np.sqrt(d + 1e-4)) + 2 * nu * ((grid**2).mean(axis=1) - d**2)
+        best = optimal_spectrum(values, weights)
+        assert least_loss(values, best, weights) <= losses.min() + 1e-9
+        np.testing.assert_allclose(best, grid[losses.argmin()], atol=0.12)
+    assert (optimal_spectrum(values, (25, 0, 1)) == 0).all()  # without the variance term all collapses
+    np.testing.assert_allclose(optimal_spectrum(values, (25, 250, 0)), [3 * (1 - 1e-4), 0, 0], atol=1e-3)
 
 
 def test_principal_angles_by_hand():
     p, flat = np.full(4, 0.25), np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
     turned = flat @ np.array([[1, 2], [0, 1]]) + 5
     assert principal_angles(turned, flat, p).max() < 1e-5
-    x = np.eye(6) - 1 / 6
+    p = np.array([0.1, 0.2, 0.3, 0.15, 0.2, 0.05])
+    x = np.eye(6) - p  # centred by p
     plane, tilted = x[:, :2], np.c_[x[:, 0], np.cos(0.3) * x[:, 1] + np.sin(0.3) * x[:, 2]]
-    q, r = (np.linalg.qr(side)[0] for side in (plane, tilted))
+    root = np.diag(p**0.5)  # angles in the metric P are those of these
+    q, r = (np.linalg.qr(root @ (side - p @ side))[0] for side in (plane, tilted))
     expected = np.degrees(np.arccos(np.clip(np.linalg.svd(q.T @ r, compute_uv=False), -1, 1)))
-    np.testing.assert_allclose(principal_angles(tilted, plane, np.full(6, 1 / 6)), np.sort(expected)[::-1], atol=1e-5)
-    assert principal_angles(flat * [1, 0], flat, p)[0] == 90
-    assert principal_angles(np.ones((4, 2)), flat, p).tolist() == [90, 90]
-    assert overlap(np.array([0.0, 90.0])) == pytest.approx(0.5)
+    np.testing.assert_allclose(principal_angles(tilted, plane, p), np.sort(expected)[::-1], atol=1e-5)
+    assert principal_angles(tilted, plane[:, :0], p).shape == (0,)
 
 
-def test_the_share_of_each_eigenvector_that_is_recovered():
+def test_share_and_variance_of_each_eigenvector():
     p, basis = np.full(4, 0.25), np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
-    z = np.c_[basis[:, 0] + 3, 1e-6 * basis[:, 1]]  # the second direction has collapsed
-    np.testing.assert_allclose(recovered_share(z, basis, p), [1, 0], atol=1e-5)
-    np.testing.assert_allclose(recovered_share(z[:, :1], basis @ np.array([[1, 1], [0, 1]]), p), [1, 0.5], atol=1e-9)
+    third = np.array([1.0, -1, -1, 1])
+    z = np.c_[2 * basis[:, 0] + 3, 0.5 * basis[:, 1], 1e-6 * third]
+    np.testing.assert_allclose(recovered_share(z, basis, p), [1, 1], atol=1e-9)
+    np.testing.assert_allclose(recovered_share(z[:, :1], basis[:, :1] + basis[:, 1:], p), [0.5], atol=1e-9)
+    np.testing.assert_allclose(variance_along(z, np.c_[basis, third], p), [4, 0.25, 1e-12], atol=1e-13)
 
 
 def test_an_epoch_holds_every_edge_once_and_both_directions(graph):
@@ -236,12 +263,16 @@ def test_the_runs_numbers_are_those_of_its_vectors(finished):
     cfg, images, entry = finished
     numbers = entry["numbers"]
     graph = image_graph(cfg, images.train_images[: cfg.graph_size])
-    degree = graph.graph.sum(axis=1)
+    degree, found = graph.graph.sum(axis=1), eigenmaps(graph.graph, cfg.components)
     for place, scale in enumerate(numbers["picture"]["scales"]):
         z = free_vectors(cfg, graph, scale)["vectors"].astype(float)
-        angles = principal_angles(z, eigenmaps(graph.graph, cfg.components).vectors, degree / degree.sum())
-        assert numbers["picture"]["overlap"][place] == pytest.approx((np.cos(np.radians(angles)) ** 2).mean(), abs=1e-6)
-        assert numbers["picture"]["alive"][place] == (angles < 90).sum()
+        predicted = optimal_spectrum(2 * found.values, (cfg.lam, scale * cfg.mu, scale * cfg.nu))
+        centred = z - degree @ z / degree.sum()
+        along = ((centred.T @ (degree[:, None] / degree.sum() * found.vectors)) ** 2).sum(axis=0)
+        assert numbers["picture"]["alive"][place] == (predicted > 0).sum()
+        assert numbers["picture"]["measured_first"][place] == pytest.approx(along[0], rel=1e-6)
+        spread = (degree / degree.sum() @ centred**2).sum()
+        assert numbers["picture"]["stray"][place] == pytest.approx(1 - along[predicted > 0].sum() / spread, abs=1e-9)
     vote, same = nearest_vote(laplacian_features(cfg, images), images)
     assert numbers["laplacian"]["knn_accuracy"] == vote and numbers["laplacian"]["same_class"] == same
     down = numbers["vicreg"]["accuracy"] - numbers["laplacian"]["accuracy"]

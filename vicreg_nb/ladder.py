@@ -1,17 +1,19 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 6fe80262bd2ddf5c
-# text 2edb5744512f2c62
+# cells nbs/04a_ladder.py 401952a1051cd2ac
+# text 8eae20e79158a98f
 
 """4a · The ladder."""
 
 import math
 import time
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh, subspace_angles
+from scipy.optimize import brentq, minimize
 from scipy.stats import mode
 from torch.nn.functional import embedding
 from vicreg_nb.book import Question
@@ -23,70 +25,147 @@ from vicreg_nb.laplacian_eigenmaps import (
 )  # fmt: skip
 from vicreg_nb.methods import ASKED, METHODS, baseline, colours_by_title, features, run_of
 from vicreg_nb.neighbours import nearest, same_class
-from vicreg_nb.plots import Drawing, dots, new_figure, scatter
+from vicreg_nb.plots import METHOD_COLOURS, Drawing, dots, new_figure, scatter
 from vicreg_nb.representations import Features, effective_rank, gain, linear_probe, project_tsne
 from vicreg_nb.store import UserError, cached, digest, duration, log, new_generator, progress
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 
 
-SAMPLINGS = ("edges", "walk", "nodes")
+SAMPLINGS = ("edges", "walk", "nodes")  # both branches have one distribution
+DRAWN = (*SAMPLINGS, "q5")
 
 
 def pair_problem(graph: sparse.csr_array, sampling: str) -> tuple[sparse.csr_array, np.ndarray]:
-    """(L, p) of a symmetric graph [N, N] and one of `SAMPLINGS`; UserError for another.
+    """(L, p) of a symmetric graph [N, N] and one of `DRAWN`; UserError for another.
 
-    The expected invariance term is tr(Z^T L Z) / c, and image i has the weight p_i in variance and covariance.
+    The expected invariance term is tr(Z^T L Z) / c; p [2, N]: an image's weight in the statistics of each branch.
     """
+    if sampling not in DRAWN:
+        raise UserError(f"sampling is {sampling!r}: choose one of {', '.join(DRAWN)}.")
     degree = graph.sum(axis=1)
-    if sampling == "walk":
-        step = sparse.diags_array(1 / degree) @ graph
-        pairs = (step + step.T) / (2 * len(degree))
-    elif sampling in SAMPLINGS:
+    if sampling in ("edges", "nodes"):
         pairs = graph / degree.sum()
     else:
-        raise UserError(f"sampling is {sampling!r}: choose one of {', '.join(SAMPLINGS)}.")
-    met = pairs.sum(axis=1)
-    laplacian = (2 * (sparse.diags_array(met) - pairs)).tocsr()
-    return laplacian, np.full(len(degree), 1 / len(degree)) if sampling == "nodes" else met
+        pairs = sparse.diags_array(1 / (len(degree) * degree)) @ graph
+        pairs = pairs if sampling == "q5" else (pairs + pairs.T) / 2
+    branches = np.stack([pairs.sum(axis=1), pairs.sum(axis=0)])
+    laplacian = (sparse.diags_array(branches.sum(axis=0)) - pairs - pairs.T).tocsr()
+    return laplacian, np.full_like(branches, 1 / len(degree)) if sampling == "nodes" else branches
 
 
 def expected_terms(
-    z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4
+    z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4, hinge=torch.relu
 ) -> Terms:
     """Eq. 2-5 of z [N, c] over all pairs instead of a batch; var and cov of both branches, as in `vicreg_terms`.
 
-    laplacian: [N, N]; p: [N].
+    laplacian: [N, N]; p: [2, N], weights of the images in each branch.
     """
-    c = z.shape[1]
-    centred = z - p @ z
-    covariances = centred.T @ (p[:, None] * centred)
-    var = torch.relu(gamma - torch.sqrt(covariances.diagonal() + eps)).mean()
-    cov = (covariances.square().sum() - covariances.diagonal().square().sum()) / c
-    return Terms((z * (laplacian @ z)).sum() / c, 2 * var, 2 * cov)
+    var = cov = 0
+    for weight in p:
+        centred = z - weight @ z
+        covariances = centred.T @ (weight[:, None] * centred)
+        var = var + hinge(gamma - torch.sqrt(covariances.diagonal() + eps)).mean()
+        cov = cov + (covariances.square().sum() - covariances.diagonal().square().sum()) / z.shape[1]
+    return Terms((z * (laplacian @ z)).sum() / z.shape[1], var, cov)
 
 
-COLLAPSED = 0.01
+def optimal_spectrum(values: np.ndarray, weights: tuple, gamma: float = 1.0, eps: float = 1e-4) -> np.ndarray:
+    """The best variances s [c] along c eigenvectors with eigenvalues a [c], the smallest first, by water-filling.
+
+    weights: lambda, mu, nu. Proven for mu >= 8 nu gamma^3.
+    """
+    lam, mu, nu = weights
+    nu = max(nu, 1e-6)  # no covariance term at all is the limit of little
+    ground, full = lam * np.asarray(values) / (4 * nu), max(0.0, gamma**2 - eps)
+
+    def water(level):
+        return np.maximum(0, level - ground)
+
+    def too_high(level):
+        """Positive where the last drop cost more than the hinge gives for it."""
+        d = water(level).mean()
+        return level - d - mu / (4 * nu * math.sqrt(d + eps))
+
+    if not mu * full:
+        return np.zeros(len(ground))
+    level = brentq(lambda level: water(level).mean() - full, 0, ground.max() + full + 1)
+    if too_high(level) > 0:
+        level = brentq(too_high, 0, level)
+    return water(level)
 
 
-def _directions(z, p):
-    """Orthonormal basis [N, r] of the span of z [N, c], centred with weights p [N], without collapsed directions."""
-    directions, spread, _ = np.linalg.svd(z - p @ z, full_matrices=False)
-    return directions[:, spread > COLLAPSED * spread[0]]
+def least_loss(values: np.ndarray, spectrum: np.ndarray, weights: tuple, gamma: float = 1.0, eps: float = 1e-4):
+    """Eq. 6 over all pairs of vectors with this spectrum [c], paired with values [c], and equal dimensions."""
+    lam, mu, nu = weights
+    d = spectrum.mean()
+    cov = (spectrum**2).mean() - d**2
+    return lam * (spectrum * values).mean() + 2 * mu * max(0.0, gamma - math.sqrt(d + eps)) + 2 * nu * cov
+
+
+def in_metric(z: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """z [N, c] centred by weights p [N], in coordinates in which the metric P = diag(p) is the usual one."""
+    return np.sqrt(p)[:, None] * (z - p @ z)
+
+
+def _widest(z, p, count):
+    """Orthonormal basis [N, count], in the metric's coordinates, of the widest directions of z."""
+    return np.linalg.svd(in_metric(z, p), full_matrices=False)[0][:, :count]
 
 
 def principal_angles(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Angles [c] in degrees, the largest first, between the spans of z [N, c], centred with p [N], and basis [N, c]."""
-    kept = _directions(z, p)
-    angles = np.degrees(subspace_angles(kept, basis))[: kept.shape[1]] if kept.shape[1] else []
-    return np.concatenate([np.full(z.shape[1] - kept.shape[1], 90.0), np.sort(angles)[::-1]])
+    """Angles [r] in degrees, the largest first, of the span of basis [N, r] and the r widest directions of z [N, c]."""
+    count = basis.shape[1]
+    return np.degrees(subspace_angles(_widest(z, p, count), in_metric(basis, p))) if count else np.zeros(0)
 
 
 def recovered_share(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The share [c] of each column of basis [N, c] that lies in the span of z [N, c], centred with weights p [N]."""
-    return ((_directions(z, p).T @ basis) ** 2).sum(axis=0) / (basis**2).sum(axis=0)
+    """The share [r] of each column of basis [N, r] that lies in the r widest directions of z [N, c]."""
+    basis = in_metric(basis, p)
+    inside = _widest(z, p, basis.shape[1]).T @ basis
+    return (inside**2).sum(axis=0) / (basis**2).sum(axis=0)
 
 
-EXACT_LR = 0.1
+def variance_along(z: np.ndarray, vectors: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The variance [r] of z [N, c] along each of vectors [N, r], which are orthonormal in the metric P."""
+    return ((in_metric(vectors, p).T @ in_metric(z, p)) ** 2).sum(axis=1)
+
+
+_WIDTHS = 10.0 ** -np.arange(1, 9)  # of the hinge's rounding, one after the other
+
+
+def rounded_hinge(x: torch.Tensor, width: float) -> torch.Tensor:
+    """max(0, x), with a parabola for the kink; at most width / 2 less."""
+    return torch.where(x > width, x - width / 2, torch.relu(x) ** 2 / (2 * width))
+
+
+def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: tuple, cfg: Config) -> np.ndarray:
+    """Free vectors float64 [N, dims] that minimise Eq. 6 over all pairs; laplacian: [N, N], p: [2, N]."""
+    matrix, branches = torch.from_numpy(laplacian), torch.from_numpy(p)
+    scale = branches.mean(dim=0).sqrt()[:, None]  # the metric's coordinates: fewer steps
+    random = np.random.default_rng([cfg.seed, 5])
+
+    def loss(x, width):
+        x = torch.from_numpy(x.reshape(-1, dims)).requires_grad_()
+        terms = expected_terms(x / scale, matrix, branches, cfg.gamma, cfg.eps, partial(rounded_hinge, width=width))
+        value = vicreg_loss(terms, *weights)
+        value.backward()
+        return value.item(), x.grad.numpy().ravel()
+
+    x, options = 0.1 * random.normal(size=p.shape[1] * dims), {"maxiter": cfg.exact_steps, "maxfun": 10**6}
+    for width in _WIDTHS:
+        x = x + 0.01 * width * random.normal(size=x.shape)
+        options |= {"ftol": 0, "gtol": 1e-10, "maxcor": 30}
+        x = minimize(loss, x, width, method="L-BFGS-B", jac=True, options=options).x
+    return x.reshape(-1, dims) / scale.numpy()
+
+
+def bottom_vectors(laplacian: np.ndarray, p: np.ndarray, dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest eigenvalues [dims] of L y = a P y without the constant's, and vectors [N, dims] (LAPACK)."""
+    return eigh(laplacian, np.diag(p.mean(axis=0)), subset_by_index=(1, dims))
+
+
+EXACT_DIMS = 3
+SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of mu and nu
 
 
 def scaled_weights(cfg: Config, scale: float = 1.0) -> tuple[float, float, float]:
@@ -94,59 +173,51 @@ def scaled_weights(cfg: Config, scale: float = 1.0) -> tuple[float, float, float
     return cfg.lam, scale * cfg.mu, scale * cfg.nu
 
 
-def cosine_decay(lr: float, step: int, steps: int) -> float:
-    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
-    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
+def _at_scale(cfg, problem, scale):
+    """Of drawn edges: (predicted variances [dims], measured ones, excess of the loss over its least, largest angle)."""
+    weights, p = scaled_weights(cfg, scale), problem[1]
+    values, vectors = bottom_vectors(*problem, EXACT_DIMS)
+    predicted = optimal_spectrum(values, weights, cfg.gamma, cfg.eps)
+    least = least_loss(values, predicted, weights, cfg.gamma, cfg.eps)
+    z = fit_exactly(*problem, EXACT_DIMS, weights, cfg)
+    terms = expected_terms(*map(torch.from_numpy, (z, *problem)), cfg.gamma, cfg.eps)
+    excess = vicreg_loss(terms, *weights).item() - least
+    angles = principal_angles(z, vectors[:, predicted > 0], p[0])
+    return predicted, variance_along(z, vectors, p[0]), excess / max(least, 1e-12), angles.max(initial=0)
 
 
-def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: tuple, steps: int, seed: int = 0):
-    """Free vectors float64 [N, dims] that minimise Eq. 6 over all pairs; laplacian: [N, N], p: [N]."""
-    laplacian, p = torch.from_numpy(laplacian), torch.from_numpy(p)
-    generator = new_generator(seed, "free vectors")
-    z = (0.1 * torch.randn(len(p), dims, dtype=torch.float64, generator=generator)).requires_grad_()
-    optimizer = torch.optim.Adam([z], lr=EXACT_LR)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = cosine_decay(EXACT_LR, step, steps)
-        loss = vicreg_loss(expected_terms(z, laplacian, p), *weights)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return z.detach().numpy()
-
-
-def bottom_vectors(laplacian: np.ndarray, p: np.ndarray, dims: int) -> np.ndarray:
-    """Eigenvectors [N, dims] of the smallest eigenvalues of L y = a P y (LAPACK), without the constant."""
-    return eigh(laplacian, np.diag(p), subset_by_index=(1, dims))[1]
-
-
-EXACT_DIMS = 3
-SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of mu and nu
+def _compare_drawings(cfg, problems):
+    """(the scale, largest angle [drawn by, Laplacian of]) of problems {drawn by: (L, p)}."""
+    bottoms = {name: bottom_vectors(*problems[name], EXACT_DIMS) for name in SAMPLINGS}
+    lives = []  # the fewest directions that live at each scale, over the ways of drawing
+    for scale in SCALES:
+        weights = scaled_weights(cfg, scale)
+        spectra = (optimal_spectrum(values, weights, cfg.gamma, cfg.eps) for values, _ in bottoms.values())
+        lives.append(min(int((spectrum > 0).sum()) for spectrum in spectra))
+    place, table = int(np.argmax(lives)), np.zeros((len(DRAWN), len(SAMPLINGS)))
+    for row, drawn in enumerate(progress(DRAWN, "ways of drawing")):
+        z = fit_exactly(*problems[drawn], EXACT_DIMS, scaled_weights(cfg, SCALES[place]), cfg)
+        for column, name in enumerate(SAMPLINGS):
+            basis, p = bottoms[name][1][:, : lives[place]], problems[name][1].mean(axis=0)
+            table[row, column] = principal_angles(z, basis, p).max(initial=0)
+    return SCALES[place], table
 
 
 def _solve(cfg, graph):
-    problems, degree = [pair_problem(graph, sampling) for sampling in SAMPLINGS], graph.sum(axis=1)
-    problems = [(laplacian.toarray(), p) for laplacian, p in problems]
-    bases = [bottom_vectors(*problem, EXACT_DIMS) for problem in problems]
-
-    def angles(drawn, scale, steps):
-        """Of vectors drawn in one way, against each Laplacian."""
-        z = fit_exactly(*problems[drawn], EXACT_DIMS, scaled_weights(cfg, scale), steps, cfg.seed)
-        return [principal_angles(z, basis, p) for basis, (_, p) in zip(bases, problems, strict=True)]
-
-    lengths = max(1, cfg.exact_steps // 4), cfg.exact_steps
-    sweep = np.array([[angles(0, scale, steps)[0] for steps in lengths] for scale in progress(SCALES, "weights")])
-    survive = (sweep[:, 1] < 90).sum(axis=1)
-    chosen = SCALES[int(np.argmax(survive == survive.max()))]
-    table = np.array([angles(drawn, chosen, cfg.exact_steps) for drawn in range(3)])[:, :, 0]
-    hubs = [np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems]
-    return {"sweep": sweep, "table": table, "chosen": chosen, "hubs": hubs}
+    problems = {name: pair_problem(graph, name) for name in DRAWN}
+    problems = {name: (laplacian.toarray(), p) for name, (laplacian, p) in problems.items()}
+    sweep = zip(*(_at_scale(cfg, problems["edges"], scale) for scale in progress(SCALES, "weights")), strict=True)
+    solved = dict(zip(("predicted", "measured", "excess", "angle"), map(np.array, sweep), strict=True))
+    solved["chosen"], solved["table"] = _compare_drawings(cfg, problems)
+    return solved
 
 
 def solve_exactly(cfg: Config, images: Images) -> dict:
-    """On the graph of the first `exact_size` training images, all angles in degrees; computed once.
+    """On the graph of the first `exact_size` training images; computed once. Angles are in degrees.
 
-    sweep: [scales, 2, dims], of drawn edges after a quarter of the steps and after all; chosen: the scale of table;
-    table: largest angle [drawn by, Laplacian of]; hubs: correlation of an image's weight with its degree [drawn by].
+    Of drawn edges at each of `SCALES`: predicted, measured [scales, dims]: variances along the first eigenvectors;
+    excess [scales]: of the loss over its least value; angle [scales]: the largest, of those that should live.
+    table [drawn by, Laplacian of]: largest angle at the scale `chosen`.
     """
     graph = image_graph(cfg, images.train_images[: cfg.exact_size])
     key = [graph.identity, cfg.exact_steps, cfg.lam, cfg.mu, cfg.nu, cfg.gamma, cfg.eps, cfg.seed, SCALES, EXACT_DIMS]
@@ -175,6 +246,11 @@ def _free_step(z, pairs, optimizer, weights, cfg):
     optimizer.step()
     optimizer.zero_grad()
     return torch.stack([term.detach() for term in terms])
+
+
+def cosine_decay(lr: float, step: int, steps: int) -> float:
+    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
+    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
 
 
 def _train_free(cfg, graph, weights):
@@ -213,24 +289,23 @@ def free_vectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> dict:
 BATCH_SCALES = (0.1, 1.0, 10.0)  # of mu and nu, in batches
 
 
-class AngleResult(NamedTuple):
-    """Free vectors against Laplacian Eigenmaps."""
+class SpectrumResult(NamedTuple):
+    """Free vectors against the closed form; r directions should live."""
 
-    angles: np.ndarray  # principal angles [components] in degrees, the largest first
-    recovered: np.ndarray  # share [components] of each eigenvector in the span of the free vectors
-
-
-def compare_eigenvectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> AngleResult:
-    """Free vectors with mu and nu times `scale` against the eigenvectors of the same image graph."""
-    degree = graph.graph.sum(axis=1)
-    z = free_vectors(cfg, graph, scale)["vectors"].astype(np.float64)
-    sides = z, embed(cfg, graph).vectors, degree / degree.sum()
-    return AngleResult(principal_angles(*sides), recovered_share(*sides))
+    predicted: np.ndarray  # variance along each eigenvector [components]
+    measured: np.ndarray  # the same of the free vectors
+    recovered: np.ndarray  # share [r] of each eigenvector that should live in the r widest directions
+    stray: float  # share of the variance that lies outside these eigenvectors
 
 
-def overlap(angles: np.ndarray) -> float:
-    """The share of a subspace that lies in the other: the mean squared cosine of the angles in degrees."""
-    return float((np.cos(np.radians(angles)) ** 2).mean())
+def compare_eigenvectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> SpectrumResult:
+    """Free vectors with mu and nu times `scale` against the closed form on the same image graph."""
+    degree, bottom = graph.graph.sum(axis=1), embed(cfg, graph)
+    z, p = free_vectors(cfg, graph, scale)["vectors"].astype(np.float64), degree / degree.sum()
+    predicted = optimal_spectrum(2 * bottom.values, scaled_weights(cfg, scale), cfg.gamma, cfg.eps)
+    measured, alive = variance_along(z, bottom.vectors, p), predicted > 0
+    recovered = recovered_share(z, bottom.vectors[:, alive], p)
+    return SpectrumResult(predicted, measured, recovered, 1 - measured[alive].sum() / (in_metric(z, p) ** 2).sum())
 
 
 def nearest_vote(one: Features, images: Images, k: int = 10, device="cpu") -> tuple[float, float]:
@@ -273,6 +348,7 @@ def compare_ladder(cfg: Config, images: Images) -> dict:
     rungs, labels = rung_features(cfg, images), images.test_labels[: cfg.tsne_size]
     maps = {METHODS[name].title: project_tsne(cfg, rungs[name][0].test[: cfg.tsne_size]) for name in RUNGS}
     return {
+        "cfg": cfg,
         "exact": solve_exactly(cfg, images) | {"images": cfg.exact_size},
         "batches": batches,
         "whole": compare_eigenvectors(cfg, graphs[1]),
@@ -302,83 +378,100 @@ def ladder_tsne(result: dict) -> Drawing:
     return scatter(result["maps"], result["classes"], width=5.6)
 
 
-def _draw_sweep(ax, exact):
-    for column, style, steps in ((0, ":", "a quarter of the steps"), (1, "-", "all steps")):
-        largest = [angles[angles < 90].max(initial=0) for angles in exact["sweep"][:, column]]
-        ax.plot(SCALES, largest, style, marker="o", markersize=3.5, color=METHODS["free"].colour, label=steps)
-    ax.set_yscale("symlog", linthresh=1e-3, linscale=0.5)
-    ax.set(xscale="log", ylim=(-2e-4, 120), title="small graph", ylabel="largest angle / degrees")
-    survive = (exact["sweep"][:, 1] < 90).sum(axis=1)
-    ax.set_xticks(SCALES, [f"{scale:g}\n({count})" for scale, count in zip(SCALES, survive, strict=True)])
-    ax.set_xlabel("mu and nu, times the exercise's\n(surviving directions)")
+def _draw_small(ax, exact):
+    for place, mark in enumerate("os^"):
+        colour = METHOD_COLOURS[place]
+        ax.plot(SCALES, exact["predicted"][:, place], color=colour)
+        ax.plot(SCALES, exact["measured"][:, place], mark, color=colour, label=f"eigenvector {place + 1}")
+    ax.set(xscale="log", xlabel="mu and nu, times the exercise's", ylabel="variance along an eigenvector")
+    ax.set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
+    ax.legend(fontsize=7)
 
 
-def _draw_table(ax, table):
-    ax.imshow(np.log10(table + 0.01), cmap="Purples", vmin=-1, vmax=2)
-    for i, j in np.ndindex(table.shape):
-        style = {"fontweight": "bold" if i == j else "normal", "color": "white" if table[i, j] > 10 else "#222222"}
-        ax.text(j, i, f"{table[i, j]:.2g}", ha="center", va="center", fontsize=8, **style)
-    ax.set(xticks=range(3), yticks=range(3), xticklabels=SAMPLINGS, yticklabels=SAMPLINGS)
-    ax.set(xlabel="Laplacian of", ylabel="drawn by", title="largest angle / degrees")
-    ax.grid(False)
+def _draw_spectrum(ax, curves):
+    """{label: SpectrumResult}, on a scale that is logarithmic above 0.01 and has room for 0."""
+    for colour, (label, one) in zip(METHOD_COLOURS, curves.items(), strict=False):
+        number = np.arange(1, len(one.predicted) + 1)
+        ax.plot(number, one.predicted, color=colour)
+        ax.plot(number, one.measured, ".", markersize=3, color=colour, label=label)
+    ax.set_yscale("symlog", linthresh=0.01, linscale=0.4)
+    ax.set(xlabel="number of the eigenvector", ylim=(0, None))
+    ax.legend(fontsize=7, title="times mu and nu", title_fontsize=7)
 
 
 @steps_down.figure(
-    "Free vectors against eigenvectors: angles on a small graph, by weights and by ways of drawing, and on real graphs "
-    "in batches."
+    "How far free vectors are spread along each eigenvector: the closed form (lines) and what training found (points), "
+    "on three sets of images."
 )
-def ladder_angles(result: dict) -> Drawing:
-    fig, axes = new_figure(1, 3, height=2.9, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
-    _draw_sweep(axes[0], result["exact"])
-    _draw_table(axes[1], result["exact"]["table"])
-    curves = {f"{result['sizes'][0]:,}, x {scale:g}": one for scale, one in result["batches"].items()}
-    curves[f"{result['sizes'][1]:,}, x 1"] = result["whole"]
-    for style, (label, one) in zip((":", "--", "-.", "-"), curves.items(), strict=True):
-        number, width = np.arange(1, len(one.angles) + 1), 2 if style == "-" else 1.2
-        axes[2].plot(number, one.angles[::-1], style, linewidth=width, color=METHODS["free"].colour, label=label)
-    axes[2].set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92), title="real graphs, in batches")
-    axes[0].legend(fontsize=7, loc="upper left")
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "columnspacing": 1}
-    axes[2].legend(title="images, and times mu and nu", title_fontsize=7, fontsize=7, **place)
+def ladder_spectrum(result: dict) -> Drawing:
+    fig, axes = new_figure(1, 3, height=2.7)
+    batches = {f"{scale:g}": one for scale, one in result["batches"].items()}
+    _draw_small(axes[0], result["exact"])
+    _draw_spectrum(axes[1], batches)
+    _draw_spectrum(axes[2], {"1": result["whole"]})
+    sizes = result["exact"]["images"], *result["sizes"]
+    for ax, size, how in zip(axes, sizes, ("all pairs", "batches", "batches"), strict=True):
+        ax.set_title(f"{size:,} images, {how}")
     return Drawing(fig)
 
 
-def _angle_numbers(one):
-    angles, last = one.angles, max(1, len(one.recovered) // 8)
+@steps_down.figure(
+    "Largest angle in degrees between free vectors, by the way their pairs are drawn, and the eigenvectors of each "
+    "Laplacian, on the small graph."
+)
+def ladder_angles(result: dict) -> Drawing:
+    table = result["exact"]["table"]
+    fig, ax = new_figure(width=3.4, height=2.3)
+    ax.imshow(np.log10(table + 0.01), cmap="Purples", vmin=-2, vmax=2, aspect="auto")
+    for i, j in np.ndindex(table.shape):
+        style = {"fontweight": "bold" if i == j else "normal", "color": "white" if table[i, j] > 1 else "#222222"}
+        ax.text(
+            j, i, f"{table[i, j]:.1g}" if table[i, j] < 1 else f"{table[i, j]:.1f}", ha="center", va="center", **style
+        )
+    ax.set(xticks=range(len(SAMPLINGS)), yticks=range(len(DRAWN)), xticklabels=SAMPLINGS, yticklabels=DRAWN)
+    ax.set(xlabel="Laplacian of", ylabel="drawn by")
+    ax.grid(False)
+    return Drawing(fig)
+
+
+def _spectrum_numbers(one):
+    r = len(one.recovered)
     return {
-        "overlap": overlap(angles), "median": np.median(angles), "largest": angles.max(), "of": len(angles),
-        "within_ten": (angles < 10).sum(), "alive": (angles < 90).sum(),
-        "first_half": one.recovered[: len(angles) // 2].mean(), "last_eighth": one.recovered[-last:].mean(),
+        "alive": r, "of": len(one.predicted), "recovered": one.recovered.mean() if r else 1.0, "stray": one.stray,
+        "predicted_first": one.predicted[0], "measured_first": one.measured[0],
+        "predicted_middle": one.predicted[r // 2], "measured_middle": one.measured[r // 2], "middle": r // 2 + 1,
+        "predicted_last": one.predicted[max(0, r - 1)], "measured_last": one.measured[max(0, r - 1)],
+        "error": abs(one.measured - one.predicted).sum() / one.predicted.sum() if r else 0.0,
     }  # fmt: skip
 
 
-def _exact_numbers(exact):
-    table, (sooner, later) = exact["table"], exact["sweep"].transpose(1, 0, 2)
-    other = table[~np.eye(3, dtype=bool)]
+def _exact_numbers(cfg, exact):
+    own, other = np.eye(len(DRAWN), len(SAMPLINGS), dtype=bool), ~np.eye(len(SAMPLINGS), dtype=bool)
+    table = exact["table"]
     return {
-        "images": exact["images"], "dims": EXACT_DIMS, "chosen": float(exact["chosen"]), "scales": SCALES,
-        "table": dict(zip(SAMPLINGS, table, strict=True)), "hubs": dict(zip(SAMPLINGS, exact["hubs"], strict=True)),
-        "own": table.diagonal().max(), "other": other.max(), "nearest_other": other.min(),
-        "alive": (later < 90).sum(axis=1),
-        "largest_alive": [angles[angles < 90].max(initial=0) for angles in later],
-        "largest_alive_sooner": [angles[angles < 90].max(initial=0) for angles in sooner],
+        "images": cfg.exact_size, "dims": EXACT_DIMS, "chosen": float(exact["chosen"]), "scales": SCALES,
+        "table": dict(zip(DRAWN, table, strict=True)), "own": table[own].max(), "other": table[:3][other].max(),
+        "nearest_other": table[:3][other].min(), "q5": table[3, SAMPLINGS.index("walk")],
+        "alive": (exact["predicted"] > 0).sum(axis=1), "largest_angle": exact["angle"].max(),
+        "largest_excess": abs(exact["excess"]).max(), "error": abs(exact["measured"] - exact["predicted"]).max(),
+        "proven": cfg.mu >= 8 * cfg.nu * cfg.gamma**3,
     }  # fmt: skip
 
 
 @steps_down.summary
 def _numbers(result):
-    rungs, whole = result["rungs"], _angle_numbers(result["whole"])
+    rungs = result["rungs"]
     steps = {lower: gain(rungs[upper], rungs[lower]) for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)}
     largest = max(steps, key=lambda name: steps[name]["points"])
-    batches = [_angle_numbers(one) for one in result["batches"].values()]
+    batches = [_spectrum_numbers(one) for one in result["batches"].values()]
     picture = {name: [one[name] for one in batches] for name in batches[0]}
     return rungs | {
         "steps": steps,
         "largest_step": steps[largest] | {"to": METHODS[largest].title},
         "control_gain": gain(rungs["control"], rungs["neighbours"]),
-        "exact": _exact_numbers(result["exact"]),
+        "exact": _exact_numbers(result["cfg"], result["exact"]),
         "picture": picture | {"images": result["sizes"][0], "scales": BATCH_SCALES},
-        "whole": whole | {"images": result["sizes"][1], "chance": whole["of"] / result["sizes"][1]},
+        "whole": _spectrum_numbers(result["whole"]) | {"images": result["sizes"][1]},
     }
 
 
@@ -418,41 +511,37 @@ steps_down.says(
 
 
 steps_down.says(
-    """**Free vectors arrive where the derivation says.** On {exact.images} images, where the optimum is known, they end
-    in {exact.dims} dimensions within {exact.own:.2f} degrees of the eigenvectors of the Laplacian that belongs to their
-    way of drawing, and {exact.nearest_other:.1f} to {exact.other:.1f} degrees from those of the others. Drawing edges
-    gives Laplacian Eigenmaps.""",
-    lambda n: n.exact.own < min(1, n.exact.nearest_other / 2),
+    """**Free vectors arrive where the closed form says.** On {exact.images} images, in {exact.dims} dimensions, at
+    {exact.scales[0]:g} to {exact.scales[4]:g} times the exercise's $\\mu$ and $\\nu$, the loss that descent finds is
+    within {exact.largest_excess:.0e} of the least one, the variances along the eigenvectors within {exact.error:.0e} of
+    the predicted ones, and the directions within {exact.largest_angle:.0e} degrees of the eigenvectors. The weights
+    decide how many directions are worth their invariance: {exact.alive[0]}, {exact.alive[1]}, {exact.alive[2]},
+    {exact.alive[3]} and {exact.alive[4]} of {exact.dims}.""",
+    lambda n: (
+        n.exact.proven and n.exact.largest_excess < 1e-6 and n.exact.error < 0.01 and n.exact.largest_angle < 0.01
+    ),
 )
 steps_down.says(
-    """Drawing images uniformly, and then a neighbour of each, does not free an image's weight from its degree, though
-    one might expect it: the correlation of the two is {exact.hubs.walk:.2f}, since hubs come back as neighbours.""",
-    lambda n: n.exact.hubs.walk > 0.5,
-)
-
-
-steps_down.says(
-    """As $\\mu$ and $\\nu$ grow against $\\lambda$, from {exact.scales[0]:g} to {exact.scales[4]:g} times the
-    exercise's, {exact.alive[0]} and then {exact.alive[4]} of {exact.dims} directions survive. At small weights those
-    that do are already the right ones: within {exact.largest_alive[1]:.2g} degrees at {exact.scales[1]:g} times.""",
-    lambda n: n.exact.alive[0] < n.exact.alive[4] and n.exact.largest_alive[1] < 1,
-)
-steps_down.says(
-    """Larger weights make the way longer: at the largest the angle is {exact.largest_alive_sooner[4]:.1f} degrees after
-    a quarter of the steps, and {exact.largest_alive[4]:.1f} after all of them.""",
-    lambda n: 2 * n.exact.largest_alive[1] < n.exact.largest_alive[4] < n.exact.largest_alive_sooner[4],
+    """The graph decides which directions, by the way its pairs are drawn: each way ends within {exact.own:.0e} degrees
+    of the eigenvectors of its own Laplacian, and {exact.nearest_other:.1f} to {exact.other:.1f} degrees from the
+    others'. Drawing edges gives Laplacian Eigenmaps. Q5's way (an image, then a neighbour, never exchanged) has two
+    covariance matrices and no such problem; it ends {exact.q5:.1f} degrees from the one with exchanged images.""",
+    lambda n: n.exact.own < 0.01 and n.exact.own < n.exact.nearest_other / 10 and n.exact.q5 > 10 * n.exact.own,
 )
 
 
-steps_down.says("""In batches, free vectors recover {whole.overlap:.0%} of the span of the {whole.of} bottom
-    eigenvectors of {whole.images:,} images (a random subspace has {whole.chance:.1%}): {whole.first_half:.0%} of the
-    first half of them, {whole.last_eighth:.0%} of the last eighth. On {picture.images:,} images it is
-    {picture.overlap[0]:.0%}, {picture.overlap[1]:.0%} and {picture.overlap[2]:.0%}, with $\\mu$ and $\\nu$ at
-    {picture.scales[0]:g}, {picture.scales[1]:g} and {picture.scales[2]:g} times the exercise's.""")
 steps_down.says(
-    """How many directions survive in batches cannot be read from a threshold. With the exercise's weights
-    {picture.alive[1]} of {whole.of} are wider than a hundredth of the widest, but only {picture.within_ten[1]} angles
-    are below ten degrees. A direction that is worth nothing still carries the noise of the batches, so the count only
-    bounds their number from above.""",
-    lambda n: n.picture.alive[1] == n.whole.of and n.picture.within_ten[1] < n.whole.of / 2,
+    """On real graphs the weights leave fewer directions than there are dimensions. On {picture.images:,} images
+    {picture.alive[0]}, {picture.alive[1]} and {picture.alive[2]} of {whole.of} should live, with $\\mu$ and $\\nu$ at
+    {picture.scales[0]:g}, {picture.scales[1]:g} and {picture.scales[2]:g} times the exercise's, and on {whole.images:,}
+    images {whole.alive} at once. Training in batches finds {picture.recovered[0]:.0%}, {picture.recovered[1]:.0%} and
+    {picture.recovered[2]:.0%} of these directions, and {whole.recovered:.0%}.""",
+    lambda n: n.exact.proven and n.picture.alive[1] < n.whole.of,
+)
+steps_down.says(
+    """The variance along the first eigenvector of {picture.images:,} images should be {picture.predicted_first[1]:.2f}
+    and is {picture.measured_first[1]:.2f}; {picture.stray[1]:.1%} of all variance lies outside the directions that
+    should live, where the exact loss of the small graph leaves none. So a direction that is worth nothing still shows
+    some spread in batches, and to count directions with spread would count too many.""",
+    lambda n: 0 < n.picture.stray[1] < 0.2 and n.picture.alive[1] < n.whole.of and n.exact.error < 0.01,
 )
