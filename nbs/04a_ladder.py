@@ -24,20 +24,20 @@ import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh, subspace_angles
 from scipy.optimize import brentq, minimize
-from scipy.stats import mode
 from torch.nn.functional import embedding
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
 from vicreg_nb.laplacian_eigenmaps import (
-    ImageGraph, all_pictures, control_graph, embed, graph_embedding, image_graph, laplacian_features,
-    split_features,
+    ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding, graph_features, image_graph,
+    make_graph, split_features,
 )  # fmt: skip
-from vicreg_nb.methods import ASKED, METHODS, baseline, colours_by_title, features, run_of
-from vicreg_nb.neighbours import nearest, same_class
-from vicreg_nb.plots import METHOD_COLOURS, Drawing, dots, new_figure, scatter
-from vicreg_nb.representations import Features, effective_rank, gain, linear_probe, project_tsne
-from vicreg_nb.store import UserError, cached, digest, duration, log, new_generator, progress
+from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
+from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
+from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
+from vicreg_nb.training import Run
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 
 # %% tags=["parameters"]
@@ -53,13 +53,18 @@ nu: float = None  # weight of their covariance term
 free_epochs: int = None  # passes over the graph
 free_batch: int = None  # edges in a step
 free_lr: float = None  # Adam's learning rate, with cosine decay
+ladder_epochs: int = None  # epochs of each network in the ladder's table
 exact_size: int = None  # images in the small graph
 exact_steps: int = None  # steps on it, at most, for each rounding of the hinge
 
 # %%
 from vicreg_nb.config import notebook_config
+from vicreg_nb.book import Numbers
 from vicreg_nb.data import open_dataset
+from vicreg_nb.methods import METHODS
+from vicreg_nb.neighbours import same_class
 from vicreg_nb.plots import lines
+from vicreg_nb.store import duration
 
 cfg = notebook_config(globals())
 images = open_dataset(cfg)
@@ -597,13 +602,13 @@ else:
 
 # %%
 #| export
-def free_vectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> dict:
-    """VICReg without a network, trained on a graph's edges with mu and nu times `scale`; computed once.
+def free_vectors(cfg: Config, graph: ImageGraph) -> dict:
+    """VICReg without a network, trained on a graph's edges; computed once.
 
     vectors: float32 [N, components]; history: the terms of each step [steps, 3]; seconds: that it took.
     UserError if the loss turns NaN or infinite.
     """
-    weights = scaled_weights(cfg, scale)
+    weights = scaled_weights(cfg)
     settings = [cfg.components, cfg.free_epochs, cfg.free_batch, cfg.free_lr, cfg.gamma, cfg.eps, cfg.seed]
     key = [graph.identity, list(weights), settings]
     return cached(cfg.cache, "free", key, lambda: _train_free(cfg, graph.graph, weights))
@@ -621,11 +626,9 @@ lines(curve, "step", "loss of a batch", {"": METHODS["free"].colour}, width=4.6,
 # variance of the free vectors along each eigenvector is measured beside it, and how much of their variance lies outside
 # the directions that should live: noise of the batches, and what training has not yet removed.
 
+
 # %%
 #| export
-BATCH_SCALES = (0.1, 1.0, 10.0)  # of mu and nu, in batches
-
-
 class SpectrumResult(NamedTuple):
     """Free vectors against the closed form; r directions should live."""
 
@@ -635,11 +638,11 @@ class SpectrumResult(NamedTuple):
     stray: float  # share of the variance that lies outside these eigenvectors
 
 
-def compare_eigenvectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> SpectrumResult:
-    """Free vectors with mu and nu times `scale` against the closed form on the same image graph."""
+def compare_eigenvectors(cfg: Config, graph: ImageGraph) -> SpectrumResult:
+    """Free vectors against the closed form on the same image graph."""
     degree, bottom = graph.graph.sum(axis=1), embed(cfg, graph)
-    z, p = free_vectors(cfg, graph, scale)["vectors"].astype(np.float64), degree / degree.sum()
-    predicted = optimal_spectrum(2 * bottom.values, scaled_weights(cfg, scale), cfg.gamma, cfg.eps)
+    z, p = free_vectors(cfg, graph)["vectors"].astype(np.float64), degree / degree.sum()
+    predicted = optimal_spectrum(2 * bottom.values, scaled_weights(cfg), cfg.gamma, cfg.eps)
     measured, alive = variance_along(z, bottom.vectors, p), predicted > 0
     recovered = recovered_share(z, bottom.vectors[:, alive], p)
     return SpectrumResult(predicted, measured, recovered, 1 - measured[alive].sum() / (in_metric(z, p) ** 2).sum())
@@ -654,132 +657,242 @@ curves = {"predicted": (number, found.predicted), "measured": (number, found.mea
 lines({"": curves}, "number of the eigenvector", "variance along it", tint, width=4.6)
 
 # %% [markdown]
-# ## All steps side by side
-# The same images, the same probe. Beside the linear probe stands a classifier that learns nothing: the majority among
-# an image's ten nearest training images. A linear layer can undo a bad scaling of the dimensions, a vote cannot.
+# ## The ladder is a table
+# On the way from VICReg down to Laplacian Eigenmaps two things change: *who says which images are neighbours*, and *how
+# the vectors are found*. To change both at once says nothing about either. So every kind of neighbour meets every way:
+#
+# | neighbours | network | free vectors | eigenvectors |
+# |---|---|---|---|
+# | **augmentations**: two views of one image | yes | cannot be | cannot be |
+# | **VICReg's**: nearest by VICReg's representation | yes | yes | yes |
+# | **an untrained network's**: nearest by footnote 3's features | yes | yes | yes |
+# | **same class**: nearest by VICReg's representation within the class | yes | yes | yes |
+#
+# The last kind uses the training labels. It is an *oracle*, and says how far right neighbours alone would lead. For
+# augmentations only the network can be trained: a view is never drawn twice, so that a table would have a row for every
+# view that is never met again. All have the same number $k$ of neighbours, and the same probe. The networks have the
+# same number of epochs, whatever their pairs, and are trained on the training images alone. Free vectors and
+# eigenvectors of the test images need these in the graph. There each has its neighbours among all images, without
+# labels, also for the oracle.
 
 
 # %%
 #| export
-def nearest_vote(one: Features, images: Images, k: int = 10, device="cpu") -> tuple[float, float]:
-    """(accuracy of a majority vote of the k nearest training images, share of these with the image's class); of test
-    images."""
-    numbers = nearest(one.train, k, one.test, device).numbers
-    votes = mode(images.train_labels[numbers], axis=1).mode
-    same = same_class(numbers, images.train_labels, images.test_labels)
-    return float((votes == images.test_labels).mean()), float(same.mean())
+KINDS = {
+    "augmentations": "Augmentations",
+    "vicreg": "VICReg's neighbours",
+    "untrained": "Untrained network's neighbours",
+    "oracle": "Same-class neighbours (oracle)",
+}
+WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
+FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
+
+
+def with_labels(one: Features, images: Images) -> Features:
+    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
+
+    Test images have zeros there: they are as far from every class.
+    """
+    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
+    classes = len(images.classes)
+    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
+    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
+    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))
 
 
 # %%
-one_hot = (np.eye(10, dtype=np.float32)[labels] for labels in (images.train_labels, images.test_labels))
-assert nearest_vote(Features(*one_hot, "labels"), images) == (1.0, 1.0)  # the labels themselves are never mistaken
+vicreg = features(baseline(cfg), images, "vicreg")
+oracle = with_labels(vicreg, images)
+near = nearest(oracle.train, cfg.graph_neighbours).numbers
+assert (same_class(near, images.train_labels) == 1).all()
+first = near[0][: min(3, len(near[0]))]
+distances = np.linalg.norm(vicreg.train.astype(np.float64) - vicreg.train[0], axis=1)
+distances[images.train_labels != images.train_labels[0]] = np.inf
+assert (first == np.argsort(distances, kind="stable")[1 : len(first) + 1]).all()  # the first is the image itself
 
 # %% [markdown]
-# What is told of each step: these, the effective rank, and the time that it took.
+# The graphs of the three kinds. Two are Q6's. The oracle's is VICReg's, but with the rows of training images taken from
+# within their class.
 
 
 # %%
 #| export
-def measure(cfg: Config, images: Images, one: Features, seconds: float) -> dict:
-    """The numbers of one representation: shares of the test images, effective rank, seconds of its own training."""
-    probe, (voted, same) = linear_probe(cfg, one, images), nearest_vote(one, images, device=choose_device(cfg))
-    shares = {"accuracy": probe.accuracy, "interval": probe.interval, "knn_accuracy": voted, "same_class": same}
-    return shares | {"effective_rank": effective_rank(one.test), "dimension": one.test.shape[1], "seconds": seconds}
+def kind_graphs(cfg: Config, images: Images) -> dict[str, ImageGraph]:
+    """The graph of training and test images of each kind in `FULL`."""
+    base = baseline(cfg)
+    vicreg = features(base, images, "vicreg")
+    labelled = with_labels(vicreg, images)
+
+    def find(x, k, device):
+        numbers = nearest(x, k, device=device).numbers
+        numbers[: len(vicreg.train)] = nearest(labelled.train, k, device=device).numbers
+        return numbers
+
+    both = np.concatenate([vicreg.train, vicreg.test])
+    return {
+        "vicreg": control_graph(base, images),
+        "untrained": image_graph(cfg, all_pictures(images)),
+        "oracle": make_graph(cfg, ["oracle", labelled.identity], lambda: both, find),
+    }
 
 
 # %%
-print(measure(cfg, images, laplacian_features(cfg, images), seconds=0))
+graphs = kind_graphs(cfg, images)
+for kind, one in graphs.items():
+    facts = edge_facts(one.graph, images)
+    print(f"{KINDS[kind]:32}{one.graph.nnz // 2:9,} edges, {facts['same_class_edges']:.1%} of them within a class")
 
 # %% [markdown]
-# The networks keep the profile's own weights, whatever `lam`, `mu` and `nu` this notebook gives to the free vectors.
-# The last entry is Q6's control: eigenvectors, but on the graph of VICReg's neighbours.
+# The networks of the first column, each with its pairs and the same number of epochs:
+
 
 # %%
 #| export
-RUNGS = (*ASKED, "free", "laplacian")
+def ladder_runs(cfg: Config, images: Images) -> dict[str, Run]:
+    """The network of each kind, after `ladder_epochs`."""
+    base = baseline(cfg)
+    vicreg = features(base, images, "vicreg")
+    parts = (graph_features(cfg, pictures) for pictures in (images.train_images, images.test_images))
+    sources = {
+        "vicreg": vicreg,
+        "untrained": Features(*parts, digest("footnote 3", images.identity, cfg.seed)),
+        "oracle": with_labels(vicreg, images),
+    }
+    short = base.replace(epochs=cfg.ladder_epochs, neighbour_count=cfg.graph_neighbours)
+    runs = {kind: run_on_neighbours(short, images, one, f"ladder_{kind}") for kind, one in sources.items()}
+    return {"augmentations": trained(short, images)} | runs
+
+
+# %%
+runs = ladder_runs(cfg, images)
+assert {len(run.tests) for run in runs.values()} == {cfg.ladder_epochs}
+print({kind: duration(run.seconds) for kind, run in runs.items()})
+
+# %% [markdown]
+# Now every cell of the table has a representation, and the same probe judges it. For the comparisons it is kept which
+# test images each one names rightly.
+
+
+# %%
+#| export
+def ladder_cells(cfg: Config, images: Images) -> dict[tuple[str, str], Features]:
+    """{(kind, way): `Features`} of all cells that there are."""
+    cells = {(kind, "network"): features_of(cfg, images, run) for kind, run in ladder_runs(cfg, images).items()}
+    for kind, graph in kind_graphs(cfg, images).items():
+        vectors = free_vectors(cfg, graph)["vectors"]
+        cells[kind, "free"] = split_features(images, vectors, digest(graph.identity, "free", vectors))
+        cells[kind, "eigenvectors"] = graph_embedding(cfg, images, graph)
+    return cells
+
+
+# %%
+cells = ladder_cells(cfg, images)
+assert len(cells) == 1 + len(FULL) * len(WAYS)
+for (kind, way), one in cells.items():
+    print(f"{KINDS[kind]:32}{WAYS[way]:14}train {one.train.shape}, test {one.test.shape}")
+
+# %% [markdown]
+# ## Main effects
+# What does a step cost? The *main effect* of the network against eigenvectors is their difference, averaged over the
+# kinds of neighbours. It is taken image by image, on the same test images, so that its interval is that of a paired
+# difference. The smallest and the largest of the differences that it averages say whether it depends on the kind.
+
+
+# %%
+#| export
+STEPS = {  # what is compared along which axis of (kind, way)
+    "network_eigenvectors": (1, "network", "eigenvectors"),
+    "free_eigenvectors": (1, "free", "eigenvectors"),
+    "network_free": (1, "network", "free"),
+    "oracle_vicreg": (0, "oracle", "vicreg"),
+    "vicreg_untrained": (0, "vicreg", "untrained"),
+}
+
+
+def main_effect(hits: dict, axis: int, one: str, other: str) -> dict:
+    """Points by which `one` is ahead of `other` along an axis of {(kind, way): hits [M]}, averaged over the other axis.
+
+    With half its 95 % interval over the test images, and the smallest and largest of the averaged differences.
+    """
+    crossed = WAYS if axis == 0 else FULL
+    cells = [[(name, place) if axis == 0 else (place, name) for name in (one, other)] for place in crossed]
+    gains = 100 * np.array([hits[first].astype(float) - hits[second] for first, second in cells])
+    each = gains.mean(axis=1)
+    interval = half_interval(gains.mean(axis=0))
+    return {"points": each.mean(), "interval": interval, "lowest": each.min(), "highest": each.max()}
+
+
+# %%
+random = np.random.default_rng(0)
+made = {(kind, way): random.random(4_000) < 0.5 + 0.1 * (way == "free") for kind in FULL for way in WAYS}
+for name, step in STEPS.items():
+    effect = main_effect(made, *step)
+    print(f"{name:22}{effect['points']:+6.1f} ± {effect['interval']:.1f}")
+    assert abs(effect["points"] - 10 * (step[1] == "free") + 10 * (step[2] == "free")) < 2 * effect["interval"]
+
+# %% [markdown]
+# And all together: the small graph, the spectra in batches, the table.
+
+
+# %%
+#| export
 steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6", required=False)
 
 
-def rung_features(cfg: Config, images: Images) -> dict[str, tuple[Features, float]]:
-    """{name: (`Features`, seconds of its training)} of the steps, and of Q6's control."""
-    networks, graph = baseline(cfg), image_graph(cfg, all_pictures(images))
-    rungs = {name: (features(networks, images, name), run_of(networks, images, name).seconds) for name in ASKED}
-    free, control = free_vectors(cfg, graph), control_graph(networks, images)
-    split = split_features(images, free["vectors"], digest(graph.identity, "free", free["vectors"]))
-    rungs["free"] = split, graph.seconds.sum() + free["seconds"]
-    rungs["laplacian"] = laplacian_features(cfg, images), graph.seconds.sum() + embed(cfg, graph).seconds
-    rungs["control"] = graph_embedding(cfg, images, control), control.seconds.sum() + embed(cfg, control).seconds
-    return rungs
-
-
-# %%
-for name, (one, seconds) in rung_features(cfg, images).items():
-    print(f"{name:12} train {one.train.shape}, test {one.test.shape}, {duration(seconds)}")
-
-# %% [markdown]
-# And all together: the small graph, the angles in batches, the steps, and their pictures of the same test images.
-
-
-# %%
-#| export
 @steps_down.result
 def compare_ladder(cfg: Config, images: Images) -> dict:
-    """Free vectors against eigenvectors, and all steps of the ladder."""
+    """Free vectors against the closed form on three sets of images, and all cells of the ladder."""
     graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
-    batches = {scale: compare_eigenvectors(cfg, graphs[0], scale) for scale in BATCH_SCALES}
-    rungs, labels = rung_features(cfg, images), images.test_labels[: cfg.tsne_size]
-    maps = {METHODS[name].title: project_tsne(cfg, rungs[name][0].test[: cfg.tsne_size]) for name in RUNGS}
+    longer = cfg.replace(free_epochs=cfg.free_epochs * max(1, graphs[1].graph.nnz // graphs[0].graph.nnz))
+    probes = {cell: linear_probe(cfg, one, images) for cell, one in ladder_cells(cfg, images).items()}
     return {
         "cfg": cfg,
         "exact": solve_exactly(cfg, images) | {"images": cfg.exact_size},
-        "batches": batches,
+        "part": compare_eigenvectors(longer, graphs[0]),
         "whole": compare_eigenvectors(cfg, graphs[1]),
         "sizes": [graph.graph.shape[0] for graph in graphs],
-        "rungs": {name: measure(cfg, images, *one) for name, one in rungs.items()},
-        "maps": {title: (points, labels) for title, points in maps.items()},
+        "probes": probes,
+        "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
+        "edges": {kind: edge_facts(one.graph, images) for kind, one in kind_graphs(cfg, images).items()},
         "classes": images.classes,
     }
 
 
 # %%
 result = steps_down.compute(cfg, images)
-for name, rung in result["rungs"].items():
-    print(f"{name:12} probe {rung['accuracy']:.1%}, vote {rung['knn_accuracy']:.1%}")
+for (kind, way), probe in result["probes"].items():
+    print(f"{KINDS[kind]:32}{WAYS[way]:14}{probe.accuracy:.1%} ± {probe.interval:.1%}")
 
 # %% [markdown]
 # ## The ladder
-# Each line is read from the right, where VICReg stands, to the left.
+# One strand for each kind of neighbours. A strand that runs level says that the network adds nothing to these
+# neighbours; strands far apart say that the neighbours decide.
 
 
 # %%
 #| export
-@steps_down.figure("What is left of the classes as VICReg is taken apart, in per cent of the test images.")
+@steps_down.figure(
+    "One strand for each kind of neighbours, from a network down to eigenvectors: the linear probe on the test images, "
+    "with 95 % intervals. All networks have the same number of epochs; the star is VICReg at full length."
+)
 def ladder(result: dict) -> Drawing:
-    measures = {
-        "accuracy": "linear probe",
-        "knn_accuracy": "vote of the 10 nearest",
-        "same_class": "10 nearest of the class",
-    }
-    values = {METHODS[name].title: [100 * result["rungs"][name][key] for key in measures] for name in RUNGS}
-    chance, colours = 100 / len(result["classes"]), colours_by_title(RUNGS)
-    return dots(
-        {"": values}, list(measures.values()), "of the test images / %", colours, chance, height=2.1, xlim=(0, None)
-    )
+    fig, ax = new_figure(width=5.6, height=2.9)
+    for shift, colour, (kind, title) in zip((0, -0.03, 0, 0.03), METHOD_COLOURS, KINDS.items(), strict=False):
+        ways = [way for way in WAYS if (kind, way) in result["probes"]]
+        probes = [result["probes"][kind, way] for way in ways]
+        place = np.array([list(WAYS).index(way) for way in ways]) + shift
+        heights, bars = ([100 * getattr(probe, name) for probe in probes] for name in ("accuracy", "interval"))
+        ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=colour, label=title)
+    ax.plot(0, 100 * result["top"].accuracy, "*", markersize=9, color=METHOD_COLOURS[0])
+    ax.axhline(100 / len(result["classes"]), linestyle=":", color="#777777", label="chance")
+    ax.set_xticks(range(len(WAYS)), list(WAYS.values()))
+    ax.set(ylabel="linear probe / %", xlim=(-0.25, len(WAYS) - 0.75), ylim=(0, None))
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return Drawing(fig)
 
 
 # %%
 ladder(result)
-
-
-# %%
-#| export
-@steps_down.figure("t-SNE of the same test images at each step; a class's name stands at the middle of its points.")
-def ladder_tsne(result: dict) -> Drawing:
-    return scatter(result["maps"], result["classes"], width=5.6)
-
-
-# %%
-ladder_tsne(result)
 
 # %% [markdown]
 # ## Prediction and measurement
@@ -793,27 +906,27 @@ def _draw_small(ax, exact):
     for place, mark in enumerate("os^"):
         colour = METHOD_COLOURS[place]
         ax.plot(SCALES, exact["predicted"][:, place], color=colour)
-        ax.plot(SCALES, exact["measured"][:, place], mark, color=colour, label=f"eigenvector {place + 1}")
-    ax.set(xscale="log", xlabel="mu and nu, times the exercise's", ylabel="variance along an eigenvector")
+        ax.plot(SCALES, exact["measured"][:, place], mark, markersize=4, color=colour, label=f"eigenvector {place + 1}")
+    ax.set(xscale="log", xlabel="mu and nu, times the exercise's", ylabel="variance along it")
     ax.set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
-    ax.legend(fontsize=7)
+    ax.minorticks_off()
+    ax.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1.02, 0.9))
 
 
-def _draw_spectrum(ax, curves):
-    """{label: SpectrumResult}, on a scale that is logarithmic above 0.01 and has room for 0."""
-    for colour, (label, one) in zip(METHOD_COLOURS, curves.items(), strict=False):
-        number = np.arange(1, len(one.predicted) + 1)
-        ax.plot(number, one.predicted, color=colour)
-        ax.plot(number, one.measured, ".", markersize=3, color=colour, label=label)
+def _draw_spectrum(ax, one):
+    """On a scale that is logarithmic above 0.01 and has room for 0."""
+    number = np.arange(1, len(one.predicted) + 1)
+    ax.plot(number, one.predicted, color=METHOD_COLOURS[1], label="closed form")
+    ax.plot(number, one.measured, ".", markersize=3, color=METHOD_COLOURS[0], label="free vectors")
     ax.set_yscale("symlog", linthresh=0.01, linscale=0.4)
-    ax.set(xlabel="number of the eigenvector", ylim=(0, None))
-    ax.legend(fontsize=7, title="times mu and nu", title_fontsize=7)
+    ax.set(xlabel="number of the eigenvector", ylim=(-0.0005, None))
+    ax.legend(fontsize=7)
 
 
 # %%
 fig, (left, right) = new_figure(1, 2, width=5.6, height=2.5)
 _draw_small(left, exact)
-_draw_spectrum(right, {"1": found})
+_draw_spectrum(right, found)
 Drawing(fig)
 
 
@@ -824,11 +937,10 @@ Drawing(fig)
     "on three sets of images."
 )
 def ladder_spectrum(result: dict) -> Drawing:
-    fig, axes = new_figure(1, 3, height=2.7)
-    batches = {f"{scale:g}": one for scale, one in result["batches"].items()}
+    fig, axes = new_figure(1, 3, height=2.5)
     _draw_small(axes[0], result["exact"])
-    _draw_spectrum(axes[1], batches)
-    _draw_spectrum(axes[2], {"1": result["whole"]})
+    _draw_spectrum(axes[1], result["part"])
+    _draw_spectrum(axes[2], result["whole"])
     sizes = result["exact"]["images"], *result["sizes"]
     for ax, size, how in zip(axes, sizes, ("all pairs", "batches", "batches"), strict=True):
         ax.set_title(f"{size:,} images, {how}")
@@ -851,13 +963,12 @@ ladder_spectrum(result)
 )
 def ladder_angles(result: dict) -> Drawing:
     table = result["exact"]["table"]
-    fig, ax = new_figure(width=3.4, height=2.3)
+    fig, ax = new_figure(width=3.4, height=2.1)
     ax.imshow(np.log10(table + 0.01), cmap="Purples", vmin=-2, vmax=2, aspect="auto")
     for i, j in np.ndindex(table.shape):
         style = {"fontweight": "bold" if i == j else "normal", "color": "white" if table[i, j] > 1 else "#222222"}
-        ax.text(
-            j, i, f"{table[i, j]:.1g}" if table[i, j] < 1 else f"{table[i, j]:.1f}", ha="center", va="center", **style
-        )
+        text = f"{table[i, j]:.0e}" if table[i, j] < 0.05 else f"{table[i, j]:.1f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=8, **style)
     ax.set(xticks=range(len(SAMPLINGS)), yticks=range(len(DRAWN)), xticklabels=SAMPLINGS, yticklabels=DRAWN)
     ax.set(xlabel="Laplacian of", ylabel="drawn by")
     ax.grid(False)
@@ -869,7 +980,7 @@ ladder_angles(result)
 
 # %% [markdown]
 # ## In numbers
-# First those of the closed form, then all. A step of the ladder is told as a difference with its interval.
+# First those of the closed form, then all.
 
 
 # %%
@@ -880,7 +991,6 @@ def _spectrum_numbers(one):
         "alive": r, "of": len(one.predicted), "recovered": one.recovered.mean() if r else 1.0, "stray": one.stray,
         "predicted_first": one.predicted[0], "measured_first": one.measured[0],
         "predicted_middle": one.predicted[r // 2], "measured_middle": one.measured[r // 2], "middle": r // 2 + 1,
-        "predicted_last": one.predicted[max(0, r - 1)], "measured_last": one.measured[max(0, r - 1)],
         "error": abs(one.measured - one.predicted).sum() / one.predicted.sum() if r else 0.0,
     }  # fmt: skip
 
@@ -908,19 +1018,23 @@ assert _spectrum_numbers(perfect)["error"] == 0 and _spectrum_numbers(perfect)["
 #| export
 @steps_down.summary
 def _numbers(result):
-    rungs = result["rungs"]
-    steps = {lower: gain(rungs[upper], rungs[lower]) for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)}
-    largest = max(steps, key=lambda name: steps[name]["points"])
-    batches = [_spectrum_numbers(one) for one in result["batches"].values()]
-    picture = {name: [one[name] for one in batches] for name in batches[0]}
-    return rungs | {
+    cells = {kind: {} for kind in KINDS}
+    for (kind, way), probe in result["probes"].items():
+        cells[kind][way] = {"accuracy": probe.accuracy, "interval": probe.interval}
+    hits, cfg = {cell: probe.hits for cell, probe in result["probes"].items()}, result["cfg"]
+    steps = {name: main_effect(hits, *step) for name, step in STEPS.items()}
+    views = hits["augmentations", "network"].astype(float) - hits["vicreg", "network"]
+    steps["views_neighbours"] = {"points": 100 * views.mean(), "interval": 100 * half_interval(views)}
+    return {
+        "cells": cells, "free": cells["untrained"]["free"], "edges": result["edges"],
         "steps": steps,
-        "largest_step": steps[largest] | {"to": METHODS[largest].title},
-        "control_gain": gain(rungs["control"], rungs["neighbours"]),
-        "exact": _exact_numbers(result["cfg"], result["exact"]),
-        "picture": picture | {"images": result["sizes"][0], "scales": BATCH_SCALES},
+        "vicreg": {"accuracy": result["top"].accuracy, "interval": result["top"].interval},
+        "epochs": cfg.ladder_epochs, "neighbours": cfg.graph_neighbours, "components": cfg.components,
+        "full_epochs": cfg.epochs, "chance": 1 / len(result["classes"]),
+        "exact": _exact_numbers(cfg, result["exact"]),
+        "part": _spectrum_numbers(result["part"]) | {"images": result["sizes"][0]},
         "whole": _spectrum_numbers(result["whole"]) | {"images": result["sizes"][1]},
-    }
+    }  # fmt: skip
 
 
 # %%
@@ -935,46 +1049,95 @@ print({name: f"{step['points']:+.1f} ± {step['interval']:.1f}" for name, step i
 #| export
 @steps_down.table
 def _table(n):
-    header = ["", "linear probe", "10 nearest vote", "same class among them", "effective rank", "training"]
-    titles = {name: METHODS[name].title for name in RUNGS} | {"control": "Laplacian Eigenmaps, VICReg's neighbours"}
-    rows = []
-    for name, title in titles.items():
-        shares = [f"{n[name][key]:.1%}" for key in ("accuracy", "interval", "knn_accuracy", "same_class")]
-        rank = f"{n[name]['effective_rank']:.0f} of {n[name]['dimension']}"
-        rows.append([title, " ± ".join(shares[:2]), *shares[2:], rank, duration(n[name]["seconds"])])
-    caption = """The ladder, on the test images, with 95 % intervals over these. Training: of the step itself; neighbour
-        pairs rest on VICReg's, free vectors and eigenvectors include their graph."""
-    return {"caption": " ".join(caption.split()), "header": header, "rows": rows}
+    def text(kind, way):
+        cell = n["cells"][kind].get(way)
+        return f"{cell['accuracy']:.1%} ± {cell['interval']:.1%}" if cell else "–"
+
+    rows = [[title, *(text(kind, way) for way in WAYS)] for kind, title in KINDS.items()]
+    caption = f"""The ladder: linear probe on the test images, with 95 % intervals over these. {n.neighbours} neighbours
+        of each image; networks after {n.epochs} epoch{"s" if n.epochs > 1 else ""}. Augmentations have no table of
+        vectors: a view is never drawn twice."""
+    return {"caption": " ".join(caption.split()), "header": ["neighbours", *WAYS.values()], "rows": rows}
+
+
+@steps_down.table
+def _effects(n):
+    titles = {
+        "oracle_vicreg": "same-class instead of VICReg's neighbours",
+        "vicreg_untrained": "VICReg's instead of an untrained network's neighbours",
+        "network_eigenvectors": "a network instead of eigenvectors",
+        "free_eigenvectors": "free vectors instead of eigenvectors",
+    }
+    form = "{points:+.1f} ± {interval:.1f}|{lowest:+.1f} to {highest:+.1f}"
+    rows = [[title, *form.format(**n.steps[name]).split("|")] for name, title in titles.items()]
+    caption = "Main effects, in points of the linear probe, with 95 % intervals over the test images (paired)."
+    return {"caption": caption, "header": ["change", "mean", "single differences"], "rows": rows}
 
 
 # %%
-for row in _table(numbers)["rows"]:
-    print(", ".join(row))
+for table in steps_down.tables:
+    for row in table(Numbers(numbers))["rows"]:
+        print(" | ".join(row))
 
 # %% [markdown]
-# On the way down several things change at once, so the ladder alone does not say what a step is the price of. The
-# control says it for the largest one.
+# What the table says: first the neighbours, then the way.
+
 
 # %%
 #| export
-_STEP = (
-    "The largest step, {largest_step.points:.1f} ± {largest_step.interval:.1f} points, is the one to {largest_step.to}."
-)
-steps_down.says("""**The linear probe on the way down: VICReg {vicreg.accuracy:.1%}, neighbour pairs
-    {neighbours.accuracy:.1%}, free vectors {free.accuracy:.1%}, Laplacian Eigenmaps {laplacian.accuracy:.1%}.**""")
-steps_down.says(_STEP, lambda n: n.largest_step.points > n.largest_step.interval)
+def _more(step):
+    return step.lowest > 0 and step.points > step.interval
+
+
+def _weight(n):
+    """The smallest effect of neighbours (VICReg's against an untrained network's) beside the largest of the ways."""
+    return n.steps.vicreg_untrained.points / max(1e-9, *(abs(n.steps[name].points) for name in list(STEPS)[:3]))
+
+
 steps_down.says(
-    """From neighbour pairs to free vectors it is not the network alone that goes. The graph changes from VICReg's
-    neighbours to an untrained network's, and with it their number, the length of the training, and that test images
-    take part. Where the graph is VICReg's, eigenvectors reach {control.accuracy:.1%} without a network, and so
-    {control_gain.points:.1f} ± {control_gain.interval:.1f} points more than the network trained on VICReg's
-    neighbours.""",
-    lambda n: n.steps.free.points > n.steps.free.interval and n.control_gain.points > n.control_gain.interval,
+    """**It is the neighbours more than the network.** VICReg's neighbours instead of an untrained network's are worth
+    {steps.vicreg_untrained.points:.1f} ± {steps.vicreg_untrained.interval:.1f} points, averaged over a network, free
+    vectors and eigenvectors ({steps.vicreg_untrained.lowest:.1f} to {steps.vicreg_untrained.highest:.1f}); a network
+    instead of eigenvectors, averaged over three kinds of neighbours, {steps.network_eigenvectors.points:+.1f} ±
+    {steps.network_eigenvectors.interval:.1f} ({steps.network_eigenvectors.lowest:+.1f} to
+    {steps.network_eigenvectors.highest:+.1f}), after {epochs} of VICReg's {full_epochs} epochs.""",
+    lambda n: _more(n.steps.vicreg_untrained) and _weight(n) > 1,
 )
 steps_down.says(
-    """Between free vectors and eigenvectors there is no measurable difference ({steps.laplacian.points:.1f} ±
-    {steps.laplacian.interval:.1f} points).""",
-    lambda n: abs(n.steps.laplacian.points) <= n.steps.laplacian.interval,
+    """**The network is worth {steps.network_eigenvectors.points:.1f} ± {steps.network_eigenvectors.interval:.1f} points
+    over eigenvectors**, averaged over three kinds of neighbours ({steps.network_eigenvectors.lowest:.1f} to
+    {steps.network_eigenvectors.highest:.1f}), and VICReg's neighbours instead of an untrained network's
+    {steps.vicreg_untrained.points:+.1f} ± {steps.vicreg_untrained.interval:.1f}.""",
+    lambda n: _more(n.steps.network_eigenvectors) and _weight(n) < 1,
+)
+
+# %% [markdown]
+# Then the oracle, generated views, and the step between free vectors and eigenvectors.
+
+# %%
+#| export
+steps_down.says(
+    """Right neighbours are worth more still: {steps.oracle_vicreg.points:.1f} ± {steps.oracle_vicreg.interval:.1f}
+    points over VICReg's ({steps.oracle_vicreg.lowest:.1f} to {steps.oracle_vicreg.highest:.1f}). Of the edges
+    {edges.untrained.same_class_edges:.1%} join two images of one class in the untrained network's graph,
+    {edges.vicreg.same_class_edges:.1%} in VICReg's, {edges.oracle.same_class_edges:.1%} in the oracle's, whose test
+    images have no labels.""",
+    lambda n: _more(n.steps.oracle_vicreg),
+)
+steps_down.says(
+    """After as many epochs ({epochs}), a network on augmentations stands {steps.views_neighbours.points:+.1f} ±
+    {steps.views_neighbours.interval:.1f} points beside one on VICReg's neighbours, which {full_epochs} epochs of
+    augmentations had to find first."""
+)
+steps_down.says(
+    """Between free vectors and eigenvectors there is no measurable difference ({steps.free_eigenvectors.points:+.1f} ±
+    {steps.free_eigenvectors.interval:.1f} points).""",
+    lambda n: abs(n.steps.free_eigenvectors.points) <= n.steps.free_eigenvectors.interval,
+)
+steps_down.says(
+    """Free vectors stand {steps.free_eigenvectors.points:+.1f} ± {steps.free_eigenvectors.interval:.1f} points beside
+    eigenvectors ({steps.free_eigenvectors.lowest:+.1f} to {steps.free_eigenvectors.highest:+.1f}).""",
+    lambda n: abs(n.steps.free_eigenvectors.points) > n.steps.free_eigenvectors.interval,
 )
 
 # %% [markdown]
@@ -1008,19 +1171,18 @@ steps_down.says(
 # %%
 #| export
 steps_down.says(
-    """On real graphs the weights leave fewer directions than there are dimensions. On {picture.images:,} images
-    {picture.alive[0]}, {picture.alive[1]} and {picture.alive[2]} of {whole.of} should live, with $\\mu$ and $\\nu$ at
-    {picture.scales[0]:g}, {picture.scales[1]:g} and {picture.scales[2]:g} times the exercise's, and on {whole.images:,}
-    images {whole.alive} at once. Training in batches finds {picture.recovered[0]:.0%}, {picture.recovered[1]:.0%} and
-    {picture.recovered[2]:.0%} of these directions, and {whole.recovered:.0%}.""",
-    lambda n: n.exact.proven and n.picture.alive[1] < n.whole.of,
+    """On real graphs the exercise's weights leave fewer directions than there are dimensions: {part.alive} of {part.of}
+    should live on {part.images:,} images, {whole.alive} on {whole.images:,}. Training in batches finds
+    {part.recovered:.1%} and {whole.recovered:.1%} of these directions. The variance along the first eigenvector should
+    be {part.predicted_first:.2f} and {whole.predicted_first:.2f}, and is {part.measured_first:.2f} and
+    {whole.measured_first:.2f}.""",
+    lambda n: n.exact.proven and n.part.alive < n.part.of,
 )
 steps_down.says(
-    """The variance along the first eigenvector of {picture.images:,} images should be {picture.predicted_first[1]:.2f}
-    and is {picture.measured_first[1]:.2f}; {picture.stray[1]:.1%} of all variance lies outside the directions that
-    should live, where the exact loss of the small graph leaves none. So a direction that is worth nothing still shows
-    some spread in batches, and to count directions with spread would count too many.""",
-    lambda n: 0 < n.picture.stray[1] < 0.2 and n.picture.alive[1] < n.whole.of and n.exact.error < 0.01,
+    """{part.stray:.1%} and {whole.stray:.1%} of all variance lie outside the directions that should live, where the
+    exact loss of the small graph leaves none. So a direction that is worth nothing still shows some spread in batches,
+    and to count directions with spread would count too many.""",
+    lambda n: 0 < n.part.stray < 0.2 and n.part.alive < n.part.of and n.exact.error < 0.01,
 )
 
 # %%

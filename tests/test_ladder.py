@@ -7,7 +7,6 @@ import pytest
 import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh
-from sklearn.neighbors import KNeighborsClassifier
 from vicreg_nb.config import make_config
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.ladder import (
@@ -22,17 +21,21 @@ from vicreg_nb.ladder import (
     expected_terms,
     fit_exactly,
     free_vectors,
+    kind_graphs,
     least_loss,
-    nearest_vote,
+    main_effect,
     optimal_spectrum,
     pair_problem,
     principal_angles,
     recovered_share,
     steps_down,
     variance_along,
+    with_labels,
 )
-from vicreg_nb.laplacian_eigenmaps import eigenmaps, image_graph, knn_graph, laplacian_features
-from vicreg_nb.representations import Features
+from vicreg_nb.laplacian_eigenmaps import all_pictures, eigenmaps, image_graph, knn_graph, laplacian_features
+from vicreg_nb.methods import features
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.representations import Features, linear_probe
 from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.vicreg import vicreg_loss, vicreg_terms
 
@@ -202,11 +205,9 @@ def test_free_vectors_are_kept_learn_and_know_their_weights(smoke, monkeypatch):
     assert len(free["history"]) % cfg.free_epochs == 0
     loss = free["history"] @ np.array([cfg.lam, cfg.mu, cfg.nu])
     assert loss[-1] < 0.8 * loss[0]
-    other = free_vectors(cfg, graph, 10)
+    other = free_vectors(cfg.replace(mu=10 * cfg.mu), graph)
     monkeypatch.setattr("vicreg_nb.ladder._train_free", None)  # what is kept is not trained again
     assert np.array_equal(free_vectors(cfg, graph)["vectors"], free["vectors"])
-    scaled = free_vectors(cfg.replace(mu=10 * cfg.mu, nu=10 * cfg.nu), graph)
-    assert np.array_equal(scaled["vectors"], other["vectors"])
     assert not np.array_equal(other["vectors"], free["vectors"])
 
 
@@ -226,17 +227,35 @@ def test_the_learning_rate_decays_along_a_cosine():
         schedule.step()
 
 
-def test_the_vote_is_scikit_learns():
+def test_labels_make_neighbours_of_one_class_and_do_not_touch_test_images():
     random = np.random.default_rng(0)
-    labels = random.integers(0, 10, 700)
-    x = (labels[:, None] + 4 * random.normal(size=(700, 6))).astype(np.float32)
+    labels = random.integers(0, 3, 80)
+    x = (30 * random.normal(size=(100, 6)) + 500).astype(np.float32)
     blank = np.zeros((1, 32, 32, 3), np.uint8)
-    images = Images("made up", blank, labels[:500], blank, labels[500:], tuple("abcdefghij"), "made up")
-    accuracy, same = nearest_vote(Features(x[:500], x[500:], "made up"), images)
-    solver = KNeighborsClassifier(10).fit(x[:500], labels[:500])
-    assert accuracy == pytest.approx(solver.score(x[500:], labels[500:]))
-    votes = labels[:500][solver.kneighbors(x[500:], return_distance=False)]
-    assert same == pytest.approx((votes == labels[500:, None]).mean())
+    images = Images("made up", blank, labels, blank, labels[:20], tuple("abc"), "made up")
+    one = with_labels(Features(x[:80], x[80:], "made up"), images)
+    found = nearest(one.train, 4).numbers
+    for i in range(80):
+        order = np.argsort(np.linalg.norm(x[:80].astype(float) - x[i], axis=1), kind="stable")
+        assert found[i].tolist() == [j for j in order if j != i and labels[j] == labels[i]][:4]
+    plain = nearest(x[:80], 4, x[80:]).numbers
+    assert np.array_equal(nearest(one.train, 4, one.test).numbers, plain)
+
+
+def test_a_main_effect_is_a_paired_mean_over_the_other_axis():
+    random = np.random.default_rng(1)
+    hits = {(k, w): random.random(500) < 0.5 for k in ("vicreg", "untrained", "oracle") for w in ("network", "free")}
+    hits |= {(k, "eigenvectors"): hits[k, "free"] for k in ("vicreg", "untrained", "oracle")}
+    same = main_effect(hits, 1, "free", "eigenvectors")
+    assert same == {"points": 0, "interval": 0, "lowest": 0, "highest": 0}  # paired: no difference, no doubt
+    gains = [100 * (hits[k, "network"].mean() - hits[k, "free"].mean()) for k in ("vicreg", "untrained", "oracle")]
+    effect = main_effect(hits, 1, "network", "free")
+    assert effect["points"] == pytest.approx(np.mean(gains))
+    assert (effect["lowest"], effect["highest"]) == pytest.approx((min(gains), max(gains)))
+    each = sum(100.0 * hits[k, "network"] - 100.0 * hits[k, "free"] for k in ("vicreg", "untrained", "oracle")) / 3
+    # the interval against a bootstrap over images
+    means = [each[random.integers(0, 500, 500)].mean() for _ in range(2_000)]
+    assert effect["interval"] == pytest.approx(1.96 * np.std(means), rel=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -252,11 +271,12 @@ def test_the_run_draws_its_figures_and_keeps_the_networks_own_weights(finished):
     cfg, _, entry = finished
     assert not entry["required"]
     assert all((cfg.figures / f"{name}.png").is_file() for name, _ in entry["figures"])
-    trained = {name: list(cfg.runs.glob(f"{name}-*")) for name in ("vicreg", "neighbours")}
-    assert len(trained["vicreg"]) == len(trained["neighbours"]) == 1
-    for [folder] in trained.values():
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        assert json.dumps(settings).count("50.0") == 0 and "25.0" in json.dumps(settings)
+    names = ("vicreg", "ladder_vicreg", "ladder_untrained", "ladder_oracle")
+    trained = {name: list(cfg.runs.glob(f"{name}-*")) for name in names}
+    for folders in trained.values():
+        assert len(folders) == 1
+        settings = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))
+        assert settings["mu"] == 25 and settings["epochs"] == cfg.ladder_epochs
 
 
 def test_the_runs_numbers_are_those_of_its_vectors(finished):
@@ -264,19 +284,31 @@ def test_the_runs_numbers_are_those_of_its_vectors(finished):
     numbers = entry["numbers"]
     graph = image_graph(cfg, images.train_images[: cfg.graph_size])
     degree, found = graph.graph.sum(axis=1), eigenmaps(graph.graph, cfg.components)
-    for place, scale in enumerate(numbers["picture"]["scales"]):
-        z = free_vectors(cfg, graph, scale)["vectors"].astype(float)
-        predicted = optimal_spectrum(2 * found.values, (cfg.lam, scale * cfg.mu, scale * cfg.nu))
-        centred = z - degree @ z / degree.sum()
-        along = ((centred.T @ (degree[:, None] / degree.sum() * found.vectors)) ** 2).sum(axis=0)
-        assert numbers["picture"]["alive"][place] == (predicted > 0).sum()
-        assert numbers["picture"]["measured_first"][place] == pytest.approx(along[0], rel=1e-6)
-        spread = (degree / degree.sum() @ centred**2).sum()
-        assert numbers["picture"]["stray"][place] == pytest.approx(1 - along[predicted > 0].sum() / spread, abs=1e-9)
-    vote, same = nearest_vote(laplacian_features(cfg, images), images)
-    assert numbers["laplacian"]["knn_accuracy"] == vote and numbers["laplacian"]["same_class"] == same
-    down = numbers["vicreg"]["accuracy"] - numbers["laplacian"]["accuracy"]
-    assert 100 * down == pytest.approx(sum(step["points"] for step in numbers["steps"].values()))
+    whole = image_graph(cfg, all_pictures(images)).graph
+    longer = cfg.replace(free_epochs=cfg.free_epochs * (whole.nnz // graph.graph.nnz))
+    z = free_vectors(longer, graph)["vectors"].astype(float)
+    predicted = optimal_spectrum(2 * found.values, (cfg.lam, cfg.mu, cfg.nu))
+    centred = z - degree @ z / degree.sum()
+    along = ((centred.T @ (degree[:, None] / degree.sum() * found.vectors)) ** 2).sum(axis=0)
+    assert numbers["part"]["alive"] == (predicted > 0).sum()
+    assert numbers["part"]["measured_first"] == pytest.approx(along[0], rel=1e-6)
+    spread = (degree / degree.sum() @ centred**2).sum()
+    assert numbers["part"]["stray"] == pytest.approx(1 - along[predicted > 0].sum() / spread, abs=1e-9)
+    eigenvectors = numbers["cells"]["untrained"]["eigenvectors"]["accuracy"]
+    assert eigenvectors == linear_probe(cfg, laplacian_features(cfg, images), images).accuracy
+    assert "free" not in numbers["cells"]["augmentations"]
+
+
+def test_the_oracles_graph_keeps_training_images_within_their_class(finished):
+    cfg, images, _ = finished
+    graphs, count = kind_graphs(cfg, images), len(images.train_labels)
+    inside = {kind: sparse.triu(one.graph[:count, :count]).tocoo() for kind, one in graphs.items()}
+    bridges = {tuple(edge) for edge in graphs["oracle"].added.tolist()}
+    joined = set(zip(inside["oracle"].row.tolist(), inside["oracle"].col.tolist(), strict=True)) - bridges
+    assert all(images.train_labels[i] == images.train_labels[j] for i, j in joined)
+    one = features(cfg.replace(mu=25.0), images, "vicreg")
+    row = nearest(np.concatenate([one.train, one.test]), cfg.graph_neighbours).numbers[count + 3]
+    assert all(graphs["oracle"].graph[count + 3, j] == 1 for j in row)  # a test image's neighbours know no labels
 
 
 def test_an_unconnected_pair_of_images_is_no_edge():

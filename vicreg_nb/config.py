@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 20cbadbd7f28094a
-# text b703a4f4653f4ab5
+# cells nbs/00_config.py d77f5632b4ee001b
+# text f83ecd3e782533da
 
 """0 · Configuration."""
 
@@ -80,8 +80,9 @@ class _GraphSettings:
     free_epochs: int = setting(20, (1, 100_000), "passes over the graph with a free vector per image")
     free_batch: int = setting(4096, (2, 10**7), "edges in a step of it")
     free_lr: float = setting(0.1, (1e-9, 100), "Adam's learning rate for free vectors, with cosine decay")
+    ladder_epochs: int = setting(10, (1, 100_000), "epochs of each network in the ladder's table")
     exact_size: int = setting(300, (20, 3000), "images in the small graph on which every optimum is known")
-    exact_steps: int = setting(4_000, (1, 10**6), "steps towards it")
+    exact_steps: int = setting(4_000, (1, 10**6), "steps towards it, at most, for each rounding of the hinge")
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,14 @@ def _smoke():
     network = dict(width=8, stem_stride=2, encoder_dim=32, projection_dim=64)
     training = dict(epochs=2, batch_size=64, lr=1e-3, schedule="onecycle", probe_epochs=10, probe_batch=64)
     graph = dict(graph_neighbours=8, graph_size=300, components=16, free_epochs=6, free_batch=512)
-    small = dict(exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2)
+    small = dict(ladder_epochs=1, exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2)
     return data | network | training | graph | small | dict(tsne_size=160, tsne_train_size=200, perplexity=10.0)
 
 
 def _quick():
     """CIFAR-10 on a CPU: a narrow encoder, small batches, ten epochs. Chosen by trial, in seven minutes of training on
     two cores: it did better than twice the width at half the epochs, and much better than views of 24 pixels."""
-    training = dict(width=16, stem_stride=2, batch_size=128, epochs=10, lr=2e-3, schedule="onecycle")
+    training = dict(width=16, stem_stride=2, batch_size=128, epochs=10, lr=2e-3, schedule="onecycle", ladder_epochs=1)
     return training | dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
 
 

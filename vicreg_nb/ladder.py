@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 401952a1051cd2ac
-# text 8eae20e79158a98f
+# cells nbs/04a_ladder.py 8c0366578d33c47e
+# text b182836c120d9982
 
 """4a · The ladder."""
 
@@ -14,20 +14,20 @@ import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh, subspace_angles
 from scipy.optimize import brentq, minimize
-from scipy.stats import mode
 from torch.nn.functional import embedding
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
 from vicreg_nb.laplacian_eigenmaps import (
-    ImageGraph, all_pictures, control_graph, embed, graph_embedding, image_graph, laplacian_features,
-    split_features,
+    ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding, graph_features, image_graph,
+    make_graph, split_features,
 )  # fmt: skip
-from vicreg_nb.methods import ASKED, METHODS, baseline, colours_by_title, features, run_of
-from vicreg_nb.neighbours import nearest, same_class
-from vicreg_nb.plots import METHOD_COLOURS, Drawing, dots, new_figure, scatter
-from vicreg_nb.representations import Features, effective_rank, gain, linear_probe, project_tsne
-from vicreg_nb.store import UserError, cached, digest, duration, log, new_generator, progress
+from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
+from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
+from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
+from vicreg_nb.training import Run
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 
 
@@ -274,19 +274,16 @@ def _train_free(cfg, graph, weights):
     return arrays | {"seconds": time.perf_counter() - start}
 
 
-def free_vectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> dict:
-    """VICReg without a network, trained on a graph's edges with mu and nu times `scale`; computed once.
+def free_vectors(cfg: Config, graph: ImageGraph) -> dict:
+    """VICReg without a network, trained on a graph's edges; computed once.
 
     vectors: float32 [N, components]; history: the terms of each step [steps, 3]; seconds: that it took.
     UserError if the loss turns NaN or infinite.
     """
-    weights = scaled_weights(cfg, scale)
+    weights = scaled_weights(cfg)
     settings = [cfg.components, cfg.free_epochs, cfg.free_batch, cfg.free_lr, cfg.gamma, cfg.eps, cfg.seed]
     key = [graph.identity, list(weights), settings]
     return cached(cfg.cache, "free", key, lambda: _train_free(cfg, graph.graph, weights))
-
-
-BATCH_SCALES = (0.1, 1.0, 10.0)  # of mu and nu, in batches
 
 
 class SpectrumResult(NamedTuple):
@@ -298,105 +295,165 @@ class SpectrumResult(NamedTuple):
     stray: float  # share of the variance that lies outside these eigenvectors
 
 
-def compare_eigenvectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> SpectrumResult:
-    """Free vectors with mu and nu times `scale` against the closed form on the same image graph."""
+def compare_eigenvectors(cfg: Config, graph: ImageGraph) -> SpectrumResult:
+    """Free vectors against the closed form on the same image graph."""
     degree, bottom = graph.graph.sum(axis=1), embed(cfg, graph)
-    z, p = free_vectors(cfg, graph, scale)["vectors"].astype(np.float64), degree / degree.sum()
-    predicted = optimal_spectrum(2 * bottom.values, scaled_weights(cfg, scale), cfg.gamma, cfg.eps)
+    z, p = free_vectors(cfg, graph)["vectors"].astype(np.float64), degree / degree.sum()
+    predicted = optimal_spectrum(2 * bottom.values, scaled_weights(cfg), cfg.gamma, cfg.eps)
     measured, alive = variance_along(z, bottom.vectors, p), predicted > 0
     recovered = recovered_share(z, bottom.vectors[:, alive], p)
     return SpectrumResult(predicted, measured, recovered, 1 - measured[alive].sum() / (in_metric(z, p) ** 2).sum())
 
 
-def nearest_vote(one: Features, images: Images, k: int = 10, device="cpu") -> tuple[float, float]:
-    """(accuracy of a majority vote of the k nearest training images, share of these with the image's class); of test
-    images."""
-    numbers = nearest(one.train, k, one.test, device).numbers
-    votes = mode(images.train_labels[numbers], axis=1).mode
-    same = same_class(numbers, images.train_labels, images.test_labels)
-    return float((votes == images.test_labels).mean()), float(same.mean())
+KINDS = {
+    "augmentations": "Augmentations",
+    "vicreg": "VICReg's neighbours",
+    "untrained": "Untrained network's neighbours",
+    "oracle": "Same-class neighbours (oracle)",
+}
+WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
+FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
 
 
-def measure(cfg: Config, images: Images, one: Features, seconds: float) -> dict:
-    """The numbers of one representation: shares of the test images, effective rank, seconds of its own training."""
-    probe, (voted, same) = linear_probe(cfg, one, images), nearest_vote(one, images, device=choose_device(cfg))
-    shares = {"accuracy": probe.accuracy, "interval": probe.interval, "knn_accuracy": voted, "same_class": same}
-    return shares | {"effective_rank": effective_rank(one.test), "dimension": one.test.shape[1], "seconds": seconds}
+def with_labels(one: Features, images: Images) -> Features:
+    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
+
+    Test images have zeros there: they are as far from every class.
+    """
+    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
+    classes = len(images.classes)
+    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
+    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
+    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))
 
 
-RUNGS = (*ASKED, "free", "laplacian")
+def kind_graphs(cfg: Config, images: Images) -> dict[str, ImageGraph]:
+    """The graph of training and test images of each kind in `FULL`."""
+    base = baseline(cfg)
+    vicreg = features(base, images, "vicreg")
+    labelled = with_labels(vicreg, images)
+
+    def find(x, k, device):
+        numbers = nearest(x, k, device=device).numbers
+        numbers[: len(vicreg.train)] = nearest(labelled.train, k, device=device).numbers
+        return numbers
+
+    both = np.concatenate([vicreg.train, vicreg.test])
+    return {
+        "vicreg": control_graph(base, images),
+        "untrained": image_graph(cfg, all_pictures(images)),
+        "oracle": make_graph(cfg, ["oracle", labelled.identity], lambda: both, find),
+    }
+
+
+def ladder_runs(cfg: Config, images: Images) -> dict[str, Run]:
+    """The network of each kind, after `ladder_epochs`."""
+    base = baseline(cfg)
+    vicreg = features(base, images, "vicreg")
+    parts = (graph_features(cfg, pictures) for pictures in (images.train_images, images.test_images))
+    sources = {
+        "vicreg": vicreg,
+        "untrained": Features(*parts, digest("footnote 3", images.identity, cfg.seed)),
+        "oracle": with_labels(vicreg, images),
+    }
+    short = base.replace(epochs=cfg.ladder_epochs, neighbour_count=cfg.graph_neighbours)
+    runs = {kind: run_on_neighbours(short, images, one, f"ladder_{kind}") for kind, one in sources.items()}
+    return {"augmentations": trained(short, images)} | runs
+
+
+def ladder_cells(cfg: Config, images: Images) -> dict[tuple[str, str], Features]:
+    """{(kind, way): `Features`} of all cells that there are."""
+    cells = {(kind, "network"): features_of(cfg, images, run) for kind, run in ladder_runs(cfg, images).items()}
+    for kind, graph in kind_graphs(cfg, images).items():
+        vectors = free_vectors(cfg, graph)["vectors"]
+        cells[kind, "free"] = split_features(images, vectors, digest(graph.identity, "free", vectors))
+        cells[kind, "eigenvectors"] = graph_embedding(cfg, images, graph)
+    return cells
+
+
+STEPS = {  # what is compared along which axis of (kind, way)
+    "network_eigenvectors": (1, "network", "eigenvectors"),
+    "free_eigenvectors": (1, "free", "eigenvectors"),
+    "network_free": (1, "network", "free"),
+    "oracle_vicreg": (0, "oracle", "vicreg"),
+    "vicreg_untrained": (0, "vicreg", "untrained"),
+}
+
+
+def main_effect(hits: dict, axis: int, one: str, other: str) -> dict:
+    """Points by which `one` is ahead of `other` along an axis of {(kind, way): hits [M]}, averaged over the other axis.
+
+    With half its 95 % interval over the test images, and the smallest and largest of the averaged differences.
+    """
+    crossed = WAYS if axis == 0 else FULL
+    cells = [[(name, place) if axis == 0 else (place, name) for name in (one, other)] for place in crossed]
+    gains = 100 * np.array([hits[first].astype(float) - hits[second] for first, second in cells])
+    each = gains.mean(axis=1)
+    interval = half_interval(gains.mean(axis=0))
+    return {"points": each.mean(), "interval": interval, "lowest": each.min(), "highest": each.max()}
+
+
 steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6", required=False)
-
-
-def rung_features(cfg: Config, images: Images) -> dict[str, tuple[Features, float]]:
-    """{name: (`Features`, seconds of its training)} of the steps, and of Q6's control."""
-    networks, graph = baseline(cfg), image_graph(cfg, all_pictures(images))
-    rungs = {name: (features(networks, images, name), run_of(networks, images, name).seconds) for name in ASKED}
-    free, control = free_vectors(cfg, graph), control_graph(networks, images)
-    split = split_features(images, free["vectors"], digest(graph.identity, "free", free["vectors"]))
-    rungs["free"] = split, graph.seconds.sum() + free["seconds"]
-    rungs["laplacian"] = laplacian_features(cfg, images), graph.seconds.sum() + embed(cfg, graph).seconds
-    rungs["control"] = graph_embedding(cfg, images, control), control.seconds.sum() + embed(cfg, control).seconds
-    return rungs
 
 
 @steps_down.result
 def compare_ladder(cfg: Config, images: Images) -> dict:
-    """Free vectors against eigenvectors, and all steps of the ladder."""
+    """Free vectors against the closed form on three sets of images, and all cells of the ladder."""
     graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
-    batches = {scale: compare_eigenvectors(cfg, graphs[0], scale) for scale in BATCH_SCALES}
-    rungs, labels = rung_features(cfg, images), images.test_labels[: cfg.tsne_size]
-    maps = {METHODS[name].title: project_tsne(cfg, rungs[name][0].test[: cfg.tsne_size]) for name in RUNGS}
+    longer = cfg.replace(free_epochs=cfg.free_epochs * max(1, graphs[1].graph.nnz // graphs[0].graph.nnz))
+    probes = {cell: linear_probe(cfg, one, images) for cell, one in ladder_cells(cfg, images).items()}
     return {
         "cfg": cfg,
         "exact": solve_exactly(cfg, images) | {"images": cfg.exact_size},
-        "batches": batches,
+        "part": compare_eigenvectors(longer, graphs[0]),
         "whole": compare_eigenvectors(cfg, graphs[1]),
         "sizes": [graph.graph.shape[0] for graph in graphs],
-        "rungs": {name: measure(cfg, images, *one) for name, one in rungs.items()},
-        "maps": {title: (points, labels) for title, points in maps.items()},
+        "probes": probes,
+        "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
+        "edges": {kind: edge_facts(one.graph, images) for kind, one in kind_graphs(cfg, images).items()},
         "classes": images.classes,
     }
 
 
-@steps_down.figure("What is left of the classes as VICReg is taken apart, in per cent of the test images.")
+@steps_down.figure(
+    "One strand for each kind of neighbours, from a network down to eigenvectors: the linear probe on the test images, "
+    "with 95 % intervals. All networks have the same number of epochs; the star is VICReg at full length."
+)
 def ladder(result: dict) -> Drawing:
-    measures = {
-        "accuracy": "linear probe",
-        "knn_accuracy": "vote of the 10 nearest",
-        "same_class": "10 nearest of the class",
-    }
-    values = {METHODS[name].title: [100 * result["rungs"][name][key] for key in measures] for name in RUNGS}
-    chance, colours = 100 / len(result["classes"]), colours_by_title(RUNGS)
-    return dots(
-        {"": values}, list(measures.values()), "of the test images / %", colours, chance, height=2.1, xlim=(0, None)
-    )
-
-
-@steps_down.figure("t-SNE of the same test images at each step; a class's name stands at the middle of its points.")
-def ladder_tsne(result: dict) -> Drawing:
-    return scatter(result["maps"], result["classes"], width=5.6)
+    fig, ax = new_figure(width=5.6, height=2.9)
+    for shift, colour, (kind, title) in zip((0, -0.03, 0, 0.03), METHOD_COLOURS, KINDS.items(), strict=False):
+        ways = [way for way in WAYS if (kind, way) in result["probes"]]
+        probes = [result["probes"][kind, way] for way in ways]
+        place = np.array([list(WAYS).index(way) for way in ways]) + shift
+        heights, bars = ([100 * getattr(probe, name) for probe in probes] for name in ("accuracy", "interval"))
+        ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=colour, label=title)
+    ax.plot(0, 100 * result["top"].accuracy, "*", markersize=9, color=METHOD_COLOURS[0])
+    ax.axhline(100 / len(result["classes"]), linestyle=":", color="#777777", label="chance")
+    ax.set_xticks(range(len(WAYS)), list(WAYS.values()))
+    ax.set(ylabel="linear probe / %", xlim=(-0.25, len(WAYS) - 0.75), ylim=(0, None))
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return Drawing(fig)
 
 
 def _draw_small(ax, exact):
     for place, mark in enumerate("os^"):
         colour = METHOD_COLOURS[place]
         ax.plot(SCALES, exact["predicted"][:, place], color=colour)
-        ax.plot(SCALES, exact["measured"][:, place], mark, color=colour, label=f"eigenvector {place + 1}")
-    ax.set(xscale="log", xlabel="mu and nu, times the exercise's", ylabel="variance along an eigenvector")
+        ax.plot(SCALES, exact["measured"][:, place], mark, markersize=4, color=colour, label=f"eigenvector {place + 1}")
+    ax.set(xscale="log", xlabel="mu and nu, times the exercise's", ylabel="variance along it")
     ax.set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
-    ax.legend(fontsize=7)
+    ax.minorticks_off()
+    ax.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1.02, 0.9))
 
 
-def _draw_spectrum(ax, curves):
-    """{label: SpectrumResult}, on a scale that is logarithmic above 0.01 and has room for 0."""
-    for colour, (label, one) in zip(METHOD_COLOURS, curves.items(), strict=False):
-        number = np.arange(1, len(one.predicted) + 1)
-        ax.plot(number, one.predicted, color=colour)
-        ax.plot(number, one.measured, ".", markersize=3, color=colour, label=label)
+def _draw_spectrum(ax, one):
+    """On a scale that is logarithmic above 0.01 and has room for 0."""
+    number = np.arange(1, len(one.predicted) + 1)
+    ax.plot(number, one.predicted, color=METHOD_COLOURS[1], label="closed form")
+    ax.plot(number, one.measured, ".", markersize=3, color=METHOD_COLOURS[0], label="free vectors")
     ax.set_yscale("symlog", linthresh=0.01, linscale=0.4)
-    ax.set(xlabel="number of the eigenvector", ylim=(0, None))
-    ax.legend(fontsize=7, title="times mu and nu", title_fontsize=7)
+    ax.set(xlabel="number of the eigenvector", ylim=(-0.0005, None))
+    ax.legend(fontsize=7)
 
 
 @steps_down.figure(
@@ -404,11 +461,10 @@ def _draw_spectrum(ax, curves):
     "on three sets of images."
 )
 def ladder_spectrum(result: dict) -> Drawing:
-    fig, axes = new_figure(1, 3, height=2.7)
-    batches = {f"{scale:g}": one for scale, one in result["batches"].items()}
+    fig, axes = new_figure(1, 3, height=2.5)
     _draw_small(axes[0], result["exact"])
-    _draw_spectrum(axes[1], batches)
-    _draw_spectrum(axes[2], {"1": result["whole"]})
+    _draw_spectrum(axes[1], result["part"])
+    _draw_spectrum(axes[2], result["whole"])
     sizes = result["exact"]["images"], *result["sizes"]
     for ax, size, how in zip(axes, sizes, ("all pairs", "batches", "batches"), strict=True):
         ax.set_title(f"{size:,} images, {how}")
@@ -421,13 +477,12 @@ def ladder_spectrum(result: dict) -> Drawing:
 )
 def ladder_angles(result: dict) -> Drawing:
     table = result["exact"]["table"]
-    fig, ax = new_figure(width=3.4, height=2.3)
+    fig, ax = new_figure(width=3.4, height=2.1)
     ax.imshow(np.log10(table + 0.01), cmap="Purples", vmin=-2, vmax=2, aspect="auto")
     for i, j in np.ndindex(table.shape):
         style = {"fontweight": "bold" if i == j else "normal", "color": "white" if table[i, j] > 1 else "#222222"}
-        ax.text(
-            j, i, f"{table[i, j]:.1g}" if table[i, j] < 1 else f"{table[i, j]:.1f}", ha="center", va="center", **style
-        )
+        text = f"{table[i, j]:.0e}" if table[i, j] < 0.05 else f"{table[i, j]:.1f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=8, **style)
     ax.set(xticks=range(len(SAMPLINGS)), yticks=range(len(DRAWN)), xticklabels=SAMPLINGS, yticklabels=DRAWN)
     ax.set(xlabel="Laplacian of", ylabel="drawn by")
     ax.grid(False)
@@ -440,7 +495,6 @@ def _spectrum_numbers(one):
         "alive": r, "of": len(one.predicted), "recovered": one.recovered.mean() if r else 1.0, "stray": one.stray,
         "predicted_first": one.predicted[0], "measured_first": one.measured[0],
         "predicted_middle": one.predicted[r // 2], "measured_middle": one.measured[r // 2], "middle": r // 2 + 1,
-        "predicted_last": one.predicted[max(0, r - 1)], "measured_last": one.measured[max(0, r - 1)],
         "error": abs(one.measured - one.predicted).sum() / one.predicted.sum() if r else 0.0,
     }  # fmt: skip
 
@@ -460,53 +514,101 @@ def _exact_numbers(cfg, exact):
 
 @steps_down.summary
 def _numbers(result):
-    rungs = result["rungs"]
-    steps = {lower: gain(rungs[upper], rungs[lower]) for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)}
-    largest = max(steps, key=lambda name: steps[name]["points"])
-    batches = [_spectrum_numbers(one) for one in result["batches"].values()]
-    picture = {name: [one[name] for one in batches] for name in batches[0]}
-    return rungs | {
+    cells = {kind: {} for kind in KINDS}
+    for (kind, way), probe in result["probes"].items():
+        cells[kind][way] = {"accuracy": probe.accuracy, "interval": probe.interval}
+    hits, cfg = {cell: probe.hits for cell, probe in result["probes"].items()}, result["cfg"]
+    steps = {name: main_effect(hits, *step) for name, step in STEPS.items()}
+    views = hits["augmentations", "network"].astype(float) - hits["vicreg", "network"]
+    steps["views_neighbours"] = {"points": 100 * views.mean(), "interval": 100 * half_interval(views)}
+    return {
+        "cells": cells, "free": cells["untrained"]["free"], "edges": result["edges"],
         "steps": steps,
-        "largest_step": steps[largest] | {"to": METHODS[largest].title},
-        "control_gain": gain(rungs["control"], rungs["neighbours"]),
-        "exact": _exact_numbers(result["cfg"], result["exact"]),
-        "picture": picture | {"images": result["sizes"][0], "scales": BATCH_SCALES},
+        "vicreg": {"accuracy": result["top"].accuracy, "interval": result["top"].interval},
+        "epochs": cfg.ladder_epochs, "neighbours": cfg.graph_neighbours, "components": cfg.components,
+        "full_epochs": cfg.epochs, "chance": 1 / len(result["classes"]),
+        "exact": _exact_numbers(cfg, result["exact"]),
+        "part": _spectrum_numbers(result["part"]) | {"images": result["sizes"][0]},
         "whole": _spectrum_numbers(result["whole"]) | {"images": result["sizes"][1]},
-    }
+    }  # fmt: skip
 
 
 @steps_down.table
 def _table(n):
-    header = ["", "linear probe", "10 nearest vote", "same class among them", "effective rank", "training"]
-    titles = {name: METHODS[name].title for name in RUNGS} | {"control": "Laplacian Eigenmaps, VICReg's neighbours"}
-    rows = []
-    for name, title in titles.items():
-        shares = [f"{n[name][key]:.1%}" for key in ("accuracy", "interval", "knn_accuracy", "same_class")]
-        rank = f"{n[name]['effective_rank']:.0f} of {n[name]['dimension']}"
-        rows.append([title, " ± ".join(shares[:2]), *shares[2:], rank, duration(n[name]["seconds"])])
-    caption = """The ladder, on the test images, with 95 % intervals over these. Training: of the step itself; neighbour
-        pairs rest on VICReg's, free vectors and eigenvectors include their graph."""
-    return {"caption": " ".join(caption.split()), "header": header, "rows": rows}
+    def text(kind, way):
+        cell = n["cells"][kind].get(way)
+        return f"{cell['accuracy']:.1%} ± {cell['interval']:.1%}" if cell else "–"
+
+    rows = [[title, *(text(kind, way) for way in WAYS)] for kind, title in KINDS.items()]
+    caption = f"""The ladder: linear probe on the test images, with 95 % intervals over these. {n.neighbours} neighbours
+        of each image; networks after {n.epochs} epoch{"s" if n.epochs > 1 else ""}. Augmentations have no table of
+        vectors: a view is never drawn twice."""
+    return {"caption": " ".join(caption.split()), "header": ["neighbours", *WAYS.values()], "rows": rows}
 
 
-_STEP = (
-    "The largest step, {largest_step.points:.1f} ± {largest_step.interval:.1f} points, is the one to {largest_step.to}."
-)
-steps_down.says("""**The linear probe on the way down: VICReg {vicreg.accuracy:.1%}, neighbour pairs
-    {neighbours.accuracy:.1%}, free vectors {free.accuracy:.1%}, Laplacian Eigenmaps {laplacian.accuracy:.1%}.**""")
-steps_down.says(_STEP, lambda n: n.largest_step.points > n.largest_step.interval)
+@steps_down.table
+def _effects(n):
+    titles = {
+        "oracle_vicreg": "same-class instead of VICReg's neighbours",
+        "vicreg_untrained": "VICReg's instead of an untrained network's neighbours",
+        "network_eigenvectors": "a network instead of eigenvectors",
+        "free_eigenvectors": "free vectors instead of eigenvectors",
+    }
+    form = "{points:+.1f} ± {interval:.1f}|{lowest:+.1f} to {highest:+.1f}"
+    rows = [[title, *form.format(**n.steps[name]).split("|")] for name, title in titles.items()]
+    caption = "Main effects, in points of the linear probe, with 95 % intervals over the test images (paired)."
+    return {"caption": caption, "header": ["change", "mean", "single differences"], "rows": rows}
+
+
+def _more(step):
+    return step.lowest > 0 and step.points > step.interval
+
+
+def _weight(n):
+    """The smallest effect of neighbours (VICReg's against an untrained network's) beside the largest of the ways."""
+    return n.steps.vicreg_untrained.points / max(1e-9, *(abs(n.steps[name].points) for name in list(STEPS)[:3]))
+
+
 steps_down.says(
-    """From neighbour pairs to free vectors it is not the network alone that goes. The graph changes from VICReg's
-    neighbours to an untrained network's, and with it their number, the length of the training, and that test images
-    take part. Where the graph is VICReg's, eigenvectors reach {control.accuracy:.1%} without a network, and so
-    {control_gain.points:.1f} ± {control_gain.interval:.1f} points more than the network trained on VICReg's
-    neighbours.""",
-    lambda n: n.steps.free.points > n.steps.free.interval and n.control_gain.points > n.control_gain.interval,
+    """**It is the neighbours more than the network.** VICReg's neighbours instead of an untrained network's are worth
+    {steps.vicreg_untrained.points:.1f} ± {steps.vicreg_untrained.interval:.1f} points, averaged over a network, free
+    vectors and eigenvectors ({steps.vicreg_untrained.lowest:.1f} to {steps.vicreg_untrained.highest:.1f}); a network
+    instead of eigenvectors, averaged over three kinds of neighbours, {steps.network_eigenvectors.points:+.1f} ±
+    {steps.network_eigenvectors.interval:.1f} ({steps.network_eigenvectors.lowest:+.1f} to
+    {steps.network_eigenvectors.highest:+.1f}), after {epochs} of VICReg's {full_epochs} epochs.""",
+    lambda n: _more(n.steps.vicreg_untrained) and _weight(n) > 1,
 )
 steps_down.says(
-    """Between free vectors and eigenvectors there is no measurable difference ({steps.laplacian.points:.1f} ±
-    {steps.laplacian.interval:.1f} points).""",
-    lambda n: abs(n.steps.laplacian.points) <= n.steps.laplacian.interval,
+    """**The network is worth {steps.network_eigenvectors.points:.1f} ± {steps.network_eigenvectors.interval:.1f} points
+    over eigenvectors**, averaged over three kinds of neighbours ({steps.network_eigenvectors.lowest:.1f} to
+    {steps.network_eigenvectors.highest:.1f}), and VICReg's neighbours instead of an untrained network's
+    {steps.vicreg_untrained.points:+.1f} ± {steps.vicreg_untrained.interval:.1f}.""",
+    lambda n: _more(n.steps.network_eigenvectors) and _weight(n) < 1,
+)
+
+
+steps_down.says(
+    """Right neighbours are worth more still: {steps.oracle_vicreg.points:.1f} ± {steps.oracle_vicreg.interval:.1f}
+    points over VICReg's ({steps.oracle_vicreg.lowest:.1f} to {steps.oracle_vicreg.highest:.1f}). Of the edges
+    {edges.untrained.same_class_edges:.1%} join two images of one class in the untrained network's graph,
+    {edges.vicreg.same_class_edges:.1%} in VICReg's, {edges.oracle.same_class_edges:.1%} in the oracle's, whose test
+    images have no labels.""",
+    lambda n: _more(n.steps.oracle_vicreg),
+)
+steps_down.says(
+    """After as many epochs ({epochs}), a network on augmentations stands {steps.views_neighbours.points:+.1f} ±
+    {steps.views_neighbours.interval:.1f} points beside one on VICReg's neighbours, which {full_epochs} epochs of
+    augmentations had to find first."""
+)
+steps_down.says(
+    """Between free vectors and eigenvectors there is no measurable difference ({steps.free_eigenvectors.points:+.1f} ±
+    {steps.free_eigenvectors.interval:.1f} points).""",
+    lambda n: abs(n.steps.free_eigenvectors.points) <= n.steps.free_eigenvectors.interval,
+)
+steps_down.says(
+    """Free vectors stand {steps.free_eigenvectors.points:+.1f} ± {steps.free_eigenvectors.interval:.1f} points beside
+    eigenvectors ({steps.free_eigenvectors.lowest:+.1f} to {steps.free_eigenvectors.highest:+.1f}).""",
+    lambda n: abs(n.steps.free_eigenvectors.points) > n.steps.free_eigenvectors.interval,
 )
 
 
@@ -531,17 +633,16 @@ steps_down.says(
 
 
 steps_down.says(
-    """On real graphs the weights leave fewer directions than there are dimensions. On {picture.images:,} images
-    {picture.alive[0]}, {picture.alive[1]} and {picture.alive[2]} of {whole.of} should live, with $\\mu$ and $\\nu$ at
-    {picture.scales[0]:g}, {picture.scales[1]:g} and {picture.scales[2]:g} times the exercise's, and on {whole.images:,}
-    images {whole.alive} at once. Training in batches finds {picture.recovered[0]:.0%}, {picture.recovered[1]:.0%} and
-    {picture.recovered[2]:.0%} of these directions, and {whole.recovered:.0%}.""",
-    lambda n: n.exact.proven and n.picture.alive[1] < n.whole.of,
+    """On real graphs the exercise's weights leave fewer directions than there are dimensions: {part.alive} of {part.of}
+    should live on {part.images:,} images, {whole.alive} on {whole.images:,}. Training in batches finds
+    {part.recovered:.1%} and {whole.recovered:.1%} of these directions. The variance along the first eigenvector should
+    be {part.predicted_first:.2f} and {whole.predicted_first:.2f}, and is {part.measured_first:.2f} and
+    {whole.measured_first:.2f}.""",
+    lambda n: n.exact.proven and n.part.alive < n.part.of,
 )
 steps_down.says(
-    """The variance along the first eigenvector of {picture.images:,} images should be {picture.predicted_first[1]:.2f}
-    and is {picture.measured_first[1]:.2f}; {picture.stray[1]:.1%} of all variance lies outside the directions that
-    should live, where the exact loss of the small graph leaves none. So a direction that is worth nothing still shows
-    some spread in batches, and to count directions with spread would count too many.""",
-    lambda n: 0 < n.picture.stray[1] < 0.2 and n.picture.alive[1] < n.whole.of and n.exact.error < 0.01,
+    """{part.stray:.1%} and {whole.stray:.1%} of all variance lie outside the directions that should live, where the
+    exact loss of the small graph leaves none. So a direction that is worth nothing still shows some spread in batches,
+    and to count directions with spread would count too many.""",
+    lambda n: 0 < n.part.stray < 0.2 and n.part.alive < n.part.of and n.exact.error < 0.01,
 )

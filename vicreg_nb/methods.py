@@ -1,6 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py b8ff7e71be41287e
-# text 558d5035fddfe0af
+# cells nbs/82_methods.py 4d8cf04cbe9a9006
+# text d0218d3801085532
 
 """82 · Methods."""
 
@@ -72,3 +72,10 @@ def features(cfg: Config, images: Images, name: str) -> Features:
 
         return laplacian_features(cfg, images)
     return features_of(cfg, images, run_of(cfg, images, name))
+
+
+def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -> Run:
+    """VICReg on pairs of neighbours by the features `source`, `cfg.neighbour_count` of each image."""
+    from vicreg_nb.ablations import NeighbourPairs
+
+    return train(cfg, images, NeighbourPairs(cfg, images, source), tag)
