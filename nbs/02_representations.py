@@ -335,6 +335,7 @@ class Probe:
     confusion: np.ndarray
     per_class: np.ndarray  # accuracy of each class
     interval: float  # half the 95 % interval of the accuracy
+    hits: np.ndarray  # bool [M], the test images that are named rightly
 
 
 def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
@@ -347,8 +348,8 @@ def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
         guess_train, guess = (layer(part).argmax(dim=1).cpu().numpy() for part in (x, x_test))
     confusion = confusion_matrix(images.test_labels, guess, labels=range(len(images.classes)))
     accuracy, per_class = (guess == images.test_labels).mean(), confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
-    interval, on_train = half_interval(guess == images.test_labels), float((guess_train == images.train_labels).mean())
-    return Probe(float(accuracy), on_train, confusion, per_class, interval)
+    hits, on_train = guess == images.test_labels, float((guess_train == images.train_labels).mean())
+    return Probe(float(accuracy), on_train, confusion, per_class, half_interval(hits), hits)
 
 
 # %%

@@ -125,3 +125,21 @@ def features(cfg: Config, images: Images, name: str) -> Features:
 for name in COMPARED:
     found = features(cfg, images, name)
     print(f"{METHODS[name].title:22}train {found.train.shape}, test {found.test.shape}")
+
+# %% [markdown]
+# Q5's way of training works with any features that say which images are neighbours:
+
+
+# %%
+#| export
+def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -> Run:
+    """VICReg on pairs of neighbours by the features `source`, `cfg.neighbour_count` of each image."""
+    from vicreg_nb.ablations import NeighbourPairs
+
+    return train(cfg, images, NeighbourPairs(cfg, images, source), tag)
+
+
+# %%
+short = cfg.replace(epochs=cfg.neighbour_epochs)
+again = run_on_neighbours(short, images, features(cfg, images, "vicreg"), "neighbours")
+assert again.folder == run_of(cfg, images, "neighbours").folder  # with Q1's features it is Q5

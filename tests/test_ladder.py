@@ -7,10 +7,10 @@ import pytest
 import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh
-from sklearn.neighbors import KNeighborsClassifier
 from vicreg_nb.config import make_config
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.ladder import (
+    DRAWN,
     SAMPLINGS,
     _free_step,
     _train_free,
@@ -21,15 +21,21 @@ from vicreg_nb.ladder import (
     expected_terms,
     fit_exactly,
     free_vectors,
-    nearest_vote,
-    overlap,
+    kind_graphs,
+    least_loss,
+    main_effect,
+    optimal_spectrum,
     pair_problem,
     principal_angles,
     recovered_share,
     steps_down,
+    variance_along,
+    with_labels,
 )
-from vicreg_nb.laplacian_eigenmaps import eigenmaps, image_graph, knn_graph, laplacian_features
-from vicreg_nb.representations import Features
+from vicreg_nb.laplacian_eigenmaps import all_pictures, eigenmaps, image_graph, knn_graph, laplacian_features
+from vicreg_nb.methods import features
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.representations import Features, linear_probe
 from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.vicreg import vicreg_loss, vicreg_terms
 
@@ -43,19 +49,21 @@ def graph():
 
 
 def drawn_by_hand(graph, sampling):
-    """Probability of each ordered pair, and of each image in the spread, counted one by one."""
+    """Probability of each ordered pair, and of each image in each branch's spread, counted one by one."""
     w = graph.toarray()
-    n, pairs, p = len(w), np.zeros_like(w), np.zeros(len(w))
+    n, pairs, p = len(w), np.zeros_like(w), np.zeros((2, len(w)))
     for i in range(n):
         for j in range(n):
             if w[i, j]:
-                chance = 1 / w.sum() if sampling != "walk" else 0.5 * (1 / n / w[i].sum() + 1 / n / w[j].sum())
-                pairs[i, j] = chance
-                p[i] += chance
-    return pairs, np.full(n, 1 / n) if sampling == "nodes" else p
+                there, back = 1 / n / w[i].sum(), 1 / n / w[j].sum()
+                chances = {"walk": 0.5 * (there + back), "q5": there}
+                pairs[i, j] = chances.get(sampling, 1 / w.sum())
+                p[0, i] += pairs[i, j]
+                p[1, j] += pairs[i, j]
+    return pairs, np.full((2, n), 1 / n) if sampling == "nodes" else p
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", DRAWN)
 def test_the_pair_problem_is_the_expectation_over_the_draws(graph, sampling):
     laplacian, p = pair_problem(graph, sampling)
     pairs, weights = drawn_by_hand(graph, sampling)
@@ -68,10 +76,10 @@ def test_the_pair_problem_is_the_expectation_over_the_draws(graph, sampling):
 
 def test_drawing_edges_is_laplacian_eigenmaps(graph):
     laplacian, p = pair_problem(graph, "edges")
-    values = eigh(laplacian.toarray(), np.diag(p), eigvals_only=True)
+    values = eigh(laplacian.toarray(), np.diag(p[0]), eigvals_only=True)
     found = eigenmaps(graph, 4)
     np.testing.assert_allclose(values[1:5] / 2, found.values, atol=1e-6)
-    assert principal_angles(found.vectors, bottom_vectors(laplacian.toarray(), p, 4), p).max() < 0.01
+    assert principal_angles(found.vectors, bottom_vectors(laplacian.toarray(), p, 4)[1], p[0]).max() < 0.01
 
 
 def test_an_unknown_way_of_drawing_is_refused(graph):
@@ -79,59 +87,81 @@ def test_an_unknown_way_of_drawing_is_refused(graph):
         pair_problem(graph, "stars")
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", DRAWN)
 def test_expected_terms_by_a_slow_loop(graph, sampling):
     laplacian, p = pair_problem(graph, sampling)
     pairs, _ = drawn_by_hand(graph, sampling)
     z = 0.4 * np.random.default_rng(1).normal(size=(graph.shape[0], 3))
     terms = expected_terms(*(torch.from_numpy(part) for part in (z, laplacian.toarray(), p)), gamma=0.9, eps=1e-3)
     inv = sum(pairs[i, j] * ((z[i] - z[j]) ** 2).mean() for i in range(len(z)) for j in range(len(z)))
-    mean = sum(p[i] * z[i] for i in range(len(z)))
-    c = sum(p[i] * np.outer(z[i] - mean, z[i] - mean) for i in range(len(z)))
-    var = 2 * np.mean([max(0, 0.9 - np.sqrt(c[k, k] + 1e-3)) for k in range(3)])
-    cov = 2 * sum(c[a, b] ** 2 for a in range(3) for b in range(3) if a != b) / 3
+    var = cov = 0
+    for weight in p:
+        mean = sum(weight[i] * z[i] for i in range(len(z)))
+        c = sum(weight[i] * np.outer(z[i] - mean, z[i] - mean) for i in range(len(z)))
+        var += np.mean([max(0, 0.9 - np.sqrt(c[k, k] + 1e-3)) for k in range(3)])
+        cov += sum(c[a, b] ** 2 for a in range(3) for b in range(3) if a != b) / 3
     np.testing.assert_allclose([term.item() for term in terms], [inv, var, cov])
 
 
 @pytest.mark.parametrize("drawn", SAMPLINGS)
-def test_free_vectors_arrive_at_the_eigenvectors_of_their_own_laplacian(graph, drawn):
+@pytest.mark.parametrize(("dims", "weights"), [(2, (25, 75, 3)), (4, (25, 25, 1)), (3, (25, 4, 0.5))])
+def test_free_vectors_arrive_at_the_closed_form(graph, drawn, dims, weights):
     problems = {}
     for name in SAMPLINGS:
         laplacian, p = pair_problem(graph, name)
         problems[name] = laplacian.toarray(), p
-    z = fit_exactly(*problems[drawn], 2, (25, 75, 3), 1_500)
-    bases = {name: bottom_vectors(*problem, 2) for name, problem in problems.items()}
-    angles = {name: principal_angles(z, basis, problems[name][1])[0] for name, basis in bases.items()}
-    assert angles[drawn] < 1 and min(angle for name, angle in angles.items() if name != drawn) > 1, angles
+    p = problems[drawn][1]
+    values, vectors = bottom_vectors(*problems[drawn], dims)
+    z = fit_exactly(*problems[drawn], dims, weights, make_config("smoke", exact_steps=4_000))
+    predicted = optimal_spectrum(values, weights)
+    terms = expected_terms(*map(torch.from_numpy, (z, *problems[drawn])))
+    least = least_loss(values, predicted, weights)
+    assert abs(vicreg_loss(terms, *weights).item() - least) < 1e-6 * least
+    np.testing.assert_allclose(variance_along(z, vectors, p[0]), predicted, atol=1e-3)
+    spectrum = np.linalg.eigvalsh((z - p[0] @ z).T @ (p[0][:, None] * (z - p[0] @ z)))[::-1]
+    np.testing.assert_allclose(spectrum, predicted, atol=1e-3)  # nothing lies in other directions
+    assert principal_angles(z, vectors[:, predicted > 0], p[0]).max(initial=0) < 0.01
+    for name in SAMPLINGS:
+        if name != drawn and (predicted > 0).all():
+            assert principal_angles(z, bottom_vectors(*problems[name], dims)[1], p[0])[0] > 1
 
 
-def test_small_weights_leave_fewer_directions_but_the_right_ones(graph):
-    laplacian, p = pair_problem(graph, "edges")
-    laplacian = laplacian.toarray()
-    z = fit_exactly(laplacian, p, 3, (25, 2.5, 0.1), 1_500)
-    angles = principal_angles(z, bottom_vectors(laplacian, p, 3), p)
-    assert (angles == 90).any() and angles[angles < 90].max() < 1
+def test_water_filling_by_a_fine_search():
+    values = np.array([0.1, 0.5, 1.1])
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 3, 76)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    grid = grid[grid.mean(axis=1) <= 1 - 1e-4]
+    for weights in ((25, 25, 1), (5, 25, 3), (25, 12, 1), (200, 25, 1), (0, 25, 1)):
+        lam, mu, nu = weights
+        d = grid.mean(axis=1)
+        losses = lam * (grid @ values) / 3 + 2 * mu * (1 - np.sqrt(d + 1e-4)) + 2 * nu * ((grid**2).mean(axis=1) - d**2)
+        best = optimal_spectrum(values, weights)
+        assert least_loss(values, best, weights) <= losses.min() + 1e-9
+        np.testing.assert_allclose(best, grid[losses.argmin()], atol=0.12)
+    assert (optimal_spectrum(values, (25, 0, 1)) == 0).all()  # without the variance term all collapses
+    np.testing.assert_allclose(optimal_spectrum(values, (25, 250, 0)), [3 * (1 - 1e-4), 0, 0], atol=1e-3)
 
 
 def test_principal_angles_by_hand():
     p, flat = np.full(4, 0.25), np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
     turned = flat @ np.array([[1, 2], [0, 1]]) + 5
     assert principal_angles(turned, flat, p).max() < 1e-5
-    x = np.eye(6) - 1 / 6
+    p = np.array([0.1, 0.2, 0.3, 0.15, 0.2, 0.05])
+    x = np.eye(6) - p  # centred by p
     plane, tilted = x[:, :2], np.c_[x[:, 0], np.cos(0.3) * x[:, 1] + np.sin(0.3) * x[:, 2]]
-    q, r = (np.linalg.qr(side)[0] for side in (plane, tilted))
+    root = np.diag(p**0.5)  # angles in the metric P are those of these
+    q, r = (np.linalg.qr(root @ (side - p @ side))[0] for side in (plane, tilted))
     expected = np.degrees(np.arccos(np.clip(np.linalg.svd(q.T @ r, compute_uv=False), -1, 1)))
-    np.testing.assert_allclose(principal_angles(tilted, plane, np.full(6, 1 / 6)), np.sort(expected)[::-1], atol=1e-5)
-    assert principal_angles(flat * [1, 0], flat, p)[0] == 90
-    assert principal_angles(np.ones((4, 2)), flat, p).tolist() == [90, 90]
-    assert overlap(np.array([0.0, 90.0])) == pytest.approx(0.5)
+    np.testing.assert_allclose(principal_angles(tilted, plane, p), np.sort(expected)[::-1], atol=1e-5)
+    assert principal_angles(tilted, plane[:, :0], p).shape == (0,)
 
 
-def test_the_share_of_each_eigenvector_that_is_recovered():
+def test_share_and_variance_of_each_eigenvector():
     p, basis = np.full(4, 0.25), np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
-    z = np.c_[basis[:, 0] + 3, 1e-6 * basis[:, 1]]  # the second direction has collapsed
-    np.testing.assert_allclose(recovered_share(z, basis, p), [1, 0], atol=1e-5)
-    np.testing.assert_allclose(recovered_share(z[:, :1], basis @ np.array([[1, 1], [0, 1]]), p), [1, 0.5], atol=1e-9)
+    third = np.array([1.0, -1, -1, 1])
+    z = np.c_[2 * basis[:, 0] + 3, 0.5 * basis[:, 1], 1e-6 * third]
+    np.testing.assert_allclose(recovered_share(z, basis, p), [1, 1], atol=1e-9)
+    np.testing.assert_allclose(recovered_share(z[:, :1], basis[:, :1] + basis[:, 1:], p), [0.5], atol=1e-9)
+    np.testing.assert_allclose(variance_along(z, np.c_[basis, third], p), [4, 0.25, 1e-12], atol=1e-13)
 
 
 def test_an_epoch_holds_every_edge_once_and_both_directions(graph):
@@ -175,11 +205,9 @@ def test_free_vectors_are_kept_learn_and_know_their_weights(smoke, monkeypatch):
     assert len(free["history"]) % cfg.free_epochs == 0
     loss = free["history"] @ np.array([cfg.lam, cfg.mu, cfg.nu])
     assert loss[-1] < 0.8 * loss[0]
-    other = free_vectors(cfg, graph, 10)
+    other = free_vectors(cfg.replace(mu=10 * cfg.mu), graph)
     monkeypatch.setattr("vicreg_nb.ladder._train_free", None)  # what is kept is not trained again
     assert np.array_equal(free_vectors(cfg, graph)["vectors"], free["vectors"])
-    scaled = free_vectors(cfg.replace(mu=10 * cfg.mu, nu=10 * cfg.nu), graph)
-    assert np.array_equal(scaled["vectors"], other["vectors"])
     assert not np.array_equal(other["vectors"], free["vectors"])
 
 
@@ -199,17 +227,35 @@ def test_the_learning_rate_decays_along_a_cosine():
         schedule.step()
 
 
-def test_the_vote_is_scikit_learns():
+def test_labels_make_neighbours_of_one_class_and_do_not_touch_test_images():
     random = np.random.default_rng(0)
-    labels = random.integers(0, 10, 700)
-    x = (labels[:, None] + 4 * random.normal(size=(700, 6))).astype(np.float32)
+    labels = random.integers(0, 3, 80)
+    x = (30 * random.normal(size=(100, 6)) + 500).astype(np.float32)
     blank = np.zeros((1, 32, 32, 3), np.uint8)
-    images = Images("made up", blank, labels[:500], blank, labels[500:], tuple("abcdefghij"), "made up")
-    accuracy, same = nearest_vote(Features(x[:500], x[500:], "made up"), images)
-    solver = KNeighborsClassifier(10).fit(x[:500], labels[:500])
-    assert accuracy == pytest.approx(solver.score(x[500:], labels[500:]))
-    votes = labels[:500][solver.kneighbors(x[500:], return_distance=False)]
-    assert same == pytest.approx((votes == labels[500:, None]).mean())
+    images = Images("made up", blank, labels, blank, labels[:20], tuple("abc"), "made up")
+    one = with_labels(Features(x[:80], x[80:], "made up"), images)
+    found = nearest(one.train, 4).numbers
+    for i in range(80):
+        order = np.argsort(np.linalg.norm(x[:80].astype(float) - x[i], axis=1), kind="stable")
+        assert found[i].tolist() == [j for j in order if j != i and labels[j] == labels[i]][:4]
+    plain = nearest(x[:80], 4, x[80:]).numbers
+    assert np.array_equal(nearest(one.train, 4, one.test).numbers, plain)
+
+
+def test_a_main_effect_is_a_paired_mean_over_the_other_axis():
+    random = np.random.default_rng(1)
+    hits = {(k, w): random.random(500) < 0.5 for k in ("vicreg", "untrained", "oracle") for w in ("network", "free")}
+    hits |= {(k, "eigenvectors"): hits[k, "free"] for k in ("vicreg", "untrained", "oracle")}
+    same = main_effect(hits, 1, "free", "eigenvectors")
+    assert same == {"points": 0, "interval": 0, "lowest": 0, "highest": 0}  # paired: no difference, no doubt
+    gains = [100 * (hits[k, "network"].mean() - hits[k, "free"].mean()) for k in ("vicreg", "untrained", "oracle")]
+    effect = main_effect(hits, 1, "network", "free")
+    assert effect["points"] == pytest.approx(np.mean(gains))
+    assert (effect["lowest"], effect["highest"]) == pytest.approx((min(gains), max(gains)))
+    each = sum(100.0 * hits[k, "network"] - 100.0 * hits[k, "free"] for k in ("vicreg", "untrained", "oracle")) / 3
+    # the interval against a bootstrap over images
+    means = [each[random.integers(0, 500, 500)].mean() for _ in range(2_000)]
+    assert effect["interval"] == pytest.approx(1.96 * np.std(means), rel=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -225,27 +271,44 @@ def test_the_run_draws_its_figures_and_keeps_the_networks_own_weights(finished):
     cfg, _, entry = finished
     assert not entry["required"]
     assert all((cfg.figures / f"{name}.png").is_file() for name, _ in entry["figures"])
-    trained = {name: list(cfg.runs.glob(f"{name}-*")) for name in ("vicreg", "neighbours")}
-    assert len(trained["vicreg"]) == len(trained["neighbours"]) == 1
-    for [folder] in trained.values():
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        assert json.dumps(settings).count("50.0") == 0 and "25.0" in json.dumps(settings)
+    names = ("vicreg", "ladder_vicreg", "ladder_untrained", "ladder_oracle")
+    trained = {name: list(cfg.runs.glob(f"{name}-*")) for name in names}
+    for folders in trained.values():
+        assert len(folders) == 1
+        settings = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))
+        assert settings["mu"] == 25 and settings["epochs"] == cfg.ladder_epochs
 
 
 def test_the_runs_numbers_are_those_of_its_vectors(finished):
     cfg, images, entry = finished
     numbers = entry["numbers"]
     graph = image_graph(cfg, images.train_images[: cfg.graph_size])
-    degree = graph.graph.sum(axis=1)
-    for place, scale in enumerate(numbers["picture"]["scales"]):
-        z = free_vectors(cfg, graph, scale)["vectors"].astype(float)
-        angles = principal_angles(z, eigenmaps(graph.graph, cfg.components).vectors, degree / degree.sum())
-        assert numbers["picture"]["overlap"][place] == pytest.approx((np.cos(np.radians(angles)) ** 2).mean(), abs=1e-6)
-        assert numbers["picture"]["alive"][place] == (angles < 90).sum()
-    vote, same = nearest_vote(laplacian_features(cfg, images), images)
-    assert numbers["laplacian"]["knn_accuracy"] == vote and numbers["laplacian"]["same_class"] == same
-    down = numbers["vicreg"]["accuracy"] - numbers["laplacian"]["accuracy"]
-    assert 100 * down == pytest.approx(sum(step["points"] for step in numbers["steps"].values()))
+    degree, found = graph.graph.sum(axis=1), eigenmaps(graph.graph, cfg.components)
+    whole = image_graph(cfg, all_pictures(images)).graph
+    longer = cfg.replace(free_epochs=cfg.free_epochs * (whole.nnz // graph.graph.nnz))
+    z = free_vectors(longer, graph)["vectors"].astype(float)
+    predicted = optimal_spectrum(2 * found.values, (cfg.lam, cfg.mu, cfg.nu))
+    centred = z - degree @ z / degree.sum()
+    along = ((centred.T @ (degree[:, None] / degree.sum() * found.vectors)) ** 2).sum(axis=0)
+    assert numbers["part"]["alive"] == (predicted > 0).sum()
+    assert numbers["part"]["measured_first"] == pytest.approx(along[0], rel=1e-6)
+    spread = (degree / degree.sum() @ centred**2).sum()
+    assert numbers["part"]["stray"] == pytest.approx(1 - along[predicted > 0].sum() / spread, abs=1e-9)
+    eigenvectors = numbers["cells"]["untrained"]["eigenvectors"]["accuracy"]
+    assert eigenvectors == linear_probe(cfg, laplacian_features(cfg, images), images).accuracy
+    assert "free" not in numbers["cells"]["augmentations"]
+
+
+def test_the_oracles_graph_keeps_training_images_within_their_class(finished):
+    cfg, images, _ = finished
+    graphs, count = kind_graphs(cfg, images), len(images.train_labels)
+    inside = {kind: sparse.triu(one.graph[:count, :count]).tocoo() for kind, one in graphs.items()}
+    bridges = {tuple(edge) for edge in graphs["oracle"].added.tolist()}
+    joined = set(zip(inside["oracle"].row.tolist(), inside["oracle"].col.tolist(), strict=True)) - bridges
+    assert all(images.train_labels[i] == images.train_labels[j] for i, j in joined)
+    one = features(cfg.replace(mu=25.0), images, "vicreg")
+    row = nearest(np.concatenate([one.train, one.test]), cfg.graph_neighbours).numbers[count + 3]
+    assert all(graphs["oracle"].graph[count + 3, j] == 1 for j in row)  # a test image's neighbours know no labels
 
 
 def test_an_unconnected_pair_of_images_is_no_edge():

@@ -1,5 +1,6 @@
 """Q6: the graph against scikit-learn, its components against brute force, eigenvectors against LAPACK."""
 
+import dataclasses
 import json
 from functools import partial
 
@@ -20,6 +21,7 @@ from vicreg_nb.data import Images, draw_shapes, normalise, open_dataset, to_floa
 from vicreg_nb.laplacian_eigenmaps import (
     _graph_decides,
     all_pictures,
+    amortised_features,
     edge_facts,
     eigenmaps,
     embed,
@@ -29,6 +31,7 @@ from vicreg_nb.laplacian_eigenmaps import (
     knn_graph,
     laplacian_features,
     make_graph,
+    nystrom,
     q6,
     split_features,
     untrained_cnn,
@@ -399,3 +402,26 @@ def test_images_in_several_components_are_joined_and_counted(tmp_path):
     graph = make_graph(cfg, "islands", lambda: islands((40, 20)))
     assert graph.sizes.tolist() == [40, 20] and graph.added.shape == (1, 2)
     assert connected_components(graph.graph, directed=False)[0] == 1
+
+
+def test_nystrom_gives_an_image_of_the_graph_its_own_vector():
+    x = islands((40, 20))
+    graph = join_components(knn_graph(x, 4), x)[0]
+    found = eigenmaps(graph, 3)
+    for i in range(0, 60, 7):
+        row = graph.toarray()[i].nonzero()[0]
+        np.testing.assert_allclose(nystrom(found, row[None])[0], found.vectors[i], atol=1e-8)
+
+
+def test_new_images_stand_where_their_neighbours_do(tmp_path):
+    cfg = make_config("smoke", device="cpu", out=str(tmp_path))
+    images = open_dataset(cfg)
+    one = amortised_features(cfg, images)
+    alone = eigenmaps(image_graph(cfg, images.train_images).graph, cfg.components)
+    np.testing.assert_allclose(one.train, alone.vectors, atol=1e-4)
+    train, test = (graph_features(cfg, part).astype(float) for part in (images.train_images, images.test_images))
+    for place in (0, 50, 159):
+        near = np.argsort(np.linalg.norm(train - test[place], axis=1))[: cfg.graph_neighbours]
+        np.testing.assert_allclose(one.test[place], alone.vectors[near].mean(axis=0) / (1 - alone.values), atol=1e-4)
+    other = dataclasses.replace(images, test_images=images.test_images[::-1].copy())
+    np.testing.assert_array_equal(amortised_features(cfg, other).test, one.test[::-1])

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py b3e08ef3bd1a1b7d
-# text d888b4e0ab1a1fa2
+# cells nbs/00_config.py 7947e1d9e249d10f
+# text 4e3c07b96aa6e4f0
 
 """0 · Configuration."""
 
@@ -82,8 +82,9 @@ class _GraphSettings:
     free_epochs: int = setting(20, (1, 100_000), "passes over the graph with a free vector per image")
     free_batch: int = setting(4096, (2, 10**7), "edges in a step of it")
     free_lr: float = setting(0.1, (1e-9, 100), "Adam's learning rate for free vectors, with cosine decay")
+    ladder_epochs: int = setting(10, (1, 100_000), "epochs of each network in the ladder's table")
     exact_size: int = setting(300, (20, 3000), "images in the small graph on which every optimum is known")
-    exact_steps: int = setting(4_000, (1, 10**6), "steps towards it")
+    exact_steps: int = setting(4_000, (1, 10**6), "steps towards it, at most, for each rounding of the hinge")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _smoke():
     network = dict(encoder="small", width=8, encoder_dim=32, projection_dim=64)
     training = dict(epochs=2, batch_size=64, lr=1e-3, schedule="onecycle", probe_epochs=10, probe_batch=64)
     graph = dict(graph_neighbours=8, graph_size=300, components=16, free_epochs=6, free_batch=512)
-    small = dict(exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2)
+    small = dict(ladder_epochs=1, exact_size=120, exact_steps=300, max_k=20, kmeans_inits=2)
     return data | network | training | graph | small | dict(tsne_size=160, tsne_train_size=200, perplexity=10.0)
 
 
@@ -134,7 +135,7 @@ def _quick():
     """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs."""
     training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
     probe = dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
-    return training | probe | dict(batch_size=128, epochs=10)
+    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1)
 
 
 PROFILES = {make.__name__[1:]: make() for make in (_smoke, _quick, _exercise, _best)}

@@ -1,92 +1,171 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 4bbc5334def1d867
-# text 6171616512dc42eb
+# cells nbs/04a_ladder.py a3c486488046a8d4
+# text 8b9508808f121672
 
 """4a · The ladder."""
 
 import math
 import time
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh, subspace_angles
-from scipy.stats import mode
+from scipy.optimize import brentq, minimize
 from torch.nn.functional import embedding
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, send
 from vicreg_nb.laplacian_eigenmaps import (
-    ImageGraph, all_pictures, control_graph, embed, graph_embedding, image_graph, laplacian_features,
-    split_features,
+    ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding, graph_features, image_graph,
+    make_graph, split_features,
 )  # fmt: skip
-from vicreg_nb.methods import ASKED, METHODS, baseline, colours_by_title, features, run_of
-from vicreg_nb.neighbours import nearest, same_class
-from vicreg_nb.plots import Drawing, dots, new_figure, scatter
-from vicreg_nb.representations import Features, effective_rank, gain, linear_probe, project_tsne
-from vicreg_nb.store import UserError, cached, digest, duration, log, new_generator, progress
+from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
+from vicreg_nb.neighbours import nearest
+from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
+from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
+from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
+from vicreg_nb.training import Run
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 
 
-SAMPLINGS = ("edges", "walk", "nodes")
+SAMPLINGS = ("edges", "walk", "nodes")  # both branches have one distribution
+DRAWN = (*SAMPLINGS, "q5")
 
 
 def pair_problem(graph: sparse.csr_array, sampling: str) -> tuple[sparse.csr_array, np.ndarray]:
-    """(L, p) of a symmetric graph [N, N] and one of `SAMPLINGS`; UserError for another.
+    """(L, p) of a symmetric graph [N, N] and one of `DRAWN`; UserError for another.
 
-    The expected invariance term is tr(Z^T L Z) / c, and image i has the weight p_i in variance and covariance.
+    The expected invariance term is tr(Z^T L Z) / c; p [2, N]: an image's weight in the statistics of each branch.
     """
+    if sampling not in DRAWN:
+        raise UserError(f"sampling is {sampling!r}: choose one of {', '.join(DRAWN)}.")
     degree = graph.sum(axis=1)
-    if sampling == "walk":
-        step = sparse.diags_array(1 / degree) @ graph
-        pairs = (step + step.T) / (2 * len(degree))
-    elif sampling in SAMPLINGS:
+    if sampling in ("edges", "nodes"):
         pairs = graph / degree.sum()
     else:
-        raise UserError(f"sampling is {sampling!r}: choose one of {', '.join(SAMPLINGS)}.")
-    met = pairs.sum(axis=1)
-    laplacian = (2 * (sparse.diags_array(met) - pairs)).tocsr()
-    return laplacian, np.full(len(degree), 1 / len(degree)) if sampling == "nodes" else met
+        pairs = sparse.diags_array(1 / (len(degree) * degree)) @ graph
+        pairs = pairs if sampling == "q5" else (pairs + pairs.T) / 2
+    branches = np.stack([pairs.sum(axis=1), pairs.sum(axis=0)])
+    laplacian = (sparse.diags_array(branches.sum(axis=0)) - pairs - pairs.T).tocsr()
+    return laplacian, np.full_like(branches, 1 / len(degree)) if sampling == "nodes" else branches
 
 
 def expected_terms(
-    z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4
+    z: torch.Tensor, laplacian: torch.Tensor, p: torch.Tensor, gamma: float = 1.0, eps: float = 1e-4, hinge=torch.relu
 ) -> Terms:
     """Eq. 2-5 of z [N, c] over all pairs instead of a batch; var and cov of both branches, as in `vicreg_terms`.
 
-    laplacian: [N, N]; p: [N].
+    laplacian: [N, N]; p: [2, N], weights of the images in each branch.
     """
-    c = z.shape[1]
-    centred = z - p @ z
-    covariances = centred.T @ (p[:, None] * centred)
-    var = torch.relu(gamma - torch.sqrt(covariances.diagonal() + eps)).mean()
-    cov = (covariances.square().sum() - covariances.diagonal().square().sum()) / c
-    return Terms((z * (laplacian @ z)).sum() / c, 2 * var, 2 * cov)
+    var = cov = 0
+    for weight in p:
+        centred = z - weight @ z
+        covariances = centred.T @ (weight[:, None] * centred)
+        var = var + hinge(gamma - torch.sqrt(covariances.diagonal() + eps)).mean()
+        cov = cov + (covariances.square().sum() - covariances.diagonal().square().sum()) / z.shape[1]
+    return Terms((z * (laplacian @ z)).sum() / z.shape[1], var, cov)
 
 
-COLLAPSED = 0.01
+def optimal_spectrum(values: np.ndarray, weights: tuple, gamma: float = 1.0, eps: float = 1e-4) -> np.ndarray:
+    """The best variances s [c] along c eigenvectors with eigenvalues a [c], the smallest first, by water-filling.
+
+    weights: lambda, mu, nu. Proven for mu >= 8 nu gamma^3.
+    """
+    lam, mu, nu = weights
+    nu = max(nu, 1e-6)  # no covariance term at all is the limit of little
+    ground, full = lam * np.asarray(values) / (4 * nu), max(0.0, gamma**2 - eps)
+
+    def water(level):
+        return np.maximum(0, level - ground)
+
+    def too_high(level):
+        """Positive where the last drop cost more than the hinge gives for it."""
+        d = water(level).mean()
+        return level - d - mu / (4 * nu * math.sqrt(d + eps))
+
+    if not mu * full:
+        return np.zeros(len(ground))
+    level = brentq(lambda level: water(level).mean() - full, 0, ground.max() + full + 1)
+    if too_high(level) > 0:
+        level = brentq(too_high, 0, level)
+    return water(level)
 
 
-def _directions(z, p):
-    """Orthonormal basis [N, r] of the span of z [N, c], centred with weights p [N], without collapsed directions."""
-    directions, spread, _ = np.linalg.svd(z - p @ z, full_matrices=False)
-    return directions[:, spread > COLLAPSED * spread[0]]
+def least_loss(values: np.ndarray, spectrum: np.ndarray, weights: tuple, gamma: float = 1.0, eps: float = 1e-4):
+    """Eq. 6 over all pairs of vectors with this spectrum [c], paired with values [c], and equal dimensions."""
+    lam, mu, nu = weights
+    d = spectrum.mean()
+    cov = (spectrum**2).mean() - d**2
+    return lam * (spectrum * values).mean() + 2 * mu * max(0.0, gamma - math.sqrt(d + eps)) + 2 * nu * cov
+
+
+def in_metric(z: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """z [N, c] centred by weights p [N], in coordinates in which the metric P = diag(p) is the usual one."""
+    return np.sqrt(p)[:, None] * (z - p @ z)
+
+
+def _widest(z, p, count):
+    """Orthonormal basis [N, count], in the metric's coordinates, of the widest directions of z."""
+    return np.linalg.svd(in_metric(z, p), full_matrices=False)[0][:, :count]
 
 
 def principal_angles(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Angles [c] in degrees, the largest first, between the spans of z [N, c], centred with p [N], and basis [N, c]."""
-    kept = _directions(z, p)
-    angles = np.degrees(subspace_angles(kept, basis))[: kept.shape[1]] if kept.shape[1] else []
-    return np.concatenate([np.full(z.shape[1] - kept.shape[1], 90.0), np.sort(angles)[::-1]])
+    """Angles [r] in degrees, the largest first, of the span of basis [N, r] and the r widest directions of z [N, c]."""
+    count = basis.shape[1]
+    return np.degrees(subspace_angles(_widest(z, p, count), in_metric(basis, p))) if count else np.zeros(0)
 
 
 def recovered_share(z: np.ndarray, basis: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The share [c] of each column of basis [N, c] that lies in the span of z [N, c], centred with weights p [N]."""
-    return ((_directions(z, p).T @ basis) ** 2).sum(axis=0) / (basis**2).sum(axis=0)
+    """The share [r] of each column of basis [N, r] that lies in the r widest directions of z [N, c]."""
+    basis = in_metric(basis, p)
+    inside = _widest(z, p, basis.shape[1]).T @ basis
+    return (inside**2).sum(axis=0) / (basis**2).sum(axis=0)
 
 
-EXACT_LR = 0.1
+def variance_along(z: np.ndarray, vectors: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The variance [r] of z [N, c] along each of vectors [N, r], which are orthonormal in the metric P."""
+    return ((in_metric(vectors, p).T @ in_metric(z, p)) ** 2).sum(axis=1)
+
+
+_WIDTHS = 10.0 ** -np.arange(1, 9)  # of the hinge's rounding, one after the other
+
+
+def rounded_hinge(x: torch.Tensor, width: float) -> torch.Tensor:
+    """max(0, x), with a parabola for the kink; at most width / 2 less."""
+    return torch.where(x > width, x - width / 2, torch.relu(x) ** 2 / (2 * width))
+
+
+def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: tuple, cfg: Config) -> np.ndarray:
+    """Free vectors float64 [N, dims] that minimise Eq. 6 over all pairs; laplacian: [N, N], p: [2, N]."""
+    matrix, branches = torch.from_numpy(laplacian), torch.from_numpy(p)
+    scale = branches.mean(dim=0).sqrt()[:, None]  # the metric's coordinates: fewer steps
+    random = np.random.default_rng([cfg.seed, 5])
+
+    def loss(x, width):
+        x = torch.from_numpy(x.reshape(-1, dims)).requires_grad_()
+        terms = expected_terms(x / scale, matrix, branches, cfg.gamma, cfg.eps, partial(rounded_hinge, width=width))
+        value = vicreg_loss(terms, *weights)
+        value.backward()
+        return value.item(), x.grad.numpy().ravel()
+
+    x, options = 0.1 * random.normal(size=p.shape[1] * dims), {"maxiter": cfg.exact_steps, "maxfun": 10**6}
+    for width in _WIDTHS:
+        x = x + 0.01 * width * random.normal(size=x.shape)
+        options |= {"ftol": 0, "gtol": 1e-10, "maxcor": 30}
+        x = minimize(loss, x, width, method="L-BFGS-B", jac=True, options=options).x
+    return x.reshape(-1, dims) / scale.numpy()
+
+
+def bottom_vectors(laplacian: np.ndarray, p: np.ndarray, dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest eigenvalues [dims] of L y = a P y without the constant's, and vectors [N, dims] (LAPACK)."""
+    return eigh(laplacian, np.diag(p.mean(axis=0)), subset_by_index=(1, dims))
+
+
+EXACT_DIMS = 3
+SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of mu and nu
 
 
 def scaled_weights(cfg: Config, scale: float = 1.0) -> tuple[float, float, float]:
@@ -94,59 +173,51 @@ def scaled_weights(cfg: Config, scale: float = 1.0) -> tuple[float, float, float
     return cfg.lam, scale * cfg.mu, scale * cfg.nu
 
 
-def cosine_decay(lr: float, step: int, steps: int) -> float:
-    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
-    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
+def _at_scale(cfg, problem, scale):
+    """Of drawn edges: (predicted variances [dims], measured ones, excess of the loss over its least, largest angle)."""
+    weights, p = scaled_weights(cfg, scale), problem[1]
+    values, vectors = bottom_vectors(*problem, EXACT_DIMS)
+    predicted = optimal_spectrum(values, weights, cfg.gamma, cfg.eps)
+    least = least_loss(values, predicted, weights, cfg.gamma, cfg.eps)
+    z = fit_exactly(*problem, EXACT_DIMS, weights, cfg)
+    terms = expected_terms(*map(torch.from_numpy, (z, *problem)), cfg.gamma, cfg.eps)
+    excess = vicreg_loss(terms, *weights).item() - least
+    angles = principal_angles(z, vectors[:, predicted > 0], p[0])
+    return predicted, variance_along(z, vectors, p[0]), excess / max(least, 1e-12), angles.max(initial=0)
 
 
-def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: tuple, steps: int, seed: int = 0):
-    """Free vectors float64 [N, dims] that minimise Eq. 6 over all pairs; laplacian: [N, N], p: [N]."""
-    laplacian, p = torch.from_numpy(laplacian), torch.from_numpy(p)
-    generator = new_generator(seed, "free vectors")
-    z = (0.1 * torch.randn(len(p), dims, dtype=torch.float64, generator=generator)).requires_grad_()
-    optimizer = torch.optim.Adam([z], lr=EXACT_LR)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = cosine_decay(EXACT_LR, step, steps)
-        loss = vicreg_loss(expected_terms(z, laplacian, p), *weights)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return z.detach().numpy()
-
-
-def bottom_vectors(laplacian: np.ndarray, p: np.ndarray, dims: int) -> np.ndarray:
-    """Eigenvectors [N, dims] of the smallest eigenvalues of L y = a P y (LAPACK), without the constant."""
-    return eigh(laplacian, np.diag(p), subset_by_index=(1, dims))[1]
-
-
-EXACT_DIMS = 3
-SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of mu and nu
+def _compare_drawings(cfg, problems):
+    """(the scale, largest angle [drawn by, Laplacian of]) of problems {drawn by: (L, p)}."""
+    bottoms = {name: bottom_vectors(*problems[name], EXACT_DIMS) for name in SAMPLINGS}
+    lives = []  # the fewest directions that live at each scale, over the ways of drawing
+    for scale in SCALES:
+        weights = scaled_weights(cfg, scale)
+        spectra = (optimal_spectrum(values, weights, cfg.gamma, cfg.eps) for values, _ in bottoms.values())
+        lives.append(min(int((spectrum > 0).sum()) for spectrum in spectra))
+    place, table = int(np.argmax(lives)), np.zeros((len(DRAWN), len(SAMPLINGS)))
+    for row, drawn in enumerate(progress(DRAWN, "ways of drawing")):
+        z = fit_exactly(*problems[drawn], EXACT_DIMS, scaled_weights(cfg, SCALES[place]), cfg)
+        for column, name in enumerate(SAMPLINGS):
+            basis, p = bottoms[name][1][:, : lives[place]], problems[name][1].mean(axis=0)
+            table[row, column] = principal_angles(z, basis, p).max(initial=0)
+    return SCALES[place], table
 
 
 def _solve(cfg, graph):
-    problems, degree = [pair_problem(graph, sampling) for sampling in SAMPLINGS], graph.sum(axis=1)
-    problems = [(laplacian.toarray(), p) for laplacian, p in problems]
-    bases = [bottom_vectors(*problem, EXACT_DIMS) for problem in problems]
-
-    def angles(drawn, scale, steps):
-        """Of vectors drawn in one way, against each Laplacian."""
-        z = fit_exactly(*problems[drawn], EXACT_DIMS, scaled_weights(cfg, scale), steps, cfg.seed)
-        return [principal_angles(z, basis, p) for basis, (_, p) in zip(bases, problems, strict=True)]
-
-    lengths = max(1, cfg.exact_steps // 4), cfg.exact_steps
-    sweep = np.array([[angles(0, scale, steps)[0] for steps in lengths] for scale in progress(SCALES, "weights")])
-    survive = (sweep[:, 1] < 90).sum(axis=1)
-    chosen = SCALES[int(np.argmax(survive == survive.max()))]
-    table = np.array([angles(drawn, chosen, cfg.exact_steps) for drawn in range(3)])[:, :, 0]
-    hubs = [np.corrcoef(p, degree)[0, 1] if np.ptp(p) > 1e-12 and np.ptp(degree) else 0.0 for _, p in problems]
-    return {"sweep": sweep, "table": table, "chosen": chosen, "hubs": hubs}
+    problems = {name: pair_problem(graph, name) for name in DRAWN}
+    problems = {name: (laplacian.toarray(), p) for name, (laplacian, p) in problems.items()}
+    sweep = zip(*(_at_scale(cfg, problems["edges"], scale) for scale in progress(SCALES, "weights")), strict=True)
+    solved = dict(zip(("predicted", "measured", "excess", "angle"), map(np.array, sweep), strict=True))
+    solved["chosen"], solved["table"] = _compare_drawings(cfg, problems)
+    return solved
 
 
 def solve_exactly(cfg: Config, images: Images) -> dict:
-    """On the graph of the first `exact_size` training images, all angles in degrees; computed once.
+    """On the graph of the first `exact_size` training images; computed once. Angles are in degrees.
 
-    sweep: [scales, 2, dims], of drawn edges after a quarter of the steps and after all; chosen: the scale of table;
-    table: largest angle [drawn by, Laplacian of]; hubs: correlation of an image's weight with its degree [drawn by].
+    Of drawn edges at each of `SCALES`: predicted, measured [scales, dims]: variances along the first eigenvectors;
+    excess [scales]: of the loss over its least value; angle [scales]: the largest, of those that should live.
+    table [drawn by, Laplacian of]: largest angle at the scale `chosen`.
     """
     graph = image_graph(cfg, images.train_images[: cfg.exact_size])
     key = [graph.identity, cfg.exact_steps, cfg.lam, cfg.mu, cfg.nu, cfg.gamma, cfg.eps, cfg.seed, SCALES, EXACT_DIMS]
@@ -177,6 +248,11 @@ def _free_step(z, pairs, optimizer, weights, cfg):
     return torch.stack([term.detach() for term in terms])
 
 
+def cosine_decay(lr: float, step: int, steps: int) -> float:
+    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
+    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
+
+
 def _train_free(cfg, graph, weights):
     start, device, generator = time.perf_counter(), choose_device(cfg), new_generator(cfg.seed, "free vectors")
     edges = edge_list(graph)
@@ -198,261 +274,375 @@ def _train_free(cfg, graph, weights):
     return arrays | {"seconds": time.perf_counter() - start}
 
 
-def free_vectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> dict:
-    """VICReg without a network, trained on a graph's edges with mu and nu times `scale`; computed once.
+def free_vectors(cfg: Config, graph: ImageGraph) -> dict:
+    """VICReg without a network, trained on a graph's edges; computed once.
 
     vectors: float32 [N, components]; history: the terms of each step [steps, 3]; seconds: that it took.
     UserError if the loss turns NaN or infinite.
     """
-    weights = scaled_weights(cfg, scale)
+    weights = scaled_weights(cfg)
     settings = [cfg.components, cfg.free_epochs, cfg.free_batch, cfg.free_lr, cfg.gamma, cfg.eps, cfg.seed]
     key = [graph.identity, list(weights), settings]
     return cached(cfg.cache, "free", key, lambda: _train_free(cfg, graph.graph, weights))
 
 
-BATCH_SCALES = (0.1, 1.0, 10.0)  # of mu and nu, in batches
+class SpectrumResult(NamedTuple):
+    """Free vectors against the closed form; r directions should live."""
+
+    predicted: np.ndarray  # variance along each eigenvector [components]
+    measured: np.ndarray  # the same of the free vectors
+    recovered: np.ndarray  # share [r] of each eigenvector that should live in the r widest directions
+    stray: float  # share of the variance that lies outside these eigenvectors
 
 
-class AngleResult(NamedTuple):
-    """Free vectors against Laplacian Eigenmaps."""
-
-    angles: np.ndarray  # principal angles [components] in degrees, the largest first
-    recovered: np.ndarray  # share [components] of each eigenvector in the span of the free vectors
-
-
-def compare_eigenvectors(cfg: Config, graph: ImageGraph, scale: float = 1.0) -> AngleResult:
-    """Free vectors with mu and nu times `scale` against the eigenvectors of the same image graph."""
-    degree = graph.graph.sum(axis=1)
-    z = free_vectors(cfg, graph, scale)["vectors"].astype(np.float64)
-    sides = z, embed(cfg, graph).vectors, degree / degree.sum()
-    return AngleResult(principal_angles(*sides), recovered_share(*sides))
+def compare_eigenvectors(cfg: Config, graph: ImageGraph) -> SpectrumResult:
+    """Free vectors against the closed form on the same image graph."""
+    degree, bottom = graph.graph.sum(axis=1), embed(cfg, graph)
+    z, p = free_vectors(cfg, graph)["vectors"].astype(np.float64), degree / degree.sum()
+    predicted = optimal_spectrum(2 * bottom.values, scaled_weights(cfg), cfg.gamma, cfg.eps)
+    measured, alive = variance_along(z, bottom.vectors, p), predicted > 0
+    recovered = recovered_share(z, bottom.vectors[:, alive], p)
+    return SpectrumResult(predicted, measured, recovered, 1 - measured[alive].sum() / (in_metric(z, p) ** 2).sum())
 
 
-def overlap(angles: np.ndarray) -> float:
-    """The share of a subspace that lies in the other: the mean squared cosine of the angles in degrees."""
-    return float((np.cos(np.radians(angles)) ** 2).mean())
+KINDS = {
+    "augmentations": "Augmentations",
+    "vicreg": "VICReg's neighbours",
+    "untrained": "Untrained network's neighbours",
+    "oracle": "Same-class neighbours (oracle)",
+}
+WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
+FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
 
 
-def nearest_vote(one: Features, images: Images, k: int = 10, device="cpu") -> tuple[float, float]:
-    """(accuracy of a majority vote of the k nearest training images, share of these with the image's class); of test
-    images."""
-    numbers = nearest(one.train, k, one.test, device).numbers
-    votes = mode(images.train_labels[numbers], axis=1).mode
-    same = same_class(numbers, images.train_labels, images.test_labels)
-    return float((votes == images.test_labels).mean()), float(same.mean())
+def with_labels(one: Features, images: Images) -> Features:
+    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
+
+    Test images have zeros there: they are as far from every class.
+    """
+    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
+    classes = len(images.classes)
+    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
+    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
+    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))
 
 
-def measure(cfg: Config, images: Images, one: Features, seconds: float) -> dict:
-    """The numbers of one representation: shares of the test images, effective rank, seconds of its own training."""
-    probe, (voted, same) = linear_probe(cfg, one, images), nearest_vote(one, images, device=choose_device(cfg))
-    shares = {"accuracy": probe.accuracy, "interval": probe.interval, "knn_accuracy": voted, "same_class": same}
-    return shares | {"effective_rank": effective_rank(one.test), "dimension": one.test.shape[1], "seconds": seconds}
+def kind_graphs(cfg: Config, images: Images) -> dict[str, ImageGraph]:
+    """The graph of training and test images of each kind in `FULL`."""
+    base = baseline(cfg)
+    vicreg = features(base, images, "vicreg")
+    labelled = with_labels(vicreg, images)
+
+    def find(x, k, device):
+        numbers = nearest(x, k, device=device).numbers
+        numbers[: len(vicreg.train)] = nearest(labelled.train, k, device=device).numbers
+        return numbers
+
+    both = np.concatenate([vicreg.train, vicreg.test])
+    return {
+        "vicreg": control_graph(base, images),
+        "untrained": image_graph(cfg, all_pictures(images)),
+        "oracle": make_graph(cfg, ["oracle", labelled.identity], lambda: both, find),
+    }
 
 
-RUNGS = (*ASKED, "free", "laplacian")
+def ladder_runs(cfg: Config, images: Images) -> dict[str, Run]:
+    """The network of each kind, after `ladder_epochs`."""
+    base = baseline(cfg)
+    vicreg = features(base, images, "vicreg")
+    parts = (graph_features(cfg, pictures) for pictures in (images.train_images, images.test_images))
+    sources = {
+        "vicreg": vicreg,
+        "untrained": Features(*parts, digest("footnote 3", images.identity, cfg.seed)),
+        "oracle": with_labels(vicreg, images),
+    }
+    short = base.replace(epochs=cfg.ladder_epochs, neighbour_count=cfg.graph_neighbours)
+    runs = {kind: run_on_neighbours(short, images, one, f"ladder_{kind}") for kind, one in sources.items()}
+    return {"augmentations": trained(short, images)} | runs
+
+
+def ladder_cells(cfg: Config, images: Images) -> dict[tuple[str, str], Features]:
+    """{(kind, way): `Features`} of all cells that there are."""
+    cells = {(kind, "network"): features_of(cfg, images, run) for kind, run in ladder_runs(cfg, images).items()}
+    for kind, graph in kind_graphs(cfg, images).items():
+        vectors = free_vectors(cfg, graph)["vectors"]
+        cells[kind, "free"] = split_features(images, vectors, digest(graph.identity, "free", vectors))
+        cells[kind, "eigenvectors"] = graph_embedding(cfg, images, graph)
+    return cells
+
+
+STEPS = {  # what is compared along which axis of (kind, way)
+    "network_eigenvectors": (1, "network", "eigenvectors"),
+    "free_eigenvectors": (1, "free", "eigenvectors"),
+    "network_free": (1, "network", "free"),
+    "oracle_vicreg": (0, "oracle", "vicreg"),
+    "vicreg_untrained": (0, "vicreg", "untrained"),
+}
+
+
+def main_effect(hits: dict, axis: int, one: str, other: str) -> dict:
+    """Points by which `one` is ahead of `other` along an axis of {(kind, way): hits [M]}, averaged over the other axis.
+
+    With half its 95 % interval over the test images, and the smallest and largest of the averaged differences.
+    """
+    crossed = WAYS if axis == 0 else FULL
+    cells = [[(name, place) if axis == 0 else (place, name) for name in (one, other)] for place in crossed]
+    gains = 100 * np.array([hits[first].astype(float) - hits[second] for first, second in cells])
+    each = gains.mean(axis=1)
+    interval = half_interval(gains.mean(axis=0))
+    return {"points": each.mean(), "interval": interval, "lowest": each.min(), "highest": each.max()}
+
+
 steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6", required=False)
-
-
-def rung_features(cfg: Config, images: Images) -> dict[str, tuple[Features, float]]:
-    """{name: (`Features`, seconds of its training)} of the steps, and of Q6's control."""
-    networks, graph = baseline(cfg), image_graph(cfg, all_pictures(images))
-    rungs = {name: (features(networks, images, name), run_of(networks, images, name).seconds) for name in ASKED}
-    free, control = free_vectors(cfg, graph), control_graph(networks, images)
-    split = split_features(images, free["vectors"], digest(graph.identity, "free", free["vectors"]))
-    rungs["free"] = split, graph.seconds.sum() + free["seconds"]
-    rungs["laplacian"] = laplacian_features(cfg, images), graph.seconds.sum() + embed(cfg, graph).seconds
-    rungs["control"] = graph_embedding(cfg, images, control), control.seconds.sum() + embed(cfg, control).seconds
-    return rungs
 
 
 @steps_down.result
 def compare_ladder(cfg: Config, images: Images) -> dict:
-    """Free vectors against eigenvectors, and all steps of the ladder."""
+    """Free vectors against the closed form on three sets of images, and all cells of the ladder."""
     graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
-    batches = {scale: compare_eigenvectors(cfg, graphs[0], scale) for scale in BATCH_SCALES}
-    rungs, labels = rung_features(cfg, images), images.test_labels[: cfg.tsne_size]
-    maps = {METHODS[name].title: project_tsne(cfg, rungs[name][0].test[: cfg.tsne_size]) for name in RUNGS}
+    longer = cfg.replace(free_epochs=cfg.free_epochs * max(1, graphs[1].graph.nnz // graphs[0].graph.nnz))
+    probes = {cell: linear_probe(cfg, one, images) for cell, one in ladder_cells(cfg, images).items()}
     return {
+        "cfg": cfg,
         "exact": solve_exactly(cfg, images) | {"images": cfg.exact_size},
-        "batches": batches,
+        "part": compare_eigenvectors(longer, graphs[0]),
         "whole": compare_eigenvectors(cfg, graphs[1]),
         "sizes": [graph.graph.shape[0] for graph in graphs],
-        "rungs": {name: measure(cfg, images, *one) for name, one in rungs.items()},
-        "maps": {title: (points, labels) for title, points in maps.items()},
+        "probes": probes,
+        "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
+        "edges": {kind: edge_facts(one.graph, images) for kind, one in kind_graphs(cfg, images).items()},
         "classes": images.classes,
     }
 
 
-@steps_down.figure("What is left of the classes as VICReg is taken apart, in per cent of the test images.")
-def ladder(result: dict) -> Drawing:
-    measures = {
-        "accuracy": "linear probe",
-        "knn_accuracy": "vote of the 10 nearest",
-        "same_class": "10 nearest of the class",
-    }
-    values = {METHODS[name].title: [100 * result["rungs"][name][key] for key in measures] for name in RUNGS}
-    chance, colours = 100 / len(result["classes"]), colours_by_title(RUNGS)
-    return dots(
-        {"": values}, list(measures.values()), "of the test images / %", colours, chance, height=2.1, xlim=(0, None)
-    )
-
-
-@steps_down.figure("t-SNE of the same test images at each step; a class's name stands at the middle of its points.")
-def ladder_tsne(result: dict) -> Drawing:
-    return scatter(result["maps"], result["classes"], width=5.6)
-
-
-def _draw_sweep(ax, exact):
-    for column, style, steps in ((0, ":", "a quarter of the steps"), (1, "-", "all steps")):
-        largest = [angles[angles < 90].max(initial=0) for angles in exact["sweep"][:, column]]
-        ax.plot(SCALES, largest, style, marker="o", markersize=3.5, color=METHODS["free"].colour, label=steps)
-    ax.set_yscale("symlog", linthresh=1e-3, linscale=0.5)
-    ax.set(xscale="log", ylim=(-2e-4, 120), title="small graph", ylabel="largest angle / degrees")
-    survive = (exact["sweep"][:, 1] < 90).sum(axis=1)
-    ax.set_xticks(SCALES, [f"{scale:g}\n({count})" for scale, count in zip(SCALES, survive, strict=True)])
-    ax.set_xlabel("mu and nu, times the exercise's\n(surviving directions)")
-
-
-def _draw_table(ax, table):
-    ax.imshow(np.log10(table + 0.01), cmap="Purples", vmin=-1, vmax=2)
-    for i, j in np.ndindex(table.shape):
-        style = {"fontweight": "bold" if i == j else "normal", "color": "white" if table[i, j] > 10 else "#222222"}
-        ax.text(j, i, f"{table[i, j]:.2g}", ha="center", va="center", fontsize=8, **style)
-    ax.set(xticks=range(3), yticks=range(3), xticklabels=SAMPLINGS, yticklabels=SAMPLINGS)
-    ax.set(xlabel="Laplacian of", ylabel="drawn by", title="largest angle / degrees")
-    ax.grid(False)
-
-
 @steps_down.figure(
-    "Free vectors against eigenvectors: angles on a small graph, by weights and by ways of drawing, and on real graphs "
-    "in batches."
+    "One strand for each kind of neighbours, from a network down to eigenvectors: the linear probe on the test images, "
+    "with 95 % intervals. All networks have the same number of epochs; the star is VICReg at full length."
 )
-def ladder_angles(result: dict) -> Drawing:
-    fig, axes = new_figure(1, 3, height=2.9, gridspec_kw={"width_ratios": (1.15, 0.95, 1.15)})
-    _draw_sweep(axes[0], result["exact"])
-    _draw_table(axes[1], result["exact"]["table"])
-    curves = {f"{result['sizes'][0]:,}, x {scale:g}": one for scale, one in result["batches"].items()}
-    curves[f"{result['sizes'][1]:,}, x 1"] = result["whole"]
-    for style, (label, one) in zip((":", "--", "-.", "-"), curves.items(), strict=True):
-        number, width = np.arange(1, len(one.angles) + 1), 2 if style == "-" else 1.2
-        axes[2].plot(number, one.angles[::-1], style, linewidth=width, color=METHODS["free"].colour, label=label)
-    axes[2].set(xlabel="number of the angle", ylabel="angle / degrees", ylim=(0, 92), title="real graphs, in batches")
-    axes[0].legend(fontsize=7, loc="upper left")
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "columnspacing": 1}
-    axes[2].legend(title="images, and times mu and nu", title_fontsize=7, fontsize=7, **place)
+def ladder(result: dict) -> Drawing:
+    fig, ax = new_figure(width=5.6, height=2.9)
+    for shift, colour, (kind, title) in zip((0, -0.03, 0, 0.03), METHOD_COLOURS, KINDS.items(), strict=False):
+        ways = [way for way in WAYS if (kind, way) in result["probes"]]
+        probes = [result["probes"][kind, way] for way in ways]
+        place = np.array([list(WAYS).index(way) for way in ways]) + shift
+        heights, bars = ([100 * getattr(probe, name) for probe in probes] for name in ("accuracy", "interval"))
+        ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=colour, label=title)
+    ax.plot(0, 100 * result["top"].accuracy, "*", markersize=9, color=METHOD_COLOURS[0])
+    ax.axhline(100 / len(result["classes"]), linestyle=":", color="#777777", label="chance")
+    ax.set_xticks(range(len(WAYS)), list(WAYS.values()))
+    ax.set(ylabel="linear probe / %", xlim=(-0.25, len(WAYS) - 0.75), ylim=(0, None))
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return Drawing(fig)
 
 
-def _angle_numbers(one):
-    angles, last = one.angles, max(1, len(one.recovered) // 8)
+def _draw_small(ax, exact):
+    for place, mark in enumerate("os^"):
+        colour = METHOD_COLOURS[place]
+        ax.plot(SCALES, exact["predicted"][:, place], color=colour)
+        ax.plot(SCALES, exact["measured"][:, place], mark, markersize=4, color=colour, label=f"eigenvector {place + 1}")
+    ax.set(xscale="log", xlabel="mu and nu, times the exercise's", ylabel="variance along it")
+    ax.set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
+    ax.minorticks_off()
+    ax.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1.02, 0.9))
+
+
+def _draw_spectrum(ax, one):
+    """On a scale that is logarithmic above 0.01 and has room for 0."""
+    number = np.arange(1, len(one.predicted) + 1)
+    ax.plot(number, one.predicted, color=METHOD_COLOURS[1], label="closed form")
+    ax.plot(number, one.measured, ".", markersize=3, color=METHOD_COLOURS[0], label="free vectors")
+    ax.set_yscale("symlog", linthresh=0.01, linscale=0.4)
+    ax.set(xlabel="number of the eigenvector", ylim=(-0.0005, None))
+    ax.legend(fontsize=7)
+
+
+@steps_down.figure(
+    "How far free vectors are spread along each eigenvector: the closed form (lines) and what training found (points), "
+    "on three sets of images."
+)
+def ladder_spectrum(result: dict) -> Drawing:
+    fig, axes = new_figure(1, 3, height=2.5)
+    _draw_small(axes[0], result["exact"])
+    _draw_spectrum(axes[1], result["part"])
+    _draw_spectrum(axes[2], result["whole"])
+    sizes = result["exact"]["images"], *result["sizes"]
+    for ax, size, how in zip(axes, sizes, ("all pairs", "batches", "batches"), strict=True):
+        ax.set_title(f"{size:,} images, {how}")
+    return Drawing(fig)
+
+
+@steps_down.figure(
+    "Largest angle in degrees between free vectors, by the way their pairs are drawn, and the eigenvectors of each "
+    "Laplacian, on the small graph."
+)
+def ladder_angles(result: dict) -> Drawing:
+    table = result["exact"]["table"]
+    fig, ax = new_figure(width=3.4, height=2.1)
+    ax.imshow(np.log10(table + 0.01), cmap="Purples", vmin=-2, vmax=2, aspect="auto")
+    for i, j in np.ndindex(table.shape):
+        style = {"fontweight": "bold" if i == j else "normal", "color": "white" if table[i, j] > 1 else "#222222"}
+        text = f"{table[i, j]:.0e}" if table[i, j] < 0.05 else f"{table[i, j]:.1f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=8, **style)
+    ax.set(xticks=range(len(SAMPLINGS)), yticks=range(len(DRAWN)), xticklabels=SAMPLINGS, yticklabels=DRAWN)
+    ax.set(xlabel="Laplacian of", ylabel="drawn by")
+    ax.grid(False)
+    return Drawing(fig)
+
+
+def _spectrum_numbers(one):
+    r = len(one.recovered)
     return {
-        "overlap": overlap(angles), "median": np.median(angles), "largest": angles.max(), "of": len(angles),
-        "within_ten": (angles < 10).sum(), "alive": (angles < 90).sum(),
-        "first_half": one.recovered[: len(angles) // 2].mean(), "last_eighth": one.recovered[-last:].mean(),
+        "alive": r, "of": len(one.predicted), "recovered": one.recovered.mean() if r else 1.0, "stray": one.stray,
+        "predicted_first": one.predicted[0], "measured_first": one.measured[0],
+        "predicted_middle": one.predicted[r // 2], "measured_middle": one.measured[r // 2], "middle": r // 2 + 1,
+        "error": abs(one.measured - one.predicted).sum() / one.predicted.sum() if r else 0.0,
     }  # fmt: skip
 
 
-def _exact_numbers(exact):
-    table, (sooner, later) = exact["table"], exact["sweep"].transpose(1, 0, 2)
-    other = table[~np.eye(3, dtype=bool)]
+def _exact_numbers(cfg, exact):
+    own, other = np.eye(len(DRAWN), len(SAMPLINGS), dtype=bool), ~np.eye(len(SAMPLINGS), dtype=bool)
+    table = exact["table"]
     return {
-        "images": exact["images"], "dims": EXACT_DIMS, "chosen": float(exact["chosen"]), "scales": SCALES,
-        "table": dict(zip(SAMPLINGS, table, strict=True)), "hubs": dict(zip(SAMPLINGS, exact["hubs"], strict=True)),
-        "own": table.diagonal().max(), "other": other.max(), "nearest_other": other.min(),
-        "alive": (later < 90).sum(axis=1),
-        "largest_alive": [angles[angles < 90].max(initial=0) for angles in later],
-        "largest_alive_sooner": [angles[angles < 90].max(initial=0) for angles in sooner],
+        "images": cfg.exact_size, "dims": EXACT_DIMS, "chosen": float(exact["chosen"]), "scales": SCALES,
+        "table": dict(zip(DRAWN, table, strict=True)), "own": table[own].max(), "other": table[:3][other].max(),
+        "nearest_other": table[:3][other].min(), "q5": table[3, SAMPLINGS.index("walk")],
+        "alive": (exact["predicted"] > 0).sum(axis=1), "largest_angle": exact["angle"].max(),
+        "largest_excess": abs(exact["excess"]).max(), "error": abs(exact["measured"] - exact["predicted"]).max(),
+        "proven": cfg.mu >= 8 * cfg.nu * cfg.gamma**3,
     }  # fmt: skip
 
 
 @steps_down.summary
 def _numbers(result):
-    rungs, whole = result["rungs"], _angle_numbers(result["whole"])
-    steps = {lower: gain(rungs[upper], rungs[lower]) for upper, lower in zip(RUNGS, RUNGS[1:], strict=False)}
-    largest = max(steps, key=lambda name: steps[name]["points"])
-    batches = [_angle_numbers(one) for one in result["batches"].values()]
-    picture = {name: [one[name] for one in batches] for name in batches[0]}
-    return rungs | {
+    cells = {kind: {} for kind in KINDS}
+    for (kind, way), probe in result["probes"].items():
+        cells[kind][way] = {"accuracy": probe.accuracy, "interval": probe.interval}
+    hits, cfg = {cell: probe.hits for cell, probe in result["probes"].items()}, result["cfg"]
+    steps = {name: main_effect(hits, *step) for name, step in STEPS.items()}
+    views = hits["augmentations", "network"].astype(float) - hits["vicreg", "network"]
+    steps["views_neighbours"] = {"points": 100 * views.mean(), "interval": 100 * half_interval(views)}
+    return {
+        "cells": cells, "free": cells["untrained"]["free"], "edges": result["edges"],
         "steps": steps,
-        "largest_step": steps[largest] | {"to": METHODS[largest].title},
-        "control_gain": gain(rungs["control"], rungs["neighbours"]),
-        "exact": _exact_numbers(result["exact"]),
-        "picture": picture | {"images": result["sizes"][0], "scales": BATCH_SCALES},
-        "whole": whole | {"images": result["sizes"][1], "chance": whole["of"] / result["sizes"][1]},
-    }
+        "vicreg": {"accuracy": result["top"].accuracy, "interval": result["top"].interval},
+        "epochs": cfg.ladder_epochs, "neighbours": cfg.graph_neighbours, "components": cfg.components,
+        "full_epochs": cfg.epochs, "chance": 1 / len(result["classes"]),
+        "exact": _exact_numbers(cfg, result["exact"]),
+        "part": _spectrum_numbers(result["part"]) | {"images": result["sizes"][0]},
+        "whole": _spectrum_numbers(result["whole"]) | {"images": result["sizes"][1]},
+    }  # fmt: skip
 
 
 @steps_down.table
 def _table(n):
-    header = ["", "linear probe", "10 nearest vote", "same class among them", "effective rank", "training"]
-    titles = {name: METHODS[name].title for name in RUNGS} | {"control": "Laplacian Eigenmaps, VICReg's neighbours"}
-    rows = []
-    for name, title in titles.items():
-        shares = [f"{n[name][key]:.1%}" for key in ("accuracy", "interval", "knn_accuracy", "same_class")]
-        rank = f"{n[name]['effective_rank']:.0f} of {n[name]['dimension']}"
-        rows.append([title, " ± ".join(shares[:2]), *shares[2:], rank, duration(n[name]["seconds"])])
-    caption = """The ladder, on the test images, with 95 % intervals over these. Training: of the step itself; neighbour
-        pairs rest on VICReg's, free vectors and eigenvectors include their graph."""
-    return {"caption": " ".join(caption.split()), "header": header, "rows": rows}
+    def text(kind, way):
+        cell = n["cells"][kind].get(way)
+        return f"{cell['accuracy']:.1%} ± {cell['interval']:.1%}" if cell else "–"
+
+    rows = [[title, *(text(kind, way) for way in WAYS)] for kind, title in KINDS.items()]
+    caption = f"""The ladder: linear probe on the test images, with 95 % intervals over these. {n.neighbours} neighbours
+        of each image; networks after {n.epochs} epoch{"s" if n.epochs > 1 else ""}. Augmentations have no table of
+        vectors: a view is never drawn twice."""
+    return {"caption": " ".join(caption.split()), "header": ["neighbours", *WAYS.values()], "rows": rows}
 
 
-_STEP = (
-    "The largest step, {largest_step.points:.1f} ± {largest_step.interval:.1f} points, is the one to {largest_step.to}."
-)
-steps_down.says("""**The linear probe on the way down: VICReg {vicreg.accuracy:.1%}, neighbour pairs
-    {neighbours.accuracy:.1%}, free vectors {free.accuracy:.1%}, Laplacian Eigenmaps {laplacian.accuracy:.1%}.**""")
-steps_down.says(_STEP, lambda n: n.largest_step.points > n.largest_step.interval)
-steps_down.says(
-    """From neighbour pairs to free vectors it is not the network alone that goes. The graph changes from VICReg's
-    neighbours to an untrained network's, and with it their number, the length of the training, and that test images
-    take part. Where the graph is VICReg's, eigenvectors reach {control.accuracy:.1%} without a network, and so
-    {control_gain.points:.1f} ± {control_gain.interval:.1f} points more than the network trained on VICReg's
-    neighbours.""",
-    lambda n: n.steps.free.points > n.steps.free.interval and n.control_gain.points > n.control_gain.interval,
-)
-steps_down.says(
-    """Between free vectors and eigenvectors there is no measurable difference ({steps.laplacian.points:.1f} ±
-    {steps.laplacian.interval:.1f} points).""",
-    lambda n: abs(n.steps.laplacian.points) <= n.steps.laplacian.interval,
-)
+@steps_down.table
+def _effects(n):
+    titles = {
+        "oracle_vicreg": "same-class instead of VICReg's neighbours",
+        "vicreg_untrained": "VICReg's instead of an untrained network's neighbours",
+        "network_eigenvectors": "a network instead of eigenvectors",
+        "free_eigenvectors": "free vectors instead of eigenvectors",
+    }
+    form = "{points:+.1f} ± {interval:.1f}|{lowest:+.1f} to {highest:+.1f}"
+    rows = [[title, *form.format(**n.steps[name]).split("|")] for name, title in titles.items()]
+    caption = "Main effects, in points of the linear probe, with 95 % intervals over the test images (paired)."
+    return {"caption": caption, "header": ["change", "mean", "single differences"], "rows": rows}
 
 
-steps_down.says(
-    """**Free vectors arrive where the derivation says.** On {exact.images} images, where the optimum is known, they end
-    in {exact.dims} dimensions within {exact.own:.2f} degrees of the eigenvectors of the Laplacian that belongs to their
-    way of drawing, and {exact.nearest_other:.1f} to {exact.other:.1f} degrees from those of the others. Drawing edges
-    gives Laplacian Eigenmaps.""",
-    lambda n: n.exact.own < min(1, n.exact.nearest_other / 2),
-)
-steps_down.says(
-    """Drawing images uniformly, and then a neighbour of each, does not free an image's weight from its degree, though
-    one might expect it: the correlation of the two is {exact.hubs.walk:.2f}, since hubs come back as neighbours.""",
-    lambda n: n.exact.hubs.walk > 0.5,
-)
+def _more(step):
+    return step.lowest > 0 and step.points > step.interval
+
+
+def _weight(n):
+    """The smallest effect of neighbours (VICReg's against an untrained network's) beside the largest of the ways."""
+    return n.steps.vicreg_untrained.points / max(1e-9, *(abs(n.steps[name].points) for name in list(STEPS)[:3]))
 
 
 steps_down.says(
-    """As $\\mu$ and $\\nu$ grow against $\\lambda$, from {exact.scales[0]:g} to {exact.scales[4]:g} times the
-    exercise's, {exact.alive[0]} and then {exact.alive[4]} of {exact.dims} directions survive. At small weights those
-    that do are already the right ones: within {exact.largest_alive[1]:.2g} degrees at {exact.scales[1]:g} times.""",
-    lambda n: n.exact.alive[0] < n.exact.alive[4] and n.exact.largest_alive[1] < 1,
+    """**It is the neighbours more than the network.** VICReg's neighbours instead of an untrained network's are worth
+    {steps.vicreg_untrained.points:.1f} ± {steps.vicreg_untrained.interval:.1f} points, averaged over a network, free
+    vectors and eigenvectors ({steps.vicreg_untrained.lowest:.1f} to {steps.vicreg_untrained.highest:.1f}); a network
+    instead of eigenvectors, averaged over three kinds of neighbours, {steps.network_eigenvectors.points:+.1f} ±
+    {steps.network_eigenvectors.interval:.1f} ({steps.network_eigenvectors.lowest:+.1f} to
+    {steps.network_eigenvectors.highest:+.1f}), after {epochs} of VICReg's {full_epochs} epochs.""",
+    lambda n: _more(n.steps.vicreg_untrained) and _weight(n) > 1,
 )
 steps_down.says(
-    """Larger weights make the way longer: at the largest the angle is {exact.largest_alive_sooner[4]:.1f} degrees after
-    a quarter of the steps, and {exact.largest_alive[4]:.1f} after all of them.""",
-    lambda n: 2 * n.exact.largest_alive[1] < n.exact.largest_alive[4] < n.exact.largest_alive_sooner[4],
+    """**The network is worth {steps.network_eigenvectors.points:.1f} ± {steps.network_eigenvectors.interval:.1f} points
+    over eigenvectors**, averaged over three kinds of neighbours ({steps.network_eigenvectors.lowest:.1f} to
+    {steps.network_eigenvectors.highest:.1f}), and VICReg's neighbours instead of an untrained network's
+    {steps.vicreg_untrained.points:+.1f} ± {steps.vicreg_untrained.interval:.1f}.""",
+    lambda n: _more(n.steps.network_eigenvectors) and _weight(n) < 1,
 )
 
 
-steps_down.says("""In batches, free vectors recover {whole.overlap:.0%} of the span of the {whole.of} bottom
-    eigenvectors of {whole.images:,} images (a random subspace has {whole.chance:.1%}): {whole.first_half:.0%} of the
-    first half of them, {whole.last_eighth:.0%} of the last eighth. On {picture.images:,} images it is
-    {picture.overlap[0]:.0%}, {picture.overlap[1]:.0%} and {picture.overlap[2]:.0%}, with $\\mu$ and $\\nu$ at
-    {picture.scales[0]:g}, {picture.scales[1]:g} and {picture.scales[2]:g} times the exercise's.""")
 steps_down.says(
-    """How many directions survive in batches cannot be read from a threshold. With the exercise's weights
-    {picture.alive[1]} of {whole.of} are wider than a hundredth of the widest, but only {picture.within_ten[1]} angles
-    are below ten degrees. A direction that is worth nothing still carries the noise of the batches, so the count only
-    bounds their number from above.""",
-    lambda n: n.picture.alive[1] == n.whole.of and n.picture.within_ten[1] < n.whole.of / 2,
+    """Right neighbours are worth more still: {steps.oracle_vicreg.points:.1f} ± {steps.oracle_vicreg.interval:.1f}
+    points over VICReg's ({steps.oracle_vicreg.lowest:.1f} to {steps.oracle_vicreg.highest:.1f}). Of the edges
+    {edges.untrained.same_class_edges:.1%} join two images of one class in the untrained network's graph,
+    {edges.vicreg.same_class_edges:.1%} in VICReg's, {edges.oracle.same_class_edges:.1%} in the oracle's, whose test
+    images have no labels.""",
+    lambda n: _more(n.steps.oracle_vicreg),
+)
+steps_down.says(
+    """After as many epochs ({epochs}), a network on augmentations stands {steps.views_neighbours.points:+.1f} ±
+    {steps.views_neighbours.interval:.1f} points beside one on VICReg's neighbours, which {full_epochs} epochs of
+    augmentations had to find first."""
+)
+steps_down.says(
+    """Between free vectors and eigenvectors there is no measurable difference ({steps.free_eigenvectors.points:+.1f} ±
+    {steps.free_eigenvectors.interval:.1f} points).""",
+    lambda n: abs(n.steps.free_eigenvectors.points) <= n.steps.free_eigenvectors.interval,
+)
+steps_down.says(
+    """Free vectors stand {steps.free_eigenvectors.points:+.1f} ± {steps.free_eigenvectors.interval:.1f} points beside
+    eigenvectors ({steps.free_eigenvectors.lowest:+.1f} to {steps.free_eigenvectors.highest:+.1f}).""",
+    lambda n: abs(n.steps.free_eigenvectors.points) > n.steps.free_eigenvectors.interval,
+)
+
+
+steps_down.says(
+    """**Free vectors arrive where the closed form says.** On {exact.images} images, in {exact.dims} dimensions, at
+    {exact.scales[0]:g} to {exact.scales[4]:g} times the exercise's $\\mu$ and $\\nu$, the loss that descent finds is
+    within {exact.largest_excess:.0e} of the least one, the variances along the eigenvectors within {exact.error:.0e} of
+    the predicted ones, and the directions within {exact.largest_angle:.0e} degrees of the eigenvectors. The weights
+    decide how many directions are worth their invariance: {exact.alive[0]}, {exact.alive[1]}, {exact.alive[2]},
+    {exact.alive[3]} and {exact.alive[4]} of {exact.dims}.""",
+    lambda n: (
+        n.exact.proven and n.exact.largest_excess < 1e-6 and n.exact.error < 0.01 and n.exact.largest_angle < 0.01
+    ),
+)
+steps_down.says(
+    """The graph decides which directions, by the way its pairs are drawn: each way ends within {exact.own:.0e} degrees
+    of the eigenvectors of its own Laplacian, and {exact.nearest_other:.1f} to {exact.other:.1f} degrees from the
+    others'. Drawing edges gives Laplacian Eigenmaps. Q5's way (an image, then a neighbour, never exchanged) has two
+    covariance matrices and no such problem; it ends {exact.q5:.1f} degrees from the one with exchanged images.""",
+    lambda n: n.exact.own < 0.01 and n.exact.own < n.exact.nearest_other / 10 and n.exact.q5 > 10 * n.exact.own,
+)
+
+
+steps_down.says(
+    """On real graphs the exercise's weights leave fewer directions than there are dimensions: {part.alive} of {part.of}
+    should live on {part.images:,} images, {whole.alive} on {whole.images:,}. Training in batches finds
+    {part.recovered:.1%} and {whole.recovered:.1%} of these directions. The variance along the first eigenvector should
+    be {part.predicted_first:.2f} and {whole.predicted_first:.2f}, and is {part.measured_first:.2f} and
+    {whole.measured_first:.2f}.""",
+    lambda n: n.exact.proven and n.part.alive < n.part.of,
+)
+steps_down.says(
+    """{part.stray:.1%} and {whole.stray:.1%} of all variance lie outside the directions that should live, where the
+    exact loss of the small graph leaves none. So a direction that is worth nothing still shows some spread in batches,
+    and to count directions with spread would count too many.""",
+    lambda n: 0 < n.part.stray < 0.2 and n.part.alive < n.part.of and n.exact.error < 0.01,
 )

@@ -1,6 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py 90320c6857f8b750
-# text 921e143756967a9d
+# cells nbs/82_methods.py 75d562ed65222668
+# text 30555a113afa9400
 
 """82 · Methods."""
 
@@ -72,3 +72,10 @@ def features(cfg: Config, images: Images, name: str) -> Features:
 
         return laplacian_features(cfg, images)
     return features_of(cfg, images, run_of(cfg, images, name))
+
+
+def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -> Run:
+    """VICReg on pairs of neighbours by the features `source`, `cfg.neighbour_count` of each image."""
+    from vicreg_nb.ablations import NeighbourPairs
+
+    return train(cfg, images, NeighbourPairs(cfg, images, source), tag)

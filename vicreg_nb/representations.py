@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py c22f9d8378a65c81
-# text 8de6827671baf6a3
+# cells nbs/02_representations.py 9e6293d1df41a792
+# text 6f6c4661ed9d4500
 
 """2 · Representations (Q2, Q3)."""
 
@@ -172,6 +172,7 @@ class Probe:
     confusion: np.ndarray
     per_class: np.ndarray  # accuracy of each class
     interval: float  # half the 95 % interval of the accuracy
+    hits: np.ndarray  # bool [M], the test images that are named rightly
 
 
 def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
@@ -184,8 +185,8 @@ def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
         guess_train, guess = (layer(part).argmax(dim=1).cpu().numpy() for part in (x, x_test))
     confusion = confusion_matrix(images.test_labels, guess, labels=range(len(images.classes)))
     accuracy, per_class = (guess == images.test_labels).mean(), confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
-    interval, on_train = half_interval(guess == images.test_labels), float((guess_train == images.train_labels).mean())
-    return Probe(float(accuracy), on_train, confusion, per_class, interval)
+    hits, on_train = guess == images.test_labels, float((guess_train == images.train_labels).mean())
+    return Probe(float(accuracy), on_train, confusion, per_class, half_interval(hits), hits)
 
 
 def _untrained_encoder(cfg, images, device):
