@@ -679,7 +679,7 @@ def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag: str = "vicr
 # %%
 settings, folder = find_run(tiny, few)
 assert folder == find_run(tiny.replace(probe_lr=0.5), few)[1] != find_run(tiny.replace(lr=0.5), few)[1]
-assert settings["code"].keys() >= {"GeneratedPairs", "make_view", "Encoder", "variance", "train_step"}
+assert settings["code"].keys() >= {"GeneratedPairs", "apply_views", "SmallEncoder", "variance", "train_step"}
 assert not settings["code"].keys() & {"train", "q1", "lines", "log", "Config"}
 print(f"{folder.name} rests on {len(settings['code'])} pieces of code, such as {', '.join(list(settings['code'])[:4])}")
 

@@ -1,5 +1,5 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py bc0c117936c91e58
+# cells nbs/01a_training.py 9b5362ce98450635
 # text 3f2b228a20674c41
 
 """1a · Training (Q1)."""
