@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py de63fa9477f63ce9
-# text 7460651a87cedc56
+# cells nbs/08_run_all.py b7a251f22535e411
+# text 76b80bddae5af47e
 
 """8 · The whole book."""
 
@@ -21,7 +21,7 @@ from vicreg_nb.book import (
 )  # fmt: skip
 from vicreg_nb.config import Config, changed_settings, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
-from vicreg_nb.store import UserError, digest, duration, log, plain_code, project_root
+from vicreg_nb.store import UserError, digest, duration, log, plain_code, project_root, remove_leftovers
 from vicreg_nb.training import choose_precision
 
 
@@ -207,6 +207,7 @@ BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
 def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
     """Run the stages that are not done yet, or all of them, with one progress bar; returns the seconds it took."""
     start = time.perf_counter()
+    remove_leftovers(job.cfg.folder, job.cfg.figures, *job.cfg.runs.glob("*"))
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(chosen), dynamic_ncols=True, bar_format=BAR, disable=hidden) as bar:
         for place, stage in enumerate(chosen):
