@@ -9,6 +9,14 @@
 
 # %%
 #| export
+import os
+
+from vicreg_nb.threads import brief_waiting
+
+os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
+
+# %%
+#| export
 import argparse
 import ast
 import importlib.util

@@ -1,8 +1,15 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py b7a251f22535e411
-# text 76b80bddae5af47e
+# cells nbs/08_run_all.py fb8782a761349d46
+# text b6ac4603e74672d9
 
 """8 · The whole book."""
+
+import os
+
+from vicreg_nb.threads import brief_waiting
+
+os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
+
 
 import argparse
 import ast
