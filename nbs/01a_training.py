@@ -15,6 +15,7 @@
 import contextlib
 import json
 import math
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images, send
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import (
-    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_arrays, seeded,
+    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_whole, recover, remove_leftovers,
+    seeded, write_arrays,
 )  # fmt: skip
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
@@ -640,22 +642,41 @@ torch.testing.assert_close(kept.encoder(trial.device)(x), trial.encoder.eval()(x
 # ## Files
 # A run's folder holds `config.json` (what made it), `last.pt` (all of the state, after each epoch), and at the end
 # `history.npz` and `encoder.pt`. Each is written whole or not at all, so a run counts as finished only when it is.
+# The digest of the weights is in `history.npz`, so that `encoder.pt` is a plain table of weights for whoever wants it.
 
 
 # %%
 #| export
 def _write_run(trainer, folder):
     """history.npz and encoder.pt."""
-    arrays = {name: getattr(trainer, name) for name in ("history", "tests", "seconds")}
-    atomic(folder / "history.npz", lambda path: np.savez(path, **arrays))
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.encoder.state_dict().items()}
+    arrays = {name: np.asarray(getattr(trainer, name)) for name in ("history", "tests", "seconds")}
+    write_arrays(folder / "history.npz", arrays | {"weights": np.asarray(digest(weights))})
     atomic(folder / "encoder.pt", lambda path: torch.save(weights, path))
+
+
+def _read_run(folder):
+    """The arrays of history.npz; None where the run is not finished, or one of its two files is damaged."""
+    record = recover(folder / "history.npz", read_whole)
+    weights = record and recover(folder / "encoder.pt", lambda path: _load(path, str(record["weights"])))
+    return record if weights else None
+
+
+def _load(path, expected=None):
+    """The contents of a file of PyTorch's; ValueError unless they have the digest `expected`, or one inside."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if (expected or content.pop("digest")) != digest(content):
+        raise ValueError("the digest does not agree")
+    return content
 
 
 # %%
 _write_run(trial, kept.folder / "written")
 assert is_finished(kept.folder / "written")
 assert replace(kept, folder=kept.folder / "written").identity == digest(trial.encoder.state_dict())
+assert (_read_run(kept.folder / "written")["history"] == trial.history.numpy()).all()
+torch.save(initial_networks(tiny)[0].state_dict(), kept.folder / "written" / "encoder.pt")  # not those of the record
+assert _read_run(kept.folder / "written") is None and not is_finished(kept.folder / "written")
 
 # %% [markdown]
 # Which precision is faster may be judged otherwise on another day, by another version of PyTorch or on another machine.
@@ -722,33 +743,39 @@ assert "`variance`" in _why_anew(tiny, settings, "vicreg") and not _why_anew(tin
 (folder / "config.json").unlink()
 
 # %% [markdown]
-# A checkpoint that cannot be read is named and not used. To train from the start without a word would cost hours and
-# overwrite what might still be saved.
+# The checkpoint of the epoch before is kept as well, as `previous.pt`. If the last one turns out to be damaged, then a
+# training of hours goes on one epoch earlier, and not from the start.
 
 
 # %%
 #| export
-def _resume(trainer, folder):
-    """Go on from last.pt where there is one; UserError for a damaged one."""
-    path = folder / "last.pt"
-    if not path.is_file():
-        return False
-    try:
-        trainer.load(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to train from the start.") from None
-    log(f"resuming {folder.name} after epoch {trainer.epoch}")
-    return True
+def _write_checkpoint(trainer, folder):
+    """last.pt, with its digest inside; what was last.pt is previous.pt."""
+    state = trainer.state()
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder / "last.pt", folder / "previous.pt")
+    atomic(folder / "last.pt", lambda path: torch.save(state | {"digest": digest(state)}, path))
+
+
+def _resume(trainer, folder) -> bool:
+    """Go on from the latest checkpoint that is whole; False where there is none."""
+    for name in ("last.pt", "previous.pt"):
+        state = recover(folder / name, _load)
+        if state:
+            trainer.load(state)
+            log(f"resuming {folder.name} after epoch {trainer.epoch}")
+            return True
+    return False
 
 
 # %%
-(Path(scratch.name) / "last.pt").write_bytes(b"cut")
-try:
-    _resume(trial, Path(scratch.name))
-except UserError as error:
-    print(str(error).replace(scratch.name, "..."))
-else:
-    raise AssertionError("a damaged checkpoint was used")
+for trial.epoch in (1, 2):
+    _write_checkpoint(trial, kept.folder)
+(kept.folder / "last.pt").write_bytes((kept.folder / "last.pt").read_bytes()[:1000])
+with contextlib.redirect_stdout(io.StringIO()) as told:
+    assert _resume(trial, kept.folder) and trial.epoch == 1
+print(f"as here: {told.getvalue()}".replace(scratch.name, "..."))
+trial.epoch = 0
 
 # %% [markdown]
 # On another machine, with another number of threads or another version of PyTorch, sums are taken in another order, so
@@ -794,7 +821,7 @@ def _one_epoch(trainer, pairs, images, folder):
     trainer.tests = torch.cat([trainer.tests, tested[None]])
     trainer.epoch += 1
     trainer.seconds += time.perf_counter() - start
-    atomic(folder / "last.pt", lambda path: torch.save(trainer.state(), path))
+    _write_checkpoint(trainer, folder)
     shown = zip(OBJECTIVES, terms.mean(dim=0), tested)
     told = ", ".join(f"{name} {mean:.3f} (test {test:.3f})" for name, mean, test in shown)
     left = trainer.seconds / trainer.epoch * (cfg.epochs - trainer.epoch)
@@ -838,11 +865,13 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 
     Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
-    Raises UserError if the loss turns NaN or infinite, or if last.pt is damaged.
+    A damaged file is set aside, and made again from the others. UserError if the loss turns NaN or infinite.
     """
     pairs = pairs or GeneratedPairs(cfg, images)
     settings, folder = find_run(cfg, images, pairs, tag)
-    if not is_finished(folder):
+    remove_leftovers(folder, cfg.cache)
+    record = _read_run(folder)
+    if record is None:
         trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
         resumed = _resume(trainer, folder)
         if not resumed and (why := _why_anew(cfg, settings, tag)):
@@ -852,7 +881,8 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
         _write_run(trainer, folder)
-    record = read_arrays(folder / "history.npz")
+        (folder / "previous.pt").unlink(missing_ok=True)
+        record = _read_run(folder)
     return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
 
 

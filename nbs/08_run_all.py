@@ -9,6 +9,14 @@
 
 # %%
 #| export
+import os
+
+from vicreg_nb.threads import brief_waiting
+
+os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
+
+# %%
+#| export
 import argparse
 import ast
 import importlib.util
@@ -26,7 +34,7 @@ from vicreg_nb.book import (
 )  # fmt: skip
 from vicreg_nb.config import Config, changed_settings, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
-from vicreg_nb.store import UserError, digest, duration, locked, log, plain_code, project_root
+from vicreg_nb.store import UserError, digest, duration, locked, log, plain_code, project_root, remove_leftovers
 from vicreg_nb.training import choose_precision
 
 # %% tags=["parameters"]
@@ -435,6 +443,7 @@ BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
 def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
     """Run the stages that are not done yet, or all of them, with one progress bar; returns the seconds it took."""
     start = time.perf_counter()
+    remove_leftovers(job.cfg.folder, job.cfg.figures, *job.cfg.runs.glob("*"))
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(chosen), dynamic_ncols=True, bar_format=BAR, disable=hidden) as bar:
         for place, stage in enumerate(chosen):

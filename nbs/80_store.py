@@ -16,8 +16,10 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import linecache
 import os
+import re
 import sqlite3
 import sys
 import zipfile
@@ -415,6 +417,36 @@ assert torch.equal(drawn, torch.rand(3, generator=new_generator(0, "x")))
 assert torch.equal(before, torch.random.get_rng_state())
 
 # %% [markdown]
+# ## Progress
+# On a terminal a bar; in a notebook and in a log one line at a time.
+
+
+# %%
+#| export
+def log(message: str):
+    """One line of progress that does not tear a progress bar."""
+    tqdm.write(message, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def progress(iterable, desc: str, total: int = None):
+    """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
+    return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 8 s, 3 min 20 s, 1 h 05 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    return f"{minutes} min {seconds % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+# %%
+log(f"a run of 4,000 seconds takes {duration(4_000)}")
+
+# %% [markdown]
 # ## Whole files
 # A file is written beside its place and then renamed: whoever looks finds the old or the new one, never half of one.
 
@@ -444,6 +476,73 @@ with contextlib.suppress(ZeroDivisionError):
 assert note.read_text(encoding="utf-8") == "old" and len(list(note.parent.iterdir())) == 1
 
 # %% [markdown]
+# A process that is killed before it renames leaves its temporary file behind. The next run removes those whose process
+# is gone.
+
+
+# %%
+#| export
+def remove_leftovers(*folders: Path):
+    """Delete the temporary files of `atomic` in these folders whose process has ended."""
+    for path in (path for folder in folders for path in folder.glob(".*")):
+        match = re.fullmatch(r"\..*(\.\w+)\.(\d+)\1", path.name)
+        if match and path.is_file() and not _is_running(int(match[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(number):
+    if os.name != "posix":  # elsewhere, to ask a process is to end it
+        return True
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+# %%
+theirs = [note.with_name(f".last.pt.{number}.pt") for number in (os.getpid(), 2**22 + 1)]  # more than Linux has
+for path in theirs:
+    path.touch()
+remove_leftovers(note.parent)
+assert [path.is_file() for path in theirs] == [True, os.name != "posix"] and note.is_file()
+
+# %% [markdown]
+# ## Damaged files
+# A disk may fail, a copy may be cut short, and a repository may hold a pointer of git-lfs instead of the file. Formats
+# tell only some of it: a flipped bit in a file of weights gives other weights. So what is kept holds its own digest. A
+# file that does not agree with it is named and set aside, not deleted, and whoever wanted it goes on without.
+
+
+# %%
+#| export
+def recover(path: Path, read):
+    """`read(path)`; None where the file is absent, or damaged so that `read` fails: then it is set aside and named."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path)
+    except PermissionError:
+        raise
+    except Exception:  # a damaged file may raise anything
+        with path.open("rb") as file:
+            begins = file.read(30)
+        names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
+        aside = next(name for name in names if not path.with_name(name).exists())
+        lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+        what = lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+        path.rename(path.with_name(aside))
+        log(f"{path} is {what}: set aside as {aside}")
+
+
+# %%
+note.write_text("")
+assert recover(note, lambda path: 1 / len(path.read_text())) is None and not note.is_file()
+assert recover(note, Path.read_text) is None and note.with_name("note.txt.damaged").is_file()
+
+# %% [markdown]
 # ## One at a time
 # Two processes that read a file, add to it and write it back would lose what the other added. They take turns by a
 # lock. SQLite has one for every platform, and the system frees it where its owner dies.
@@ -467,8 +566,8 @@ for _ in range(2):  # the first leaves nothing behind that stops the second
 
 # %% [markdown]
 # ## Never compute twice
-# A costly result is kept under the digest of what it was made from, and of the code that made it. A file that cannot
-# be read is made again.
+# A costly result is kept under the digest of what it was made from, and of the code that made it. A damaged file is
+# made again.
 
 # %%
 #| export
@@ -481,44 +580,35 @@ def read_arrays(path: Path) -> dict:
         return {field: file[field] for field in file.files}
 
 
-def cached(folder: Path, name: str, key, compute) -> dict:
-    """The arrays of `compute()` (a dict of arrays), kept in `folder` under the digest of `key` and of its code."""
-    path = folder / f"{name}-{digest(name, key, code_of(compute))}.npz"
-    if path.is_file():
-        try:
-            return read_arrays(path)
-        except DAMAGED:
-            log(f"{path} cannot be read: computed again")
-    arrays = {field: np.asarray(value) for field, value in compute().items()}
-    atomic(path, lambda temporary: np.savez(temporary, **arrays))
+def read_whole(path: Path) -> dict:
+    """The arrays that `write_arrays` has put into a file, without their digest; some exception if it is damaged."""
+    arrays = read_arrays(path)
+    if str(arrays.pop("digest", "")) != digest(arrays):
+        raise ValueError("the digest does not agree")
     return arrays
 
 
-# %% [markdown]
-# ## Progress
-# On a terminal a bar; in a notebook and in a log one line at a time.
+def write_arrays(path: Path, arrays: dict):
+    """Arrays by name, and their digest, in an npz file."""
+    atomic(path, lambda temporary: np.savez(temporary, **arrays, digest=digest(arrays)))
+
+
+# %%
+kept = note.with_suffix(".npz")
+write_arrays(kept, {"x": np.arange(3)})
+assert recover(kept, read_whole)["x"].tolist() == [0, 1, 2]
 
 
 # %%
 #| export
-def log(message: str):
-    """One line of progress that does not tear a progress bar."""
-    tqdm.write(message, file=sys.stdout)
-    sys.stdout.flush()
-
-
-def progress(iterable, desc: str, total: int = None):
-    """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
-    return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 8 s, 3 min 20 s, 1 h 05 min."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    return f"{minutes} min {seconds % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+def cached(folder: Path, name: str, key, compute) -> dict:
+    """The arrays of `compute()` (a dict of arrays), kept in `folder` under the digest of `key` and of its code."""
+    path = folder / f"{name}-{digest(name, key, code_of(compute))}.npz"
+    arrays = recover(path, read_whole)
+    if arrays is None:
+        arrays = {field: np.asarray(value) for field, value in compute().items()}
+        write_arrays(path, arrays)
+    return arrays
 
 
 # %%
@@ -537,4 +627,3 @@ assert cached(here, "powers", [3], powers)["values"].tolist() == [0, 1, 4] and l
 POWER = 3
 assert cached(here, "powers", [3], powers)["values"].tolist() == [0, 1, 8] and len(calls) == 3
 scratch.cleanup()
-log(f"a run of 4,000 seconds takes {duration(4_000)}")

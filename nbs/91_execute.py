@@ -10,6 +10,7 @@
 # %%
 #| export
 import logging
+import os
 import re
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from vicreg_nb.threads import brief_waiting
 from vicreg_nb.tools.export import ExportError, exported, ipynb_text, read_cells
 
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # its remarks go to no one who did not ask
@@ -187,6 +189,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     hooks = {"on_cell_start": progress.started, "on_cell_complete": progress.completed, "stdout_file": progress}
     kernel = {"kernel_name": "python3", "kernel_manager_class": _Kernel, "extra_arguments": ["--log-level=50"]}
     output.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(brief_waiting(os.environ))  # the kernel inherits it
     try:
         papermill.execute_notebook(notebook, output, parameters, progress_bar=False, cwd=cwd, **hooks, **kernel)
     except PapermillExecutionError as error:

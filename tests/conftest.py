@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported, here and in the commands that tests start
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is: threads that wait give way to other processes
+
+from vicreg_nb.threads import brief_waiting
+
+os.environ.update(brief_waiting(os.environ))  # before torch is imported
 
 import pytest
 import torch

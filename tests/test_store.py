@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from vicreg_nb.store import atomic, cached, code_of, digest, duration, new_generator, read_arrays, seeded
+from vicreg_nb.store import atomic, cached, code_of, digest, duration, new_generator, read_arrays, recover, seeded
 
 SIGN = 1
 
@@ -55,6 +55,29 @@ def test_cached_computes_once_and_mends_a_damaged_file(tmp_path):
     cached(tmp_path, "thing", ["key"], compute)
     cached(tmp_path, "thing", ["other key"], compute)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("at", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_a_flipped_bit_in_the_cache_is_noticed_or_makes_no_difference(tmp_path, at):
+    values = np.linspace(0, 1, 40)
+
+    def compute():
+        return {"x": values, "y": values[:3]}
+
+    cached(tmp_path, "thing", ["key"], compute)
+    path = next(tmp_path.glob("thing-*.npz"))
+    content = bytearray(path.read_bytes())
+    content[int(at * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+    again = cached(tmp_path, "thing", ["key"], compute)
+    assert set(again) == {"x", "y"} and np.array_equal(again["x"], values) and np.array_equal(again["y"], values[:3])
+
+
+def test_a_file_set_aside_replaces_none(tmp_path):
+    for content in ("a", "b", "c"):
+        (tmp_path / "f.npz").write_text(content)
+        assert recover(tmp_path / "f.npz", read_arrays) is None
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

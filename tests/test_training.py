@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,13 +168,104 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
         np.testing.assert_array_equal(histories[0][name], histories[1][name])
 
 
-def test_a_damaged_checkpoint_is_named(smoke):
-    cfg, images = smoke
-    folder = run_folder(cfg, run_settings(cfg, images))
-    folder.mkdir(parents=True)
-    (folder / "last.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match=r"last\.pt"):
+def flipped(at):
+    """A copy of some bytes with one bit flipped, at this share of their length."""
+
+    def flip(content):
+        place = int(at * (len(content) - 1))
+        return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+
+    return flip
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "pointer": lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "text": lambda content: b"not a checkpoint",
+    "zeros": lambda content: bytes(len(content)),
+    **{f"cut at {at:.0%}": lambda content, at=at: content[: int(at * len(content))] for at in (0.01, 0.5, 0.97)},
+    **{f"flipped at {at:.0%}": flipped(at) for at in (0.0, 0.08, 0.31, 0.5, 0.77, 0.93, 1.0)},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A run of three epochs that takes no time, and the folder as it was after two of them."""
+    small = {"width": 4, "encoder_dim": 8, "projection_dim": 16, "train_size": 128, "epochs": 3, "graph_size": 100}
+    small |= {"tsne_train_size": 100, "max_k": 10, "exact_size": 60, "anomaly_k": 2}
+    cfg = make_config("smoke", out=str(tmp_path_factory.mktemp("tiny")), device="cpu", **small)
+    images = open_dataset(cfg)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_one_epoch", stop_after_two(training._one_epoch))
         train(cfg, images)
+    broken_off = cfg.folder.with_name("broken_off")
+    shutil.copytree(cfg.folder, broken_off)
+    return cfg, images, train(cfg, images), broken_off
+
+
+def stop_after_two(one_epoch):
+    def wrapped(trainer, *arguments):
+        if trainer.epoch == 2:
+            raise KeyboardInterrupt
+        one_epoch(trainer, *arguments)
+
+    return wrapped
+
+
+def damaged_copy(cfg, source, tmp_path, name, damage):
+    """A copy of a run's folder with one file damaged, as a configuration and the file's path."""
+    shutil.copytree(source, tmp_path / "copy")
+    path = next((tmp_path / "copy").glob(f"runs/vicreg-*/{name}"))
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    return cfg.replace(out=str(tmp_path / "copy")), path
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["encoder.pt", "history.npz"])
+def test_a_finished_run_with_a_damaged_file_is_mended_from_the_rest(tiny_run, tmp_path, name, damage, capsys):
+    cfg, images, whole, _ = tiny_run
+    cfg, path = damaged_copy(cfg, whole.folder.parent.parent, tmp_path, name, damage)
+    run = train(cfg, images)
+    told = capsys.readouterr().out
+    assert run.identity == whole.identity and np.array_equal(run.history, whole.history) and "epoch   1" not in told
+    if path.with_name(f"{name}.damaged").exists():
+        assert f"{path} is " in told and "set aside" in told
+    else:  # the bit makes no difference to what is read
+        assert damage.startswith("flipped")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_run_with_a_damaged_checkpoint_goes_on_one_epoch_earlier(tiny_run, tmp_path, damage, capsys):
+    cfg, images, whole, broken_off = tiny_run
+    cfg, path = damaged_copy(cfg, broken_off, tmp_path, "last.pt", damage)
+    run = train(cfg, images)
+    told = capsys.readouterr().out
+    assert run.identity == whole.identity and np.array_equal(run.history, whole.history) and "epoch   1" not in told
+    aside = path.with_name("last.pt.damaged").exists()
+    assert ("epoch   2" in told) == aside and (aside or damage.startswith("flipped"))
+    assert not path.with_name("previous.pt").exists()
+
+
+def test_without_a_whole_checkpoint_it_is_trained_again(tiny_run, tmp_path, capsys):
+    cfg, images, whole, broken_off = tiny_run
+    cfg, path = damaged_copy(cfg, broken_off, tmp_path, "last.pt", "pointer")
+    path.with_name("previous.pt").write_bytes(b"")
+    assert train(cfg, images).identity == whole.identity
+    told = capsys.readouterr().out
+    assert "git lfs pull" in told and "previous.pt is empty" in told and "epoch   1" in told
+
+
+def test_temporary_files_of_dead_processes_are_removed(tiny_run, tmp_path):
+    cfg, images, whole, _ = tiny_run
+    shutil.copytree(whole.folder.parent.parent, tmp_path / "copy")
+    folder = next((tmp_path / "copy").glob("runs/vicreg-*"))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = [folder / f".last.pt.{dead.pid}.pt", folder / f".last.pt.{os.getpid()}.pt", folder / ".mine.pt"]
+    for path in left:
+        path.touch()
+    train(cfg.replace(out=str(tmp_path / "copy")), images)
+    assert [path.exists() for path in left] == [False, True, True]
 
 
 class PoisonedPairs(GeneratedPairs):

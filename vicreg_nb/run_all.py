@@ -1,8 +1,15 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 2bceea2c59dd67e7
-# text 58a17f6efb4eab3b
+# cells nbs/08_run_all.py 9bbebdb2666ffbf0
+# text f77442e786537c16
 
 """8 · The whole book."""
+
+import os
+
+from vicreg_nb.threads import brief_waiting
+
+os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
+
 
 import argparse
 import ast
@@ -21,7 +28,7 @@ from vicreg_nb.book import (
 )  # fmt: skip
 from vicreg_nb.config import Config, changed_settings, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
-from vicreg_nb.store import UserError, digest, duration, locked, log, plain_code, project_root
+from vicreg_nb.store import UserError, digest, duration, locked, log, plain_code, project_root, remove_leftovers
 from vicreg_nb.training import choose_precision
 
 
@@ -236,6 +243,7 @@ BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
 def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
     """Run the stages that are not done yet, or all of them, with one progress bar; returns the seconds it took."""
     start = time.perf_counter()
+    remove_leftovers(job.cfg.folder, job.cfg.figures, *job.cfg.runs.glob("*"))
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(chosen), dynamic_ncols=True, bar_format=BAR, disable=hidden) as bar:
         for place, stage in enumerate(chosen):

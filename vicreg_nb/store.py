@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 20e5374a17d0b1ee
-# text 1262dddb645a4a4c
+# cells nbs/80_store.py 80eefb561d418c8a
+# text ec32e029b347018c
 
 """80 · Store."""
 
@@ -11,8 +11,10 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import linecache
 import os
+import re
 import sqlite3
 import sys
 import zipfile
@@ -267,6 +269,26 @@ def _number(seed, names):
     return int(digest(seed, *names), 16) % 2**63
 
 
+def log(message: str):
+    """One line of progress that does not tear a progress bar."""
+    tqdm.write(message, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def progress(iterable, desc: str, total: int = None):
+    """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
+    return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 8 s, 3 min 20 s, 1 h 05 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    return f"{minutes} min {seconds % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def atomic(path: Path, write) -> Path:
     """Call `write(temporary_path)` and rename: `path` is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -277,6 +299,45 @@ def atomic(path: Path, write) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def remove_leftovers(*folders: Path):
+    """Delete the temporary files of `atomic` in these folders whose process has ended."""
+    for path in (path for folder in folders for path in folder.glob(".*")):
+        match = re.fullmatch(r"\..*(\.\w+)\.(\d+)\1", path.name)
+        if match and path.is_file() and not _is_running(int(match[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(number):
+    if os.name != "posix":  # elsewhere, to ask a process is to end it
+        return True
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def recover(path: Path, read):
+    """`read(path)`; None where the file is absent, or damaged so that `read` fails: then it is set aside and named."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path)
+    except PermissionError:
+        raise
+    except Exception:  # a damaged file may raise anything
+        with path.open("rb") as file:
+            begins = file.read(30)
+        names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
+        aside = next(name for name in names if not path.with_name(name).exists())
+        lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+        what = lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+        path.rename(path.with_name(aside))
+        log(f"{path} is {what}: set aside as {aside}")
 
 
 @contextlib.contextmanager
@@ -297,34 +358,24 @@ def read_arrays(path: Path) -> dict:
         return {field: file[field] for field in file.files}
 
 
-def cached(folder: Path, name: str, key, compute) -> dict:
-    """The arrays of `compute()` (a dict of arrays), kept in `folder` under the digest of `key` and of its code."""
-    path = folder / f"{name}-{digest(name, key, code_of(compute))}.npz"
-    if path.is_file():
-        try:
-            return read_arrays(path)
-        except DAMAGED:
-            log(f"{path} cannot be read: computed again")
-    arrays = {field: np.asarray(value) for field, value in compute().items()}
-    atomic(path, lambda temporary: np.savez(temporary, **arrays))
+def read_whole(path: Path) -> dict:
+    """The arrays that `write_arrays` has put into a file, without their digest; some exception if it is damaged."""
+    arrays = read_arrays(path)
+    if str(arrays.pop("digest", "")) != digest(arrays):
+        raise ValueError("the digest does not agree")
     return arrays
 
 
-def log(message: str):
-    """One line of progress that does not tear a progress bar."""
-    tqdm.write(message, file=sys.stdout)
-    sys.stdout.flush()
+def write_arrays(path: Path, arrays: dict):
+    """Arrays by name, and their digest, in an npz file."""
+    atomic(path, lambda temporary: np.savez(temporary, **arrays, digest=digest(arrays)))
 
 
-def progress(iterable, desc: str, total: int = None):
-    """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
-    return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 8 s, 3 min 20 s, 1 h 05 min."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    return f"{minutes} min {seconds % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+def cached(folder: Path, name: str, key, compute) -> dict:
+    """The arrays of `compute()` (a dict of arrays), kept in `folder` under the digest of `key` and of its code."""
+    path = folder / f"{name}-{digest(name, key, code_of(compute))}.npz"
+    arrays = recover(path, read_whole)
+    if arrays is None:
+        arrays = {field: np.asarray(value) for field, value in compute().items()}
+        write_arrays(path, arrays)
+    return arrays

@@ -1,10 +1,11 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py 2e5fafe4644d4d63
-# text d5c47e9c2245ae2d
+# cells nbs/91_execute.py 8f7d97e3c49ce7f7
+# text 157b756ff54c2488
 
 """91 · Running a notebook without a hand on it."""
 
 import logging
+import os
 import re
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from vicreg_nb.threads import brief_waiting
 from vicreg_nb.tools.export import ExportError, exported, ipynb_text, read_cells
 
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # its remarks go to no one who did not ask
@@ -92,6 +94,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     hooks = {"on_cell_start": progress.started, "on_cell_complete": progress.completed, "stdout_file": progress}
     kernel = {"kernel_name": "python3", "kernel_manager_class": _Kernel, "extra_arguments": ["--log-level=50"]}
     output.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(brief_waiting(os.environ))  # the kernel inherits it
     try:
         papermill.execute_notebook(notebook, output, parameters, progress_bar=False, cwd=cwd, **hooks, **kernel)
     except PapermillExecutionError as error:
