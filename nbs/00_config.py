@@ -91,7 +91,7 @@ class _TrainingSettings:
     batch_size: int = setting(256, (2, 10**6), "|B|")
     optimizer: str = setting("adam", ("adam", "muon"), "muon: Muon for the encoder's matrices, Adam for the rest")
     lr: float = setting(3e-4, (1e-9, 10), "Adam's learning rate (its peak, for onecycle)")
-    muon_lr: float = setting(0.05, (1e-9, 10), "Muon's learning rate (its peak, for onecycle)")
+    muon_lr: float = setting(0.08, (1e-9, 10), "Muon's learning rate (its peak, for onecycle)")
     weight_decay: float = setting(1e-6, (0, 10), "Adam's")
     schedule: str = setting("constant", ("constant", "onecycle"), "of the learning rate")
 

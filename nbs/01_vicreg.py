@@ -55,13 +55,6 @@ def _stage(channels_in, channels_out, stride):
     )
 
 
-def _head(channels, hidden, dim):
-    """From the mean over the image to y."""
-    return nn.Sequential(
-        nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
-    )
-
-
 def _initialise_convolution(module):
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -84,7 +77,8 @@ class Encoder(nn.Module):
         self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         stages = [_stage(width * max(1, 2**i // 2), width * 2**i, stride=1 if i == 0 else 2) for i in range(4)]
         self.stages = nn.Sequential(*stages)
-        self.head = _head(8 * width, hidden, dim)
+        hidden_layer = nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
+        self.head = nn.Sequential(*hidden_layer, nn.Linear(hidden, dim))
         self.apply(_initialise_convolution)
 
     def forward(self, x):
@@ -113,7 +107,8 @@ print(f"{sum(p.numel() for p in ours.parameters()):,} parameters")
 # ResNet18 needs a GPU. The same ideas in fewer layers: a first convolution of kernel 4 and stride 2 that halves the
 # image at once, then two stages, each a convolution of stride 2 that doubles the channels and one residual block. A CPU
 # is at its best in few, wide layers: here most of the time goes into the two residual blocks, which it computes at
-# nearly its full speed, where ResNet18's many narrow layers at this price would mostly wait for memory.
+# nearly its full speed, where ResNet18's many narrow layers at this price would mostly wait for memory. The mean over
+# the image becomes $y$ by one linear layer: with a hidden layer between them the probe found less in $y$.
 
 
 # %%
@@ -125,15 +120,15 @@ def _convolution(channels_in, channels_out, kernel):
 
 
 class SmallEncoder(nn.Module):
-    """f for a CPU: images [B, 3, H, W] to representations y [B, dim] by seven convolutions and `Encoder`'s head."""
+    """f for a CPU: images [B, 3, H, W] to representations y [B, dim], by seven convolutions and a linear layer."""
 
-    def __init__(self, width: int = 32, dim: int = 128, hidden: int = 512):
+    def __init__(self, width: int = 32, dim: int = 128):
         super().__init__()
         self.stem = _convolution(3, width, kernel=4)
         widths = (width, 2 * width), (2 * width, 4 * width)
         stages = [nn.Sequential(_convolution(*pair, kernel=3), BasicBlock(pair[1], pair[1])) for pair in widths]
         self.stages = nn.Sequential(*stages)
-        self.head = _head(4 * width, hidden, dim)
+        self.head = nn.Linear(4 * width, dim)
         self.apply(_initialise_convolution)
 
     forward = Encoder.forward

@@ -290,21 +290,21 @@ SVG(typst.compile(page.encode(), format="svg", ignore_system_fonts=True).decode(
 # %%
 #| export
 SETTING = """
-{network}, and a head of two linear layers with $y$ of {encoder_dim} dimensions. The projector has three linear layers,
-with batch norm and ReLU between them, and $d$ = {projection_dim}. $T$ cuts out a random part of at least a fifth of the
-image, mirrors it, changes brightness, contrast, saturation and hue, sometimes takes the colour away, and blurs.
-{trainer} {epochs} epochs in batches of {batch_size} (schedule: {schedule}); $\\lambda$ = {lam:g}, $\\mu$ = {mu:g},
-$\\nu$ = {nu:g}, $\\gamma$ = {gamma:g}, $\\epsilon$ = {eps:g}.
+{network} $y$ of {encoder_dim} dimensions. The projector has three linear layers, with batch norm and ReLU between them,
+and $d$ = {projection_dim}. $T$ cuts out a random part of at least a fifth of the image, mirrors it, changes brightness,
+contrast, saturation and hue, sometimes takes the colour away, and blurs. {trainer} {epochs} epochs in batches of
+{batch_size} (schedule: {schedule}); $\\lambda$ = {lam:g}, $\\mu$ = {mu:g}, $\\nu$ = {nu:g}, $\\gamma$ = {gamma:g},
+$\\epsilon$ = {eps:g}.
 """
 
 # %%
 #| export
 NETWORK = {
     "resnet18": """The encoder is a ResNet18 for small images: {width} channels in its first stage, a first convolution
-of kernel 3 with stride 1 and no max-pooling""",
+of kernel 3 with stride 1, no max-pooling, and a head of two linear layers for""",
     "small": """The encoder is a small residual network: a convolution of kernel 4 and stride 2 to {width} channels,
 then twice a convolution of stride 2 that doubles the channels and a residual block of two convolutions, the mean over
-the image""",
+the image, and a linear layer for""",
 }
 TRAINER = {
     "adam": "Adam with learning rate {lr:g} trains for",

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 7947e1d9e249d10f
-# text 4e3c07b96aa6e4f0
+# cells nbs/00_config.py 6fab9b2c1039d1a9
+# text 9b987fd7568244a3
 
 """0 · Configuration."""
 
@@ -51,7 +51,7 @@ class _TrainingSettings:
     batch_size: int = setting(256, (2, 10**6), "|B|")
     optimizer: str = setting("adam", ("adam", "muon"), "muon: Muon for the encoder's matrices, Adam for the rest")
     lr: float = setting(3e-4, (1e-9, 10), "Adam's learning rate (its peak, for onecycle)")
-    muon_lr: float = setting(0.05, (1e-9, 10), "Muon's learning rate (its peak, for onecycle)")
+    muon_lr: float = setting(0.08, (1e-9, 10), "Muon's learning rate (its peak, for onecycle)")
     weight_decay: float = setting(1e-6, (0, 10), "Adam's")
     schedule: str = setting("constant", ("constant", "onecycle"), "of the learning rate")
 

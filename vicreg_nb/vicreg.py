@@ -1,6 +1,6 @@
 # Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01_vicreg.py 83b3d7141f360ef2
-# text 2460ecfd85a1afe3
+# cells nbs/01_vicreg.py 13b6f1a9dcd71887
+# text e19a2d399fea96bf
 
 """1 · VICReg."""
 
@@ -24,13 +24,6 @@ def _stage(channels_in, channels_out, stride):
     )
 
 
-def _head(channels, hidden, dim):
-    """From the mean over the image to y."""
-    return nn.Sequential(
-        nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
-    )
-
-
 def _initialise_convolution(module):
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -45,7 +38,8 @@ class Encoder(nn.Module):
         self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         stages = [_stage(width * max(1, 2**i // 2), width * 2**i, stride=1 if i == 0 else 2) for i in range(4)]
         self.stages = nn.Sequential(*stages)
-        self.head = _head(8 * width, hidden, dim)
+        hidden_layer = nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
+        self.head = nn.Sequential(*hidden_layer, nn.Linear(hidden, dim))
         self.apply(_initialise_convolution)
 
     def forward(self, x):
@@ -59,15 +53,15 @@ def _convolution(channels_in, channels_out, kernel):
 
 
 class SmallEncoder(nn.Module):
-    """f for a CPU: images [B, 3, H, W] to representations y [B, dim] by seven convolutions and `Encoder`'s head."""
+    """f for a CPU: images [B, 3, H, W] to representations y [B, dim], by seven convolutions and a linear layer."""
 
-    def __init__(self, width: int = 32, dim: int = 128, hidden: int = 512):
+    def __init__(self, width: int = 32, dim: int = 128):
         super().__init__()
         self.stem = _convolution(3, width, kernel=4)
         widths = (width, 2 * width), (2 * width, 4 * width)
         stages = [nn.Sequential(_convolution(*pair, kernel=3), BasicBlock(pair[1], pair[1])) for pair in widths]
         self.stages = nn.Sequential(*stages)
-        self.head = _head(4 * width, hidden, dim)
+        self.head = nn.Linear(4 * width, dim)
         self.apply(_initialise_convolution)
 
     forward = Encoder.forward

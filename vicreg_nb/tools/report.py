@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py ded9412bfdb38104
-# text 7c7df239580fd207
+# cells nbs/92_report.py 0cc83b98477ca85e
+# text aa017728fdaa3c68
 
 """92 · The report."""
 
@@ -177,20 +177,20 @@ def typst_block(code: str) -> str:
 
 
 SETTING = """
-{network}, and a head of two linear layers with $y$ of {encoder_dim} dimensions. The projector has three linear layers,
-with batch norm and ReLU between them, and $d$ = {projection_dim}. $T$ cuts out a random part of at least a fifth of the
-image, mirrors it, changes brightness, contrast, saturation and hue, sometimes takes the colour away, and blurs.
-{trainer} {epochs} epochs in batches of {batch_size} (schedule: {schedule}); $\\lambda$ = {lam:g}, $\\mu$ = {mu:g},
-$\\nu$ = {nu:g}, $\\gamma$ = {gamma:g}, $\\epsilon$ = {eps:g}.
+{network} $y$ of {encoder_dim} dimensions. The projector has three linear layers, with batch norm and ReLU between them,
+and $d$ = {projection_dim}. $T$ cuts out a random part of at least a fifth of the image, mirrors it, changes brightness,
+contrast, saturation and hue, sometimes takes the colour away, and blurs. {trainer} {epochs} epochs in batches of
+{batch_size} (schedule: {schedule}); $\\lambda$ = {lam:g}, $\\mu$ = {mu:g}, $\\nu$ = {nu:g}, $\\gamma$ = {gamma:g},
+$\\epsilon$ = {eps:g}.
 """
 
 
 NETWORK = {
     "resnet18": """The encoder is a ResNet18 for small images: {width} channels in its first stage, a first convolution
-of kernel 3 with stride 1 and no max-pooling""",
+of kernel 3 with stride 1, no max-pooling, and a head of two linear layers for""",
     "small": """The encoder is a small residual network: a convolution of kernel 4 and stride 2 to {width} channels,
 then twice a convolution of stride 2 that doubles the channels and a residual block of two convolutions, the mean over
-the image""",
+the image, and a linear layer for""",
 }
 TRAINER = {
     "adam": "Adam with learning rate {lr:g} trains for",
