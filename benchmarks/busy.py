@@ -36,7 +36,7 @@ def steps(profile, count):
 
     cfg = make_config(profile, dataset="shapes", device="cpu", tensorboard=False)
     images = open_dataset(cfg)
-    trainer, pairs, generator = Trainer(cfg, {"precision": "fp32"}, count), GeneratedPairs(cfg, images), None
+    trainer, pairs = Trainer(cfg, {"precision": "fp32"}, count), GeneratedPairs(cfg, images)
     generator = new_generator(0, "busy")
     for step in range(-2, count):  # two to warm up
         if step == 0:

@@ -1,5 +1,5 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 6fab9b2c1039d1a9
+# cells nbs/00_config.py 7d7eca4e6744037a
 # text 9b987fd7568244a3
 
 """0 · Configuration."""
