@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py ababc35168e0e379
-# text 883a19f79f05ae6b
+# cells nbs/84_book.py 3c49ade4a8865fa0
+# text 5b5273d8995c244e
 
 """84 · Book."""
 
@@ -41,10 +41,10 @@ def _plain(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
         return Numbers({str(name): _plain(item) for name, item in value.items()})
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        value = value.tolist()  # of no dimension: a number
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, (np.generic, torch.Tensor)):
-        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
