@@ -408,7 +408,8 @@ def open_dataset(cfg: Config) -> Images:
     Raises UserError if they cannot be had, or if a setting does not fit them.
     """
     images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
-    check_fit(cfg, len(images.train_labels), len(images.test_labels))
+    counts = np.bincount(images.train_labels, minlength=len(images.classes))
+    check_fit(cfg, len(images.train_labels), len(images.test_labels), int(counts.min()))
     return images
 
 

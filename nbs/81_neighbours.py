@@ -101,10 +101,16 @@ class Neighbours(NamedTuple):
     numbers: np.ndarray
 
 
+# %%
+#| export
 def _search(x, k, queries, farthest, device):
     own = queries is None
     x = checked(x)
     queries = x if own else checked(queries, "the queried features")
+    if queries.shape[1] != x.shape[1]:
+        raise UserError(f"The queries have {queries.shape[1]} dimensions and the features {x.shape[1]}: give as many.")
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+        raise UserError(f"k is {k!r}: give a whole number.")
     if not 1 <= k <= len(x) - own:
         raise UserError(f"k is {k}: choose from 1 to {len(x) - own}, the number of images to compare with.")
     found = np.sort(_candidates(x, queries, min(k + own + SPARE, len(x)), farthest, device), axis=1)

@@ -126,6 +126,30 @@ Drawing(fig)
 
 # %%
 #| export
+def _once(label, named):
+    """Of a trace: its place in the legend, where each label stands once, by the first panel that has it."""
+    first = label not in named
+    named.add(label)
+    return {"legendgroup": label, "showlegend": first}
+
+
+def _axis(axes, which):
+    """plotly's options for an axis as `Axes.set` has it: its scale and its limits."""
+    log, limits = axes.get(f"{which}scale") == "log", axes.get(f"{which}lim")
+    if isinstance(limits, (int, float)):
+        limits = (limits, None)
+    limits = limits and [np.log10(end) if log and end is not None else end for end in limits]
+    return ({"type": "log"} if log else {}) | ({"range": list(limits)} if limits else {})
+
+
+# %%
+named = set()
+assert [_once(label, named)["showlegend"] for label in "abab"] == [True, True, False, False]
+assert _axis({"yscale": "log", "ylim": (0.1, 10)}, "y") == {"type": "log", "range": [-1, 1]} and _axis({}, "x") == {}
+
+
+# %%
+#| export
 def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin=(), points=(), width=6.9, height=2.4,
           **axes) -> Drawing:  # fmt: skip
     """Curves {panel title: {label: (x, y)}}; colours: {label: colour}; axes: of every panel, as in `Axes.set`.
@@ -133,21 +157,20 @@ def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin
     dashed, thin, points: the labels drawn as dashed lines, as thin ones, and as points without a line.
     """
     fig, places = new_figure(1, len(panels), width=width, height=height, squeeze=False)
-    page = make_subplots(1, len(panels), subplot_titles=list(panels))
+    page, named = make_subplots(1, len(panels), subplot_titles=list(panels)), set()
     for column, (ax, (title, curves)) in enumerate(zip(places[0], panels.items(), strict=True), 1):
         for label, (x, y) in curves.items():
             style, size = "o" if label in points else "--" if label in dashed else "-", 0.5 if label in thin else 1.6
             ax.plot(x, y, style, color=colours[label], linewidth=size, markersize=3.5, label=label)
             line = {"color": colours[label], "dash": "dash" if label in dashed else "solid", "width": 1.3 * size}
             look = {"mode": "markers" if label in points else "lines", "line": line}
-            once = {"legendgroup": label, "showlegend": column == 1}
+            once = _once(label, named)
             page.add_trace(go.Scatter(x=x, y=y, name=label, **look, **once), row=1, col=column)
         ax.set(title=title, xlabel=xlabel, **axes)
     places[0, 0].set_ylabel(ylabel)
     _legend(fig, places[0])
-    scales = {f"{axis}axes": {"type": "log"} for axis in "xy" if axes.get(f"{axis}scale") == "log"}
-    page.update_xaxes(title=xlabel, **scales.get("xaxes", {}))
-    page.update_yaxes(**scales.get("yaxes", {}))
+    page.update_xaxes(title=xlabel, **_axis(axes, "x"))
+    page.update_yaxes(**_axis(axes, "y"))
     page.update_yaxes(title=ylabel, col=1)
     return Drawing(fig, page)
 
@@ -166,13 +189,17 @@ lines({"one": curves, "two": curves}, "x", "y", colours, dashed=["square"], thin
 
 # %%
 #| export
-def dots(
-    panels: dict, rows, xlabel: str, colours: dict, chance: float = None, width=6.9, height=None, **axes
-) -> Drawing:
+CHANCE = {"color": "#777777", "dash": "dot"}  # a line
+
+
+# %%
+#| export
+def dots(panels: dict, rows, xlabel: str, colours: dict, chance: float = None, width=6.9, height=None,
+         **axes) -> Drawing:  # fmt: skip
     """Dots {panel title: {label: values [rows]}}; colours: {label: colour}; chance: where to draw a dotted line."""
     height = height or 0.21 * len(rows) + 0.9
     fig, places = new_figure(1, len(panels), width=width, height=height, squeeze=False, sharey=True)
-    page = make_subplots(1, len(panels), subplot_titles=list(panels), shared_yaxes=True)
+    page, named = make_subplots(1, len(panels), subplot_titles=list(panels), shared_yaxes=True), set()
     for column, (ax, (title, series)) in enumerate(zip(places[0], panels.items(), strict=True), 1):
         every = np.array(list(series.values()), float)
         ax.hlines(range(len(rows)), every.min(axis=0), every.max(axis=0), color="#dddddd", linewidth=2, zorder=1)
@@ -180,15 +207,15 @@ def dots(
             y = np.arange(len(rows)) + 0.15 * (place - 0.5 * (len(series) - 1))
             mark = {"color": colours[label], "marker": "osD^vP"[place % 6], "edgecolors": "white", "linewidths": 0.5}
             ax.scatter(values, y, s=28, zorder=2, label=label, **mark)
-            once = {"legendgroup": label, "showlegend": column == 1, "marker": {"color": colours[label], "size": 11}}
+            once = _once(label, named) | {"marker": {"color": colours[label], "size": 11}}
             page.add_trace(go.Scatter(x=values, y=rows, mode="markers", name=label, **once), row=1, col=column)
         if chance is not None:
-            ax.axvline(chance, color="#777777", linewidth=0.8, linestyle=":", label="chance")
-        ax.set(
-            title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5), **axes
-        )
+            ax.axvline(chance, color=CHANCE["color"], linewidth=0.8, linestyle=":", label="chance")
+            page.add_vline(chance, line=CHANCE, name="chance", row=1, col=column, **_once("chance", named))
+        ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=rows, **axes)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
     _legend(fig, places[0])
-    page.update_xaxes(title=xlabel)
+    page.update_xaxes(title=xlabel, **_axis(axes, "x"))
     page.update_yaxes(autorange="reversed", col=1)
     return Drawing(fig, page)
 
@@ -367,6 +394,7 @@ def heatmap(panels: dict, columns, xlabel: str, ylabel: str, width=6.9, height=3
         page.add_trace(heat, row=1, col=place)
     places[0, 0].set_ylabel(ylabel)
     page.update_yaxes(autorange="reversed")
+    page.update_yaxes(title=ylabel, col=1)
     page.update_xaxes(title=xlabel)
     return Drawing(fig, page)
 

@@ -65,17 +65,19 @@ def _plain(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
         return Numbers({str(name): _plain(item) for name, item in value.items()})
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        value = value.tolist()  # of no dimension: a number
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, (np.generic, torch.Tensor)):
-        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # %%
-numbers = _plain({"vicreg": {"accuracy": np.float32(0.5), "rank": float("inf")}, "by_class": np.arange(3)})
+numbers = _plain(
+    {"vicreg": {"accuracy": np.float32(0.5), "rank": float("inf")}, "by_class": np.arange(3), "one": np.array(2)}
+)
 print("{vicreg.accuracy:.1%}, {by_class[2]}".format(**numbers))
-assert numbers.vicreg.rank is None and json.loads(json.dumps(numbers)) == numbers
+assert numbers.vicreg.rank is None and numbers.one == 2 and json.loads(json.dumps(numbers)) == numbers
 
 # %% [markdown]
 # ## A question

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from vicreg_nb.config import (
     PROFILES,
@@ -134,3 +135,25 @@ def test_every_setting_says_what_it_means():
         assert field.metadata["meaning"], name
         if name in NUMBERS:
             assert all(math.isfinite(end) for end in field.metadata["allowed"])
+
+
+@pytest.mark.parametrize("given, word", [
+    ({"out": "a" * 300}, "out"), ({"out": "a\0b"}, "out"), ({"out": "~nobody-here/x"}, "out"),
+    ({"out": "/dev/null/x"}, "out"), ({"profile": np.zeros((9, 9))}, "profile"),
+    ({"dataset": np.zeros((9, 9))}, "dataset"),
+    ({"profile": ["smoke"]}, "profile"), ({"device": "x" * 1000}, "device"), ({"x" * 1000: 1}, "xxx"),
+    ({"seed": -(10**400)}, "-10^400"),
+])  # fmt: skip
+def test_what_is_no_setting_is_one_short_sentence(given, word):
+    with pytest.raises(UserError) as caught:
+        make_config(**{"profile": "smoke"} | given)
+    said = str(caught.value)
+    assert word in said and "\n" not in said and len(said) < 900
+
+
+@pytest.mark.parametrize("name", ["per_class", "anomaly_k"])
+def test_what_is_taken_of_a_class_is_compared_with_the_smallest(name):
+    cfg = make_config("smoke", **{name: 3})
+    check_fit(cfg, 400, 160, 3)
+    with pytest.raises(UserError, match=name):
+        check_fit(cfg, 400, 160, 2)

@@ -102,3 +102,9 @@ def test_sums_of_distances(name):
     expected = all_distances(x, x) @ groups
     np.testing.assert_allclose(distance_sums(x, groups), expected, rtol=1e-6, atol=1e-5)
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("k, queries", [(2.5, None), ("3", None), (True, None), (2, np.zeros((3, 5)))])
+def test_a_k_or_queries_that_do_not_fit_are_refused(k, queries):
+    with pytest.raises(UserError):
+        nearest(np.random.default_rng(0).normal(size=(9, 4)), k, queries)

@@ -94,3 +94,18 @@ def test_a_drawing_is_saved_whole_and_labelled(tmp_path):
 
 def test_a_notebook_shows_a_drawing():
     assert Drawing(new_figure()[0])._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_page_shows_what_the_picture_shows():
+    """Labels that only a later panel has, the line of chance, limits, and the title of a heat map's rows."""
+    colours = {"a": "#111111", "b": "#222222"}
+    page = dots({"1": {"a": [1, 2]}, "2": {"b": [2, 3]}}, ["r", "s"], "x", colours, chance=1.5, xlim=(0, 5)).interactive
+    assert [trace.showlegend for trace in page.data] == [True, True]
+    assert [(shape.x0, shape.showlegend) for shape in page.layout.shapes] == [(1.5, True), (1.5, False)]
+    assert page.layout.xaxis.range == page.layout.xaxis2.range == (0, 5)
+    curves = {"1": {"a": ([1, 2], [1, 2])}, "2": {"a": ([1, 2], [1, 2]), "b": ([1, 2], [1, 2])}}
+    page = lines(curves, "x", "y", colours, yscale="log", ylim=(0.1, 10)).interactive
+    assert [trace.showlegend for trace in page.data] == [True, False, True]
+    assert page.layout.yaxis.range == (-1, 1) and page.layout.yaxis.type == "log"
+    page = heatmap({"": (["r"], np.ones((1, 2)))}, ["c", "d"], "columns", "rows").interactive
+    assert page.layout.yaxis.title.text == "rows"

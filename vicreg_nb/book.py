@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py 02365215ce1dbc79
-# text 4ebf0233a43c6ca6
+# cells nbs/84_book.py ed3da8183731260d
+# text f8d2c91a3c0d51c2
 
 """84 · Book."""
 
@@ -42,10 +42,10 @@ def _plain(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
         return Numbers({str(name): _plain(item) for name, item in value.items()})
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        value = value.tolist()  # of no dimension: a number
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, (np.generic, torch.Tensor)):
-        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

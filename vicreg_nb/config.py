@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 7d7eca4e6744037a
-# text 9b987fd7568244a3
+# cells nbs/00_config.py 107bd5ea053b1c09
+# text 7b9a2bbe0e0bb80f
 
 """0 · Configuration."""
 
@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import difflib
 import math
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +160,8 @@ def changed_settings(cfg: Config, own: dict = None) -> dict:
 def _short(value):
     """A value as it is shown in a sentence; a number of 400 digits is not shown whole."""
     if isinstance(value, int) and abs(value) >= 10**30:
-        return f"a number of about 10^{int(abs(value).bit_length() * math.log10(2))}"
-    text = repr(value)
+        return f"a number of about {'-' * (value < 0)}10^{int(abs(value).bit_length() * math.log10(2))}"
+    text = " ".join(repr(value).split())  # an array's has several lines
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -192,20 +193,35 @@ def make_config(profile: str = "auto", **overrides) -> Config:
 
     Raises UserError for an unknown profile or name, a wrong type, a value out of range, or a device that is not there.
     """
-    if profile in (None, "auto"):
+    if profile is None or isinstance(profile, str) and profile == "auto":
         profile = "exercise" if torch.cuda.is_available() and overrides.get("device") != "cpu" else "quick"
     for name in overrides:
         if name not in SETTINGS:
-            raise UserError(f"{name!r} is not a parameter{_did_you_mean(name)}.")
+            raise UserError(f"{_short(name)} is not a parameter{_did_you_mean(name)}.")
     given = {name: value for name, value in overrides.items() if value is not None}
-    if given.get("dataset") == "auto":
+    if isinstance(given.get("dataset"), str) and given["dataset"] == "auto":
         del given["dataset"]  # a profile may have its own
     known = isinstance(profile, str) and profile in PROFILES  # an unknown one is told by the check
     cfg = _check(Config(**(profile_values(profile) if known else {"profile": profile}) | given))
+    _check_folder(cfg)
     if not cfg.out and profile == "smoke":
         cfg = cfg.replace(out=str(project_root() / "runs" / "smoke"))
     choose_device(cfg)
     return cfg
+
+
+def _check_folder(cfg):
+    """UserError where `out` cannot be a folder of ours; nothing is made yet."""
+    try:
+        folder = cfg.folder.absolute()
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(f"{there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(f"{there} cannot be written to")
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user's home; ValueError: a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"out is {_short(cfg.out)}: {reason}; give a folder that can be written to.") from None
 
 
 def _did_you_mean(name):
@@ -220,33 +236,41 @@ def choose_device(cfg: Config) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device is {name!r}: choose auto, cpu or cuda.")
+        raise UserError(f"device is {_short(name)}: choose auto, cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device is {name!r}, but PyTorch sees no such GPU here: use device cpu or auto.")
     return device
 
 
-_AT_MOST = (  # setting, largest value as (count of training images n, count of test images m, cfg), what that is
-    ("batch_size", lambda n, m, cfg: n, "the training images"),
-    ("neighbour_count", lambda n, m, cfg: n - 1, "the other training images"),
-    ("graph_neighbours", lambda n, m, cfg: min(n, cfg.graph_size, cfg.exact_size) - 1, "the other images of a graph"),
-    ("components", lambda n, m, cfg: min(n, cfg.graph_size) - 2, "two less than the images of the smaller graph"),
-    ("neighbours_shown", lambda n, m, cfg: n - 1, "the other training images"),
-    ("anomaly_k", lambda n, m, cfg: n // 10, "the training images of a class"),
-    ("max_k", lambda n, m, cfg: n, "the training images"),
-    ("clusters", lambda n, m, cfg: n - 1, "one less than the training images"),
-    ("per_class", lambda n, m, cfg: n // 10, "the training images of a class"),
-    ("perplexity", lambda n, m, cfg: min(m, n, cfg.tsne_size, cfg.tsne_train_size) - 1, "the points of a t-SNE"),
+_AT_MOST = (  # setting, largest value as (counts of training, test, smallest class's images, cfg), what that is
+    ("batch_size", lambda n, m, few, cfg: n, "the training images"),
+    ("neighbour_count", lambda n, m, few, cfg: n - 1, "the other training images"),
+    (
+        "graph_neighbours",
+        lambda n, m, few, cfg: min(n, cfg.graph_size, cfg.exact_size) - 1,
+        "the other images of a graph",
+    ),
+    ("components", lambda n, m, few, cfg: min(n, cfg.graph_size) - 2, "two less than the images of the smaller graph"),
+    ("neighbours_shown", lambda n, m, few, cfg: n - 1, "the other training images"),
+    ("anomaly_k", lambda n, m, few, cfg: few, "the training images of the smallest class"),
+    ("max_k", lambda n, m, few, cfg: n, "the training images"),
+    ("clusters", lambda n, m, few, cfg: n - 1, "one less than the training images"),
+    ("per_class", lambda n, m, few, cfg: few, "the training images of the smallest class"),
+    ("perplexity", lambda n, m, few, cfg: min(m, n, cfg.tsne_size, cfg.tsne_train_size) - 1, "the points of a t-SNE"),
 )
 
 
-def check_fit(cfg: Config, train: int, test: int):
-    """UserError for the first setting that is too large beside others, or for `train` and `test` images."""
+def check_fit(cfg: Config, train: int, test: int, smallest: int = None):
+    """UserError for the first setting that is too large beside others, or for `train` and `test` images.
+
+    smallest: training images of the smallest class; None: a tenth of all.
+    """
+    few = train // 10 if smallest is None else smallest
     for name, largest, what in _AT_MOST:
-        value, most = getattr(cfg, name), largest(train, test, cfg)
+        value, most = getattr(cfg, name), largest(train, test, few, cfg)
         if value > most:
             raise UserError(f"{name} is {value:g}, more than {most:,} ({what}): lower it.")
 

@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 335ca7c43157c263
-# text 2535d53ab1adfd1b
+# cells nbs/00a_data.py 006a04fcbf656e32
+# text e8e79a86fc852773
 
 """0a · Data."""
 
@@ -246,7 +246,8 @@ def open_dataset(cfg: Config) -> Images:
     Raises UserError if they cannot be had, or if a setting does not fit them.
     """
     images = _open(cfg.dataset, cfg.train_size, cfg.test_size, tuple(data_folders()))
-    check_fit(cfg, len(images.train_labels), len(images.test_labels))
+    counts = np.bincount(images.train_labels, minlength=len(images.classes))
+    check_fit(cfg, len(images.train_labels), len(images.test_labels), int(counts.min()))
     return images
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/81_neighbours.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/81_neighbours.py de239f97d0ca0541
-# text 86427977322a944e
+# cells nbs/81_neighbours.py 5bb9efa3523d3d36
+# text cb8f7925f4388db1
 
 """81 · Neighbours."""
 
@@ -57,6 +57,10 @@ def _search(x, k, queries, farthest, device):
     own = queries is None
     x = checked(x)
     queries = x if own else checked(queries, "the queried features")
+    if queries.shape[1] != x.shape[1]:
+        raise UserError(f"The queries have {queries.shape[1]} dimensions and the features {x.shape[1]}: give as many.")
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+        raise UserError(f"k is {k!r}: give a whole number.")
     if not 1 <= k <= len(x) - own:
         raise UserError(f"k is {k}: choose from 1 to {len(x) - own}, the number of images to compare with.")
     found = np.sort(_candidates(x, queries, min(k + own + SPARE, len(x)), farthest, device), axis=1)

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 80eefb561d418c8a
-# text ec32e029b347018c
+# cells nbs/80_store.py 80c20ef959c4502f
+# text 5d8e825097ad023b
 
 """80 · Store."""
 
@@ -49,9 +49,12 @@ def _feed(state, thing):
     if isinstance(thing, torch.Tensor):
         thing = thing.detach().cpu().numpy()
     if isinstance(thing, np.ndarray):
+        if thing.dtype.hasobject:  # their bytes are addresses
+            raise TypeError(f"an array of {thing.dtype} has no digest: give one of numbers or strings")
         state.update(f"{thing.dtype}{thing.shape}".encode())
         state.update(np.ascontiguousarray(thing).data)
     elif isinstance(thing, dict):
+        state.update(f"{{{len(thing)}".encode())
         for name in sorted(thing):
             _feed(state, [name, thing[name]])
     elif isinstance(thing, (list, tuple)):
