@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sparse
 import torch
 from scipy.linalg import eigh
+from vicreg_nb.book import Numbers
 from vicreg_nb.config import make_config
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.ladder import (
@@ -14,6 +15,7 @@ from vicreg_nb.ladder import (
     SAMPLINGS,
     _free_step,
     _train_free,
+    best_vectors,
     bottom_vectors,
     cosine_decay,
     edge_batches,
@@ -24,16 +26,18 @@ from vicreg_nb.ladder import (
     kind_graphs,
     least_loss,
     main_effect,
+    network_result,
     optimal_spectrum,
     pair_problem,
     principal_angles,
     recovered_share,
     steps_down,
     variance_along,
+    view_projections,
     with_labels,
 )
 from vicreg_nb.laplacian_eigenmaps import all_pictures, eigenmaps, image_graph, knn_graph, laplacian_features
-from vicreg_nb.methods import features
+from vicreg_nb.methods import features, trained
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.representations import Features, linear_probe
 from vicreg_nb.store import UserError, new_generator
@@ -314,3 +318,28 @@ def test_the_oracles_graph_keeps_training_images_within_their_class(finished):
 def test_an_unconnected_pair_of_images_is_no_edge():
     graph = sparse.csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], float))
     assert edge_list(graph).T.tolist() == [[0, 1], [1, 2]]
+
+
+def test_the_best_vectors_are_a_minimum_over_lambda(smoke):
+    cfg, images = smoke
+    graph = image_graph(cfg, all_pictures(images))
+    lives = [best_vectors(cfg, images, graph, times)[1] for times in (0.04, 1.0, 25.0)]
+    assert lives == sorted(lives, reverse=True) and lives[0] > lives[-1]
+    one, count = best_vectors(cfg, images, graph, 1.0)
+    z, degree = np.concatenate([one.train, one.test]).astype(float), graph.graph.sum(axis=1)
+    centred = z - degree @ z / degree.sum()
+    spectrum = np.linalg.eigvalsh(centred.T @ (degree[:, None] / degree.sum() * centred))[::-1]
+    predicted = optimal_spectrum(2 * eigenmaps(graph.graph, cfg.components).values, (25, 25, 1))
+    np.testing.assert_allclose(spectrum, predicted, atol=1e-4)
+    assert count == (predicted > 0).sum()
+
+
+def test_a_network_without_its_checkpoint_is_left_out(finished):
+    cfg, images, entry = finished
+    run = trained(cfg.replace(mu=25.0), images)
+    z, z2 = view_projections(cfg, images, run, most=100)
+    assert z.shape == z2.shape == (100, cfg.projection_dim) and not np.allclose(z, z2)
+    (run.folder / "last.pt").unlink()
+    assert view_projections(cfg, images, run) is None and network_result(cfg, images) is None
+    numbers = Numbers(entry["numbers"] | {"network": None})
+    assert "two views of each image" not in steps_down.answer(numbers)

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py a3c486488046a8d4
-# text 8b9508808f121672
+# cells nbs/04a_ladder.py 68c69e967f094fe5
+# text c46854eebff30e02
 
 """4a · The ladder."""
 
@@ -27,8 +27,9 @@ from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
 from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
-from vicreg_nb.training import Run
+from vicreg_nb.training import Run, initial_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
+from vicreg_nb.views import make_view
 
 
 SAMPLINGS = ("edges", "walk", "nodes")  # both branches have one distribution
@@ -393,6 +394,90 @@ def main_effect(hits: dict, axis: int, one: str, other: str) -> dict:
     return {"points": each.mean(), "interval": interval, "lowest": each.min(), "highest": each.max()}
 
 
+class ViewSpectrum(NamedTuple):
+    """Directions of VICReg's z, the most invariant first, on images that did not choose them."""
+
+    values: np.ndarray  # a [r]
+    measured: np.ndarray  # variance of z along each [r]
+
+
+def view_spectrum(z: np.ndarray, z2: np.ndarray) -> ViewSpectrum:
+    """Of projections [N, d] of two views of each image, by generalised eigenvectors of their two covariances."""
+    halves = [(one[place::2], other[place::2]) for place in (0, 1) for one, other in [(z, z2)]]
+    within, between = [], []
+    for one, other in halves:
+        mean = (one.mean(axis=0) + other.mean(axis=0)) / 2
+        one, other = one - mean, other - mean
+        within.append((one.T @ one + other.T @ other) / (2 * len(one)))
+        between.append((one.T @ other + other.T @ one) / (2 * len(one)))
+    spread, axes = np.linalg.eigh(within[0])
+    kept = spread > 1e-6 * spread[-1]  # z may lie in fewer dimensions than it has
+    basis = axes[:, kept] / np.sqrt(spread[kept])
+    w = basis @ np.linalg.eigh(basis.T @ between[0] @ basis)[1]
+    unit = np.einsum("ij,ij->j", w, within[1] @ w)
+    values = 2 * (1 - np.einsum("ij,ij->j", w, between[1] @ w) / unit)
+    order = np.argsort(values)
+    return ViewSpectrum(values[order], (((within[1] @ w) ** 2).sum(axis=0) / unit)[order])
+
+
+@torch.inference_mode()
+def view_projections(cfg: Config, images: Images, run: Run, most: int = 10_000):
+    """z, z' float64 [N, d] of two views of the first `most` training images; None without the run's last.pt."""
+    path, device = run.folder / "last.pt", choose_device(cfg)
+    if not path.is_file():
+        return None
+    networks = torch.nn.Sequential(*initial_networks(run.cfg))
+    networks.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    networks, generator, parts = networks.to(device).eval(), new_generator(cfg.seed, "two views"), []
+    for batch in torch.from_numpy(images.train_images[:most]).to(device).split(500):
+        views = (make_view(batch, generator, run.cfg.view_size) for _ in range(2))
+        parts.append(torch.stack([networks(view).cpu() for view in views]))
+    return torch.cat(parts, dim=1).double().numpy()
+
+
+def network_result(cfg: Config, images: Images) -> tuple[SpectrumResult, dict] | None:
+    """VICReg's z against the closed form of its own pairs, and {"loss", "least"}; None without its checkpoint."""
+    base = baseline(cfg)
+    pairs = view_projections(base, images, trained(base, images))
+    if pairs is None:
+        return None
+    z, z2 = pairs
+    found, weights = view_spectrum(z, z2), scaled_weights(base)
+    values = np.append(found.values, np.full(z.shape[1] - len(found.values), 4.0))  # no pair has more than 4
+    predicted = optimal_spectrum(values, weights, base.gamma, base.eps)
+    measured, alive = np.append(found.measured, np.zeros(len(values) - len(found.values))), predicted > 0
+    terms = vicreg_terms(*(torch.from_numpy(part[1::2]) for part in pairs), base.gamma, base.eps)
+    losses = {"loss": vicreg_loss(terms, *weights).item()}
+    losses["least"] = least_loss(values, predicted, weights, base.gamma, base.eps)
+    stray = 1 - measured[alive].sum() / max(1e-12, measured.sum())
+    return SpectrumResult(predicted, measured, np.ones(alive.sum()), stray), losses
+
+
+LAMBDAS = (0.04, 0.2, 1.0, 5.0, 25.0)  # times the profile's
+FITTING = ("oracle", "vicreg")  # kinds of neighbours: pairs that fit the classes, and Q5's
+
+
+def best_vectors(cfg: Config, images: Images, graph: ImageGraph, times: float) -> tuple[Features, int]:
+    """The closed form's free vectors with lambda `times` the profile's, and how many of their directions live."""
+    base, found = baseline(cfg), embed(cfg, graph)
+    weights = (times * base.lam, base.mu, base.nu)
+    spectrum = optimal_spectrum(2 * found.values, weights, base.gamma, base.eps)
+    rotation = np.linalg.qr(np.random.default_rng([cfg.seed, 6]).normal(size=(len(spectrum),) * 2))[0]
+    vectors = found.vectors * np.sqrt(spectrum) @ rotation
+    identity = digest(graph.identity, "closed form", times, cfg.components, cfg.seed)
+    return split_features(images, vectors, identity), int((spectrum > 0).sum())
+
+
+def probe_by_lambda(cfg: Config, images: Images) -> dict[str, np.ndarray]:
+    """{kind: [lambdas, 3]} of `FITTING`: the probe's accuracy, half its 95 % interval, directions that live."""
+    rows, graphs = {}, kind_graphs(cfg, images)
+    for kind in FITTING:
+        made = [best_vectors(cfg, images, graphs[kind], times) for times in LAMBDAS]
+        probes = [linear_probe(cfg, one, images) for one, _ in made]
+        rows[kind] = np.array([(p.accuracy, p.interval, lives) for p, (_, lives) in zip(probes, made, strict=True)])
+    return rows
+
+
 steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6", required=False)
 
 
@@ -410,6 +495,8 @@ def compare_ladder(cfg: Config, images: Images) -> dict:
         "sizes": [graph.graph.shape[0] for graph in graphs],
         "probes": probes,
         "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
+        "network": network_result(cfg, images),
+        "lambdas": probe_by_lambda(cfg, images),
         "edges": {kind: edge_facts(one.graph, images) for kind, one in kind_graphs(cfg, images).items()},
         "classes": images.classes,
     }
@@ -446,11 +533,11 @@ def _draw_small(ax, exact):
     ax.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1.02, 0.9))
 
 
-def _draw_spectrum(ax, one):
+def _draw_spectrum(ax, one, label="free vectors"):
     """On a scale that is logarithmic above 0.01 and has room for 0."""
     number = np.arange(1, len(one.predicted) + 1)
     ax.plot(number, one.predicted, color=METHOD_COLOURS[1], label="closed form")
-    ax.plot(number, one.measured, ".", markersize=3, color=METHOD_COLOURS[0], label="free vectors")
+    ax.plot(number, one.measured, ".", markersize=3, color=METHOD_COLOURS[0], label=label)
     ax.set_yscale("symlog", linthresh=0.01, linscale=0.4)
     ax.set(xlabel="number of the eigenvector", ylim=(-0.0005, None))
     ax.legend(fontsize=7)
@@ -468,6 +555,26 @@ def ladder_spectrum(result: dict) -> Drawing:
     sizes = result["exact"]["images"], *result["sizes"]
     for ax, size, how in zip(axes, sizes, ("all pairs", "batches", "batches"), strict=True):
         ax.set_title(f"{size:,} images, {how}")
+    return Drawing(fig)
+
+
+@steps_down.figure(
+    "Left: VICReg's own projection z, its variance along the directions that two views share most, against the closed "
+    "form. Right: the linear probe of the closed form's vectors over lambda; numbers are the directions that live."
+)
+def ladder_network(result: dict) -> Drawing:
+    fig, (left, right) = new_figure(1, 2, width=6.2, height=2.6)
+    if result["network"]:
+        _draw_spectrum(left, result["network"][0], "VICReg's z")
+        left.set(xlabel="direction, most invariant first", ylabel="variance along it")
+    for colour, (kind, rows) in zip(METHOD_COLOURS[1:], result["lambdas"].items(), strict=False):
+        right.errorbar(LAMBDAS, *100 * rows[:, :2].T, fmt="o-", markersize=4, color=colour, label=KINDS[kind])
+        for times, (accuracy, _, lives) in zip(LAMBDAS, rows, strict=True):
+            right.annotate(f"{lives:.0f}", (times, 100 * accuracy), (0, 7), textcoords="offset points", fontsize=7)
+    right.set(xscale="log", xlabel="lambda, times the exercise's", ylabel="linear probe / %", ylim=(0, None))
+    right.set_xticks(LAMBDAS, [f"{times:g}" for times in LAMBDAS])
+    right.minorticks_off()
+    right.legend(fontsize=7)
     return Drawing(fig)
 
 
@@ -512,6 +619,17 @@ def _exact_numbers(cfg, exact):
     }  # fmt: skip
 
 
+def _lambda_numbers(lambdas):
+    numbers = {"range": (LAMBDAS[0], LAMBDAS[-1])}
+    for kind, rows in lambdas.items():
+        accuracy, interval, _ = rows.T
+        best = accuracy.argmax()
+        lost = accuracy[best] - accuracy[-1]
+        numbers[kind] = {"best": LAMBDAS[best], "accuracy": accuracy[best], "lost": lost, "points": 100 * lost}
+        numbers[kind]["interval"] = interval.max()
+    return numbers
+
+
 @steps_down.summary
 def _numbers(result):
     cells = {kind: {} for kind in KINDS}
@@ -521,7 +639,10 @@ def _numbers(result):
     steps = {name: main_effect(hits, *step) for name, step in STEPS.items()}
     views = hits["augmentations", "network"].astype(float) - hits["vicreg", "network"]
     steps["views_neighbours"] = {"points": 100 * views.mean(), "interval": 100 * half_interval(views)}
+    network = result["network"]
     return {
+        "network": _spectrum_numbers(network[0]) | network[1] if network else None,
+        "lambdas": _lambda_numbers(result["lambdas"]),
         "cells": cells, "free": cells["untrained"]["free"], "edges": result["edges"],
         "steps": steps,
         "vicreg": {"accuracy": result["top"].accuracy, "interval": result["top"].interval},
@@ -645,4 +766,35 @@ steps_down.says(
     exact loss of the small graph leaves none. So a direction that is worth nothing still shows some spread in batches,
     and to count directions with spread would count too many.""",
     lambda n: 0 < n.part.stray < 0.2 and n.part.alive < n.part.of and n.exact.error < 0.01,
+)
+
+
+_NETWORK = """The same can be asked of VICReg's own network, on two views of each image. With the invariances of its
+    directions {network.alive} of {network.of} should live, and {network.stray:.1%} of the variance of $z$ lies outside
+    of them; the first should have a variance of {network.predicted_first:.2f} and has {network.measured_first:.2f}. Its
+    loss on these views is {network.loss:.1f}; a linear layer on top of $z$ could reach {network.least:.1f}. """
+steps_down.says(
+    _NETWORK + "So the network obeys the closed form nearly as free vectors do.",
+    lambda n: n.network is not None and n.network.error < 0.2,
+)
+steps_down.says(
+    _NETWORK
+    + """So $z$ differs from the closed form by {network.error:.0%} of all variance: the theorem is about free
+    vectors at their minimum, and a network after {full_epochs} epochs is not there.""",
+    lambda n: n.network is not None and n.network.error >= 0.2,
+)
+
+
+_LAMBDA = """Balestriero and LeCun predict a large $\\lambda$ for pairs that fit the task and a small one for others.
+    Over {lambdas.range[0]:g} to {lambdas.range[1]:g} times the exercise's $\\lambda$ the probe is best at
+    {lambdas.oracle.best:g} times for same-class neighbours ({lambdas.oracle.accuracy:.1%}) and at
+    {lambdas.vicreg.best:g} times for VICReg's ({lambdas.vicreg.accuracy:.1%}); at the largest it loses
+    {lambdas.oracle.points:.1f} and {lambdas.vicreg.points:.1f} points against that. """
+steps_down.says(
+    _LAMBDA + "The order is as predicted.",
+    lambda n: n.lambdas.oracle.best > n.lambdas.vicreg.best and n.lambdas.vicreg.lost > n.lambdas.vicreg.interval,
+)
+steps_down.says(
+    _LAMBDA + "The order of the two is not the predicted one, or not told apart.",
+    lambda n: not (n.lambdas.oracle.best > n.lambdas.vicreg.best and n.lambdas.vicreg.lost > n.lambdas.vicreg.interval),
 )
