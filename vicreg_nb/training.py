@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py c90fdaaaea02d137
-# text a89ffb5290a79a72
+# cells nbs/01a_training.py 967db2c5aa224531
+# text 0c386361897e091d
 
 """1a · Training (Q1)."""
 
@@ -18,6 +18,7 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images
+from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
 from vicreg_nb.vicreg import Encoder, Projector, Terms, vicreg_loss, vicreg_terms
@@ -138,12 +139,12 @@ class Trainer:
         self.cfg, self.device, self.steps = cfg, choose_device(cfg), steps_per_epoch
         self.half = settings["precision"] == "bf16"
         self.encoder, self.projector = initial_networks(cfg)
-        self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
+        model = synchronised(nn.Sequential(self.encoder, self.projector), self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
         adam = {"lr": cfg.lr, "betas": (0.9, 0.999), "weight_decay": cfg.weight_decay, "fused": True}
         self.optimizer = torch.optim.Adam(self.model.parameters(), **adam)
-        self.epoch, self.seconds = 0, 0.0
-        self.history, self.tests = torch.empty(0, 3), torch.empty(0, 3)
+        self.epoch, self.seconds, self.history, self.tests = 0, 0.0, torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
         numbers = {name: getattr(self, name) for name in _PROGRESS}
@@ -160,7 +161,7 @@ def _compare(trainer, x, x2) -> Terms:
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.half):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
-    return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
+    return vicreg_terms(gathered(z), gathered(z2), trainer.cfg.gamma, trainer.cfg.eps)
 
 
 def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
@@ -169,6 +170,7 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
     loss.backward()
+    average_gradients(trainer.model)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
     return torch.stack(terms).detach()
@@ -201,7 +203,8 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     cfg = trainer.cfg
     trainer.model.train()
     generator = new_generator(cfg.seed, "epoch", trainer.epoch)
-    order, batches = torch.randperm(count, generator=generator), full_batches(count, cfg.batch_size)
+    order = torch.randperm(count, generator=generator)
+    batches = [share(rows) for rows in full_batches(count, cfg.batch_size)]
     views = progress(pairs.epoch(order, batches, generator), f"epoch {trainer.epoch + 1}/{cfg.epochs}", len(batches))
     terms = []
     for step, (x, x2) in enumerate(views):  # T(B) and T(B)
@@ -219,7 +222,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
 def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """The three terms [3] over the test set, averaged over its full batches."""
     trainer.model.eval()
-    batches = full_batches(count, min(trainer.cfg.batch_size, count))
+    batches = [share(rows) for rows in full_batches(count, min(trainer.cfg.batch_size, count))]
     terms = [torch.stack(_compare(trainer, x, x2)) for x, x2 in pairs.tests(batches)]
     return torch.stack(terms).mean(dim=0).cpu()
 
@@ -307,16 +310,18 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     pairs = pairs or GeneratedPairs(cfg, images)
     settings = run_settings(cfg, images, pairs.identity)
     folder = run_folder(cfg, settings, tag)
-    if not is_finished(folder):
+    if not from_first(is_finished(folder)):
         text = json.dumps(settings, indent=1)
         atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
         trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
         _resume(trainer, folder)
+        if world() > 1:
+            trainer.load(from_first(trainer.state()))
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
         _write_run(trainer, folder)
-    record = read_arrays(folder / "history.npz")
+    record = after_first(lambda: read_arrays(folder / "history.npz"))
     return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
 
 
