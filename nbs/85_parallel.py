@@ -23,6 +23,8 @@
 #| export
 import io
 import os
+import re
+import sys
 
 import torch
 import torch.distributed as dist
@@ -35,7 +37,6 @@ from vicreg_nb.store import UserError, rank
 
 # %%
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -248,6 +249,37 @@ def after_first(work):
 # %%
 assert from_first({"a": 1}) == {"a": 1} and after_first(lambda: 7) == 7
 dist.destroy_process_group()
+
+# %% [markdown]
+# ## Alone again
+# When the trainings are done, the book's other work is for one process. The first begins the same command anew, without
+# what `torchrun` told it, so that neither it nor the notebooks that it starts look for company. `torchrun` also
+# sets `OMP_NUM_THREADS` to 1, for the processes to share the CPU; one that is alone may have all of it.
+
+
+# %%
+#| export
+_TORCHRUN = r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*|TORCH_NCCL_ASYNC_.*"
+
+
+def without_torchrun(environment: dict) -> dict:
+    """The environment without the variables that torchrun sets."""
+    kept = {name: value for name, value in environment.items() if not re.fullmatch(_TORCHRUN, name)}
+    return {name: value for name, value in kept.items() if (name, value) != ("OMP_NUM_THREADS", "1")}
+
+
+def go_on_alone():
+    """Leave the group. In the first process begin the command anew; in the others return."""
+    first = rank() == 0
+    dist.destroy_process_group()
+    if first:
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, without_torchrun(os.environ))
+
+
+# %%
+told = {"RANK": "0", "LOCAL_RANK": "0", "ROLE_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x", "OMP_NUM_THREADS": "1"}
+assert without_torchrun(told | {"HOME": "here", "LOCAL_THINGS": "mine"}) == {"HOME": "here", "LOCAL_THINGS": "mine"}
 
 # %% [markdown]
 # ## Two processes are one

@@ -1,11 +1,13 @@
 # Generated from nbs/85_parallel.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/85_parallel.py a464dbb268b0f9ce
-# text 9010598232c26768
+# cells nbs/85_parallel.py 9f9c79fc1ea96c8a
+# text bdc168f135d86f96
 
 """85 · Several GPUs."""
 
 import io
 import os
+import re
+import sys
 
 import torch
 import torch.distributed as dist
@@ -131,3 +133,21 @@ def after_first(work):
     if world() > 1:
         dist.barrier()
     return result if rank() == 0 else work()
+
+
+_TORCHRUN = r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*|TORCH_NCCL_ASYNC_.*"
+
+
+def without_torchrun(environment: dict) -> dict:
+    """The environment without the variables that torchrun sets."""
+    kept = {name: value for name, value in environment.items() if not re.fullmatch(_TORCHRUN, name)}
+    return {name: value for name, value in kept.items() if (name, value) != ("OMP_NUM_THREADS", "1")}
+
+
+def go_on_alone():
+    """Leave the group. In the first process begin the command anew; in the others return."""
+    first = rank() == 0
+    dist.destroy_process_group()
+    if first:
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, without_torchrun(os.environ))
