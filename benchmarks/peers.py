@@ -145,7 +145,11 @@ def solo_learn(cfg, images, folder):
     return theirs(cfg, images, transform, lambda model, x, x2: criterion(model(x), model(x2)))
 
 
-PEERS = {"facebookresearch/vicreg": (facebook, "vicreg"), "lightly": (lightly, ""), "solo-learn": (solo_learn, "solo-learn")}
+PEERS = {
+    "facebookresearch/vicreg": (facebook, "vicreg"),
+    "lightly": (lightly, ""),
+    "solo-learn": (solo_learn, "solo-learn"),
+}
 
 
 def measure(peer, count):
@@ -188,7 +192,9 @@ def main():
     options = parser.parse_args()
     cfg = make_config(options.profile, device="cpu", batch_size=options.batch, precision=options.precision)
     images = open_dataset(cfg)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # facebookresearch's loss asks for one
+    dist.init_process_group(
+        "gloo", store=dist.HashStore(), rank=0, world_size=1
+    )  # facebookresearch's loss asks for one
     peers = {"ours": ours(cfg, images)}
     peers |= {name: make(cfg, images, options.folder / place) for name, (make, place) in PEERS.items()}
     found = {name: [] for name in peers}

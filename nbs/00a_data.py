@@ -12,7 +12,7 @@
 import os
 import socket
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -457,9 +457,21 @@ def to_float(images, device="cpu") -> torch.Tensor:
     return torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
+@cache
+def pixel_statistics(device) -> tuple[torch.Tensor, torch.Tensor]:
+    """MEAN and STD, [3, 1, 1] on `device`: copied once, for a copy to a GPU would wait for the work queued there."""
+    return MEAN.view(3, 1, 1).to(device), STD.view(3, 1, 1).to(device)
+
+
 def normalise(x: torch.Tensor) -> torch.Tensor:
     """[B, 3, H, W] in 0..1 to zero mean and unit variance over CIFAR-10, channel by channel."""
-    return (x - MEAN.to(x.device).view(1, 3, 1, 1)) / STD.to(x.device).view(1, 3, 1, 1)
+    mean, std = pixel_statistics(x.device)
+    return (x - mean) / std
+
+
+def send(x: torch.Tensor, device) -> torch.Tensor:
+    """`x` on `device`. To a GPU it goes from pinned memory: a copy that the program does not wait for."""
+    return x.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else x.to(device)
 
 
 # %% [markdown]

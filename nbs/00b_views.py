@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
-from vicreg_nb.data import MEAN, STD
+from vicreg_nb.data import pixel_statistics, send
 from vicreg_nb.store import UserError
 
 # %% tags=["parameters"]
@@ -37,7 +37,7 @@ from matplotlib.patches import Rectangle
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import choose_device, notebook_config
-from vicreg_nb.data import Images, open_dataset, to_float
+from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
 from vicreg_nb.plots import CLASS_COLOURS, QUIET, Drawing, image_grid, new_figure
 from vicreg_nb.store import new_generator
 
@@ -357,15 +357,15 @@ def shift_hue_(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     hue.div_(chroma.clamp(min=1e-12))  # grey pixels: 0 / 1e-12, any hue will do
     hue.add_(6 * turn.view(-1, 1, 1))
     hue.sub_(torch.round(hue / 6), alpha=6)  # back to -3..3
-    share = hue[:, None] - _channel_constant(x.device, 0, 2, -2)
+    share = hue[:, None] - _primary_hues(x.device)
     share.abs_().sub_(3).abs_().sub_(1).clamp_(0, 1)  # 2 - d, as d = 3 - ||h - h_k| - 3|
     return torch.addcmul(smallest[:, None], chroma[:, None], share, out=x)
 
 
 @cache
-def _channel_constant(device, *values):
-    """[3, 1, 1] on the device: made once, for a copy to a GPU would wait for the work that is queued there."""
-    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+def _primary_hues(device):
+    """h_R, h_G and h_B, [3, 1, 1] on the device, where they are made once."""
+    return torch.tensor([0.0, 2, -2], device=device).view(3, 1, 1)
 
 
 # %% [markdown]
@@ -504,9 +504,7 @@ def write_recipes(p: ViewParameters, device="cpu") -> Recipes:
     single = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, hue_turn(p)]
     rounds = (weights.flatten(1) for weights in blend_rounds(p))
     rows = torch.cat([torch.stack([x.float() for x in single], dim=1), grey_weights(p), *rounds], dim=1)
-    if torch.device(device).type == "cuda":
-        rows = rows.pin_memory()
-    return Recipes(rows.to(device, non_blocking=True), p.side, p.size)
+    return Recipes(send(rows, device), p.side, p.size)
 
 
 # %%
@@ -608,7 +606,7 @@ torch.testing.assert_close(alone, _transform(batch[rows].clone(), recipes[rows])
 def _apply(images, recipes, together):
     """T on bytes [B, side, side, 3] or floats [B, 3, side, side]: all together, or in groups."""
     device, size = images.device, recipes.size
-    mean, std = (_channel_constant(device, *values.tolist()) for values in (MEAN, STD))
+    mean, std = pixel_statistics(device)
     with torch.autocast(device.type, enabled=False):  # pixels keep their precision
         if together:
             return _transform(_to_unit(images), recipes).sub_(mean).div_(std)

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
-from vicreg_nb.data import Images
+from vicreg_nb.data import Images, send
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, read_arrays, seeded
@@ -87,7 +87,7 @@ few = replace(images, train_images=images.train_images[:96], test_images=images.
 def _two_views(images, order, batches, generator, size):
     """Two views [B, 3, size, size] of the bytes `images[order[rows]]`, for the rows of each batch of an epoch."""
     both = [draw_recipes(len(order), generator, size, images.shape[1], images.device) for _ in range(2)]
-    order = order.to(images.device, non_blocking=True)
+    order = send(order, images.device)
     for rows in batches:
         shown = images[order[rows]]
         yield tuple(apply_views(shown, recipes[rows]) for recipes in both)
@@ -361,12 +361,11 @@ OBJECTIVES = ("invariance", "variance", "covariance")
 
 
 def _stop_if_broken(trainer, terms, first):
-    """UserError that names epoch, step and terms if one of the `terms` from step `first` on is NaN or infinite."""
-    values = torch.stack(terms).cpu()
-    broken = (~values.isfinite()).any(dim=1).nonzero()
+    """UserError that names epoch, step and terms if one of the `terms` [n, 3] from step `first` on is not finite."""
+    broken = (~terms.isfinite()).any(dim=1).nonzero()
     if len(broken):
         step = broken[0].item()
-        shown = ", ".join(f"{name} {value:g}" for name, value in zip(OBJECTIVES, values[step].tolist()))
+        shown = ", ".join(f"{name} {value:g}" for name, value in zip(OBJECTIVES, terms[step].tolist()))
         kept = f"the state after epoch {trainer.epoch} is kept" if trainer.epoch else "no epoch was finished"
         raise UserError(
             f"the loss is no longer finite in epoch {trainer.epoch + 1}, step {first + step + 1} of {trainer.steps} "
@@ -376,7 +375,7 @@ def _stop_if_broken(trainer, terms, first):
 
 # %%
 try:
-    _stop_if_broken(trial, [torch.ones(3), torch.tensor([1.0, float("inf"), 0.5])], first=0)
+    _stop_if_broken(trial, torch.tensor([[1, 1, 1], [1, float("inf"), 0.5]]), first=0)
 except UserError as error:
     print(error)
 else:
@@ -400,6 +399,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """Algorithm 1's inner loop over `count` images; returns the terms of each step, [steps, 3], on the CPU."""
     cfg = trainer.cfg
     trainer.model.train()
+    torch.backends.cudnn.benchmark = True  # all batches have one shape, for which cuDNN shall try its ways
     generator = new_generator(cfg.seed, "epoch", trainer.epoch)
     order = torch.randperm(count, generator=generator)
     batches = [share(rows) for rows in full_batches(count, cfg.batch_size)]
@@ -411,9 +411,10 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
             group["lr"] = learning_rate(cfg, done, cfg.epochs * trainer.steps)
         terms.append(train_step(trainer, x, x2))
         if trainer.device.type == "cpu":
-            _stop_if_broken(trainer, terms[-1:], step)
+            _stop_if_broken(trainer, terms[-1][None], step)
+    terms = torch.stack(terms).cpu()
     _stop_if_broken(trainer, terms, 0)
-    return torch.stack(terms).cpu()
+    return terms
 
 
 # %%

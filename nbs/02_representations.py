@@ -11,6 +11,8 @@
 
 # %%
 #| export
+import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +25,7 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
-from vicreg_nb.data import Images, normalise, to_float
+from vicreg_nb.data import Images, normalise, send, to_float
 from vicreg_nb.neighbours import checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
 from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
@@ -66,21 +68,51 @@ run = train(cfg, images)
 
 # %%
 #| export
+@contextmanager
+def full_precision():
+    """Convolutions in fp32 are computed in fp32; unasked, cuDNN would round their inputs to 10 bits (TF32)."""
+    convolutions = torch.backends.cudnn.conv
+    usual, convolutions.fp32_precision = convolutions.fp32_precision, "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = usual
+
+
 def _input(images, device):
     return normalise(to_float(images, device)).contiguous(memory_format=torch.channels_last)
 
 
+# %%
+usual = torch.backends.cudnn.conv.fp32_precision
+with full_precision():
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+assert torch.backends.cudnn.conv.fp32_precision == usual
+
+# %% [markdown]
+# The bytes of all images go to the device at once, and the features come back at once: a GPU is waited for at the end
+# only. Its batches are larger, so that it is not the program that it waits for.
+
+
+# %%
+#| export
 @torch.inference_mode()
-def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = "fp32", batch: int = 500) -> np.ndarray:
+def outputs(network, images: np.ndarray, device, precision: str = "fp32", batch: int = None) -> np.ndarray:
+    """What a network in evaluation mode makes of images uint8 [N, 32, 32, 3], a batch at a time: float32 [N, d]."""
+    device, parts = torch.device(device), []
+    network, images = network.to(device, memory_format=torch.channels_last), torch.as_tensor(images).to(device)
+    batches = images.split(batch or (500 if device.type == "cpu" else 2_000))
+    with full_precision(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for shown in progress(batches, "encoding"):
+            parts.append(network(_input(shown, device)).float())
+    return torch.cat(parts).cpu().numpy()
+
+
+def encode(encoder: Encoder, images: np.ndarray, device="cpu", precision: str = "fp32", batch: int = None):
     """Representations float32 [N, d] of images uint8 [N, 32, 32, 3] by an encoder in evaluation mode."""
     if encoder.training:
         raise UserError("the encoder is in training mode, in which images of a batch mix: call .eval() first.")
-    device, parts = torch.device(device), []
-    encoder = encoder.to(device)
-    for start in progress(range(0, len(images), batch), "encoding"):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            parts.append(encoder(_input(images[start : start + batch], device)).float())
-    return torch.cat(parts).cpu().numpy()
+    return outputs(encoder, images, device, precision, batch)
 
 
 # %%
@@ -89,7 +121,8 @@ np.testing.assert_allclose(alone, encode(run.encoder(), images.test_images[:50])
 
 # %% [markdown]
 # Training and test features of one encoder stay together in one object, so that nobody can score one encoder's test
-# features against another's training features. They are computed once and kept under the digest of the weights.
+# features against another's training features. They are computed once and kept under the digest of the weights and
+# the kind of device.
 
 
 # %%
@@ -105,12 +138,14 @@ class Features:
 
 def features_of(cfg: Config, images: Images, run: Run) -> Features:
     """The `Features` of a run's encoder, computed once."""
-    return _features(cfg, images, digest(run.identity, images.identity, run.precision), run.encoder, run.precision)
+    return _features(cfg, images, [run.identity, images.identity, run.precision], run.encoder, run.precision)
 
 
-def _features(cfg, images, identity, make_encoder, precision):
+def _features(cfg, images, key, make_encoder, precision):
+    device = choose_device(cfg)
+    identity = digest(key, device.type)  # another device rounds in another way, which may exchange near neighbours
+
     def compute():
-        device = choose_device(cfg)
         parts, encoder = {"train": images.train_images, "test": images.test_images}, make_encoder(device)
         return {part: encode(encoder, pictures, device, precision) for part, pictures in parts.items()}
 
@@ -236,19 +271,17 @@ assert most_mixed(toy, ("cat", "dog", "ship"), 1) == [{"pair": ["cat", "dog"], "
 #| export
 def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> nn.Linear:
     """SGD with momentum and cosine decay on softmax cross-entropy. x: [N, d] float; y: [N] int."""
-    layer = nn.Linear(x.shape[1], classes).to(x.device)
+    layer = nn.Linear(x.shape[1], classes, device=x.device)
     nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
     optimizer = torch.optim.SGD(layer.parameters(), lr=cfg.probe_lr, momentum=0.9)
-    steps = cfg.probe_epochs * -(-len(x) // cfg.probe_batch)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    generator = new_generator(cfg.seed, "probe")
+    steps, done, generator = cfg.probe_epochs * -(-len(x) // cfg.probe_batch), 0, new_generator(cfg.seed, "probe")
     for _ in progress(range(cfg.probe_epochs), "linear probe"):
-        for batch in torch.randperm(len(x), generator=generator).to(x.device).split(cfg.probe_batch):
-            loss = nn.functional.cross_entropy(layer(x[batch]), y[batch])
-            optimizer.zero_grad()
-            loss.backward()
+        for batch in send(torch.randperm(len(x), generator=generator), x.device).split(cfg.probe_batch):
+            optimizer.param_groups[0]["lr"] = 0.5 * cfg.probe_lr * (1 + math.cos(math.pi * done / steps))
+            nn.functional.cross_entropy(layer(x[batch]), y[batch]).backward()
             optimizer.step()
-            scheduler.step()
+            optimizer.zero_grad()
+            done += 1
     return layer
 
 
@@ -356,8 +389,8 @@ def _untrained_encoder(cfg, images, device):
 def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     """`Features` of the network that `run` started from."""
     architecture = [cfg.width, cfg.stem_stride, cfg.encoder_dim]
-    identity = digest("initial weights", cfg.seed, architecture, images.identity, run.precision)
-    return _features(cfg, images, identity, lambda device: _untrained_encoder(cfg, images, device), run.precision)
+    key = ["initial weights", cfg.seed, architecture, images.identity, run.precision]
+    return _features(cfg, images, key, lambda device: _untrained_encoder(cfg, images, device), run.precision)
 
 
 # %%

@@ -19,7 +19,7 @@ import torch
 from sklearn.decomposition import PCA
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
-from vicreg_nb.data import Images, normalise, to_float
+from vicreg_nb.data import Images, normalise, send, to_float
 from vicreg_nb.methods import METHODS, baseline, trained
 from vicreg_nb.neighbours import agreement, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, image_grid, lines, scatter
@@ -374,7 +374,7 @@ class NeighbourPairs:
 
     def _pairs(self, images, table, order, batches, generator):
         choice = torch.randint(table.shape[1], (len(order),), generator=generator)
-        numbers = torch.stack([order, table[order, choice]]).to(self.device, non_blocking=True)
+        numbers = send(torch.stack([order, table[order, choice]]), self.device)
         for rows in batches:
             shown = images[numbers[0, rows]], self.train_images[numbers[1, rows]]
             yield tuple(normalise(to_float(part, self.device)) for part in shown)

@@ -19,18 +19,17 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
-import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
-from vicreg_nb.data import Images, normalise, to_float
+from vicreg_nb.data import Images
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
-from vicreg_nb.representations import Features, gain, linear_probe, project_tsne
-from vicreg_nb.store import UserError, cached, digest, log, progress, seeded
+from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
+from vicreg_nb.store import UserError, cached, digest, log, seeded
 
 # %% tags=["parameters"]
 # Parameters
@@ -45,6 +44,7 @@ components: int = None  # eigenvectors kept
 perplexity: float = None  # t-SNE's
 
 # %%
+import torch
 from vicreg_nb.config import notebook_config
 from vicreg_nb.data import open_dataset
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, lines, new_figure
@@ -86,15 +86,9 @@ print(cnn)
 
 # %%
 #| export
-@torch.inference_mode()
-def graph_features(cfg: Config, pictures: np.ndarray, batch: int = 500) -> np.ndarray:
+def graph_features(cfg: Config, pictures: np.ndarray, batch: int = None) -> np.ndarray:
     """Footnote 3's features, float32 [N, 1024], of images uint8 [N, 32, 32, 3]."""
-    device, parts = choose_device(cfg), []
-    cnn = untrained_cnn(cfg.seed).to(device, memory_format=torch.channels_last)
-    for start in progress(range(0, len(pictures), batch), "untrained CNN"):
-        x = normalise(to_float(pictures[start : start + batch], device))
-        parts.append(cnn(x.contiguous(memory_format=torch.channels_last)).cpu())
-    return torch.cat(parts).numpy()
+    return outputs(untrained_cnn(cfg.seed), pictures, choose_device(cfg), batch=batch)
 
 
 # %% [markdown]
@@ -384,7 +378,8 @@ assert (made[0].seconds == made[1].seconds).all()  # the second one was found, n
 #| export
 def image_graph(cfg: Config, pictures: np.ndarray) -> ImageGraph:
     """The graph of images uint8 [N, 32, 32, 3] by footnote 3's features."""
-    return make_graph(cfg, ["footnote 3", digest(pictures), cfg.seed], lambda: graph_features(cfg, pictures))
+    identity = ["footnote 3", digest(pictures), cfg.seed, choose_device(cfg).type]
+    return make_graph(cfg, identity, lambda: graph_features(cfg, pictures))
 
 
 def embed(cfg: Config, graph: ImageGraph) -> Embedding:

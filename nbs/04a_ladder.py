@@ -26,7 +26,7 @@ from scipy.stats import mode
 from torch.nn.functional import embedding
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
-from vicreg_nb.data import Images
+from vicreg_nb.data import Images, send
 from vicreg_nb.laplacian_eigenmaps import (
     ImageGraph, all_pictures, control_graph, embed, graph_embedding, image_graph, laplacian_features,
     split_features,
@@ -358,11 +358,11 @@ def edge_list(graph: sparse.csr_array) -> torch.Tensor:
     return torch.from_numpy(np.stack([upper.row, upper.col]).astype(np.int64))
 
 
-def edge_batches(edges: torch.Tensor, size: int, generator: torch.Generator):
+def edge_batches(edges: torch.Tensor, size: int, generator: torch.Generator, device="cpu"):
     """All edges [2, E] in random order, each in a random direction, in batches [2, size]; the rest is left out."""
     order = torch.randperm(edges.shape[1], generator=generator)
     turned = torch.rand(len(order), generator=generator) < 0.5
-    both = torch.where(turned, edges.flip(0), edges)[:, order]
+    both = send(torch.where(turned, edges.flip(0), edges)[:, order], device)  # all of an epoch in one copy
     yield from (both[:, start : start + size] for start in range(0, len(order) - size + 1, size))
 
 
@@ -411,9 +411,9 @@ def _train_free(cfg, graph, weights):
     optimizer, history = torch.optim.Adam([z], lr=cfg.free_lr, fused=True), []
     log(f"free vectors: {graph.shape[0]:,} x {cfg.components}, {steps:,} steps, mu {weights[1]:g}, nu {weights[2]:g}")
     for _ in progress(range(cfg.free_epochs), "free vectors"):
-        for pairs in edge_batches(edges, size, generator):
+        for pairs in edge_batches(edges, size, generator, device):
             optimizer.param_groups[0]["lr"] = cosine_decay(cfg.free_lr, len(history), steps)
-            history.append(_free_step(z, pairs.to(device), optimizer, weights, cfg))
+            history.append(_free_step(z, pairs, optimizer, weights, cfg))
         if not history[-1].isfinite().all():
             raise UserError(
                 f"the loss of the free vectors is no longer finite after {len(history)} steps: "

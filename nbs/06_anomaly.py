@@ -65,8 +65,8 @@ def encode_all(cfg: Config, images: Images, outliers: Outliers, name: str) -> tu
     def compute():
         return {"outliers": encode(run.encoder(device), outliers.images, device, run.precision)}
 
-    strange = cached(cfg.cache, "outliers", [run.identity, run.precision, outliers.identity], compute)["outliers"]
     normal = features_of(cfg, images, run)
+    strange = cached(cfg.cache, "outliers", [normal.identity, outliers.identity], compute)["outliers"]
     return normal.train, np.concatenate((normal.test, strange))
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 6ef6016edee4b500
-# text 9e403009725d441d
+# cells nbs/06_anomaly.py 9a7d3e4d2083638f
+# text f8eb9e1be66dd5d1
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -26,8 +26,8 @@ def encode_all(cfg: Config, images: Images, outliers: Outliers, name: str) -> tu
     def compute():
         return {"outliers": encode(run.encoder(device), outliers.images, device, run.precision)}
 
-    strange = cached(cfg.cache, "outliers", [run.identity, run.precision, outliers.identity], compute)["outliers"]
     normal = features_of(cfg, images, run)
+    strange = cached(cfg.cache, "outliers", [normal.identity, outliers.identity], compute)["outliers"]
     return normal.train, np.concatenate((normal.test, strange))
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 02918b4187141c55
-# text 872bbd95a47bac2b
+# cells nbs/04_laplacian_eigenmaps.py 954531d507eab447
+# text 4a052b9e8c60581f
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -10,18 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
-import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
-from vicreg_nb.data import Images, normalise, to_float
+from vicreg_nb.data import Images
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
-from vicreg_nb.representations import Features, gain, linear_probe, project_tsne
-from vicreg_nb.store import UserError, cached, digest, log, progress, seeded
+from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
+from vicreg_nb.store import UserError, cached, digest, log, seeded
 
 
 def untrained_cnn(seed: int) -> nn.Sequential:
@@ -33,15 +32,9 @@ def untrained_cnn(seed: int) -> nn.Sequential:
     return cnn.eval().requires_grad_(False)
 
 
-@torch.inference_mode()
-def graph_features(cfg: Config, pictures: np.ndarray, batch: int = 500) -> np.ndarray:
+def graph_features(cfg: Config, pictures: np.ndarray, batch: int = None) -> np.ndarray:
     """Footnote 3's features, float32 [N, 1024], of images uint8 [N, 32, 32, 3]."""
-    device, parts = choose_device(cfg), []
-    cnn = untrained_cnn(cfg.seed).to(device, memory_format=torch.channels_last)
-    for start in progress(range(0, len(pictures), batch), "untrained CNN"):
-        x = normalise(to_float(pictures[start : start + batch], device))
-        parts.append(cnn(x.contiguous(memory_format=torch.channels_last)).cpu())
-    return torch.cat(parts).numpy()
+    return outputs(untrained_cnn(cfg.seed), pictures, choose_device(cfg), batch=batch)
 
 
 def knn_graph(x: np.ndarray, k: int, device="cpu") -> sparse.csr_array:
@@ -159,7 +152,8 @@ def make_graph(cfg: Config, identity, make_features) -> ImageGraph:
 
 def image_graph(cfg: Config, pictures: np.ndarray) -> ImageGraph:
     """The graph of images uint8 [N, 32, 32, 3] by footnote 3's features."""
-    return make_graph(cfg, ["footnote 3", digest(pictures), cfg.seed], lambda: graph_features(cfg, pictures))
+    identity = ["footnote 3", digest(pictures), cfg.seed, choose_device(cfg).type]
+    return make_graph(cfg, identity, lambda: graph_features(cfg, pictures))
 
 
 def embed(cfg: Config, graph: ImageGraph) -> Embedding:
