@@ -3,10 +3,10 @@
     python benchmarks/training.py [--width 16 --encoder small] [--batch 256] [--steps 4] [--rounds 3]
 
 The reference is what the usual repository does: the same network in fp32, eager, NCHW, torchvision's transforms image
-by image in a
-DataLoader with two workers, Adam. Ours is `vicreg_nb.training.train_step` on `vicreg_nb.views`, in the precision that
-it chooses
-for this machine. Views per second are medians over rounds; so is their ratio.
+by image in a DataLoader with two workers, Adam. Ours is `vicreg_nb.training.train_step` on `vicreg_nb.views`, in the
+precision that it chooses for this machine. So the ratio is of two things together, a plain loop and, where bf16 is
+chosen, fp32; benchmarks/peers.py compares with other libraries in one precision. Views per second are medians over
+rounds; so is their ratio.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def main():
     ratios = np.array(speeds["ours"]) / np.array(speeds["reference"])
     print(
         f"{cfg.encoder}, width {cfg.width}, batch {cfg.batch_size}, "
-        f"ours in {choose_precision(cfg)}, {torch.get_num_threads()} threads"
+        f"ours in {choose_precision(cfg)}, the reference a plain loop in fp32, {torch.get_num_threads()} threads"
     )
     for name, values in speeds.items():
         print(f"{name:10} {median(values):8.1f} views/s")

@@ -29,10 +29,11 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images, send
+from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import (
-    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_whole, recover, remove_leftovers,
-    seeded, write_arrays,
+    UserError, atomic, code_of, digest, duration, log, new_generator, progress, rank, read_whole, recover,
+    remove_leftovers, seeded, write_arrays,
 )  # fmt: skip
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
@@ -429,7 +430,8 @@ class Trainer:
         self.precision = settings["precision"]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.encoder, self.projector = initial_networks(cfg)
-        self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
+        model = synchronised(nn.Sequential(self.encoder, self.projector), self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
         self.optimizers = _optimizers(cfg, self.encoder, self.projector)
         self.epoch, self.seconds, self.history, self.tests = 0, 0.0, torch.empty(0, 3), torch.empty(0, 3)
@@ -471,7 +473,7 @@ def _compare(trainer, x, x2) -> Terms:
     with autocast(trainer.device, trainer.precision):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
-    return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
+    return vicreg_terms(gathered(z), gathered(z2), trainer.cfg.gamma, trainer.cfg.eps)
 
 
 def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
@@ -480,6 +482,7 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
     trainer.scaler.scale(loss).backward()
+    average_gradients(trainer.model)
     for optimizer in trainer.optimizers:
         trainer.scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
@@ -555,7 +558,8 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     trainer.model.train()
     torch.backends.cudnn.benchmark = True  # all batches have one shape, for which cuDNN shall try its ways
     generator = new_generator(cfg.seed, "epoch", trainer.epoch)
-    order, batches = torch.randperm(count, generator=generator), full_batches(count, cfg.batch_size)
+    order = torch.randperm(count, generator=generator)
+    batches = [share(rows) for rows in full_batches(count, cfg.batch_size)]
     views = progress(pairs.epoch(order, batches, generator), f"epoch {trainer.epoch + 1}/{cfg.epochs}", len(batches))
     terms = []
     for step, (x, x2) in enumerate(views):  # T(B) and T(B)
@@ -588,7 +592,7 @@ assert full_batches(100, 32) == [slice(0, 32), slice(32, 64), slice(64, 96)]
 def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """The three terms [3] over the test set, averaged over its full batches."""
     trainer.model.eval()
-    batches = full_batches(count, min(trainer.cfg.batch_size, count))
+    batches = [share(rows) for rows in full_batches(count, min(trainer.cfg.batch_size, count))]
     terms = [torch.stack(_compare(trainer, x, x2)) for x, x2 in pairs.tests(batches)]
     return torch.stack(terms).mean(dim=0).cpu()
 
@@ -750,7 +754,9 @@ assert "`variance`" in _why_anew(tiny, settings, "vicreg") and not _why_anew(tin
 # %%
 #| export
 def _write_checkpoint(trainer, folder):
-    """last.pt, with its digest inside; what was last.pt is previous.pt."""
+    """last.pt, with its digest inside; what was last.pt is previous.pt. Only the first of several ranks writes."""
+    if rank():
+        return
     state = trainer.state()
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder / "last.pt", folder / "previous.pt")
@@ -856,11 +862,26 @@ def _write_events(trainer, folder):
 # %% [markdown]
 # All of it together is what the other chapters call: train, or resume, or load what is there. The cell below it holds
 # this page's promise to the last bit: a training that is stopped in the middle of its second epoch and then started
-# again ends with the weights of one that was never stopped.
+# again ends with the weights of one that was never stopped. Where several processes share the training
+# ([85_parallel](85_parallel.ipynb)), all of them call this function, and the first says from which state they go on.
 
 
 # %%
 #| export
+def _begin(cfg, images, settings, folder, tag):
+    """A trainer in the state from which the training begins or goes on, the same on all ranks."""
+    trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
+    if rank() == 0:
+        remove_leftovers(folder, cfg.cache)
+        resumed = _resume(trainer, folder)
+        if not resumed and (why := _why_anew(cfg, settings, tag)):
+            log(why)
+        _keep_settings(cfg, folder, settings, resumed)
+    if world() > 1:
+        trainer.load(from_first(trainer.state()))
+    return trainer
+
+
 def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 
@@ -868,21 +889,17 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     A damaged file is set aside, and made again from the others. UserError if the loss turns NaN or infinite.
     """
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings, folder = find_run(cfg, images, pairs, tag)
-    remove_leftovers(folder, cfg.cache)
-    record = _read_run(folder)
-    if record is None:
-        trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
-        resumed = _resume(trainer, folder)
-        if not resumed and (why := _why_anew(cfg, settings, tag)):
-            log(why)
-        _keep_settings(cfg, folder, settings, resumed)
+    settings = from_first(find_run(cfg, images, pairs, tag)[0])
+    folder = run_folder(cfg, settings, tag)
+    if not from_first(rank() == 0 and _read_run(folder) is not None):
+        trainer = _begin(cfg, images, settings, folder, tag)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
         _write_run(trainer, folder)
-        (folder / "previous.pt").unlink(missing_ok=True)
-        record = _read_run(folder)
+        if rank() == 0:
+            (folder / "previous.pt").unlink(missing_ok=True)
+    record = after_first(lambda: _read_run(folder))
     return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
 
 

@@ -30,12 +30,17 @@ from typing import NamedTuple
 from tqdm import tqdm
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
-    package_folder, questions_of, read_file, read_results, run_folder, run_of,
+    package_folder, questions_of, read_file, read_results, run_folder, which_run,
 )  # fmt: skip
-from vicreg_nb.config import Config, changed_settings, device_name, make_config
+from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
-from vicreg_nb.store import UserError, digest, duration, locked, log, plain_code, project_root, remove_leftovers
-from vicreg_nb.training import choose_precision
+from vicreg_nb.methods import ENCODERS, baseline, run_of
+from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
+from vicreg_nb.representations import features_of
+from vicreg_nb.store import (
+    UserError, digest, duration, locked, log, plain_code, project_root, rank, remove_leftovers,
+)  # fmt: skip
+from vicreg_nb.training import choose_precision, train
 
 # %% tags=["parameters"]
 # Parameters
@@ -415,7 +420,7 @@ def show(top: Path, folder: Path, lock: Path):
         if folder == top:
             return
         there = read_file(top / RESULTS)
-        away = [(top, own_folder(top, run_of(there["header"])))] if there else []
+        away = [(top, own_folder(top, which_run(there["header"])))] if there else []
         for source, goal in (*away, (folder, top)):
             goal.mkdir(parents=True, exist_ok=True)
             for part in filter(lambda name: (source / name).exists(), _PARTS):
@@ -582,6 +587,37 @@ def _job(cfg, given):
 list_stages(cfg, choose_stages(["01", "training"]))
 
 # %% [markdown]
+# ## On several GPUs
+# Started by `torchrun` ([85_parallel](85_parallel.ipynb)), all processes train together what the chosen stages need:
+# Q1's encoder, and from chapter 03 on those of Q4 and Q5. Q5's neighbours are looked up by the first process, and the
+# others read its file. After that the first process runs the book alone, and finds these trainings finished.
+
+
+# %%
+#| export
+def train_together(job: Job, chosen: list[Stage]):
+    """Train what the stages need, on all processes of torchrun. UserError for a batch that they cannot share."""
+    for size in (job.cfg.batch_size, min(job.cfg.batch_size, len(job.images.test_images))):
+        share(slice(0, size))
+    precision = from_first(choose_precision(job.cfg) if rank() == 0 else None)
+    log(f"{world()} processes, {job.cfg.batch_size // world()} images of each batch to each, {precision}")
+    modules = {stage.module for stage in chosen if stage.notebook >= "01a"}
+    cfg = job.cfg.replace(precision=precision)
+    cfg = baseline(cfg) if "ablations" in modules else cfg
+    if modules:
+        run = train(cfg, job.images)
+    if modules - {"training", "representations"}:
+        ablations = importlib.import_module("vicreg_nb.ablations")
+        after_first(lambda: ablations.neighbour_tables(cfg, features_of(cfg, job.images, run)))
+        ablations.control_run(cfg, job.images)
+        for name in ENCODERS:
+            run_of(cfg, job.images, name)
+
+
+# %%
+train_together(job, [Stage("00_config", "config")])  # nothing to train
+
+# %% [markdown]
 # All wrong names and values are told before any work. A folder that cannot be written, or a full disk, is one sentence,
 # too.
 
@@ -596,6 +632,9 @@ def _command(options):
     check_weights(given, chosen)
     if options.list:
         return list_stages(cfg, chosen, given)
+    if join(choose_device(cfg)):
+        train_together(after_first(lambda: _job(cfg, given)), chosen)
+        return go_on_alone()
     job = _job(cfg, given)
     size = f"{job.images.name} ({len(job.images.train_images):,} training images)"
     log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
@@ -616,7 +655,8 @@ def main(arguments=None) -> int:
         _command(_parser().parse_args(arguments))
     except (UserError, OSError) as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        print(f"\n{kind}{error}", file=sys.stderr)
+        who = f"process {rank()} of {world()}: " if world() > 1 else ""
+        print(f"\n{who}{kind}{error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
@@ -631,7 +671,10 @@ assert main(["--list", "--profile", "smoke", "--set", "epoch=1"]) == 1
 # %%
 #| export
 if __name__ == "__main__" and "get_ipython" not in globals():  # a notebook's kernel is __main__, too
-    raise SystemExit(main())
+    status = main()
+    if status and world() > 1:
+        os._exit(status)  # at once: torchrun then ends the others, which may be waiting for this one
+    raise SystemExit(status)
 
 # %% [markdown]
 # To run the book from here: `run_book(job, stages())`. From a terminal: `python -m vicreg_nb.run_all --help`.

@@ -29,6 +29,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from tqdm import tqdm
 
 # %% [markdown]
@@ -422,6 +423,22 @@ assert torch.equal(drawn, torch.rand(3, generator=new_generator(0, "x")))
 assert torch.equal(before, torch.random.get_rng_state())
 
 # %% [markdown]
+# ## One process of several
+# Where several processes share a training ([85_parallel](85_parallel.ipynb)), only the first writes files and tells how
+# far it is. A process that is alone is the first.
+
+
+# %%
+#| export
+def rank() -> int:
+    """The number of this process among those that share a training; 0 is the first."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+# %%
+assert rank() == 0
+
+# %% [markdown]
 # ## Progress
 # On a terminal a bar; in a notebook and in a log one line at a time.
 
@@ -429,14 +446,16 @@ assert torch.equal(before, torch.random.get_rng_state())
 # %%
 #| export
 def log(message: str):
-    """One line of progress that does not tear a progress bar."""
-    tqdm.write(message, file=sys.stdout)
-    sys.stdout.flush()
+    """One line of progress that does not tear a progress bar; only the first process tells it."""
+    if rank() == 0:
+        tqdm.write(message, file=sys.stdout)
+        sys.stdout.flush()
 
 
 def progress(iterable, desc: str, total: int = None):
     """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
-    return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    hidden = rank() > 0 or not sys.stderr.isatty()
+    return tqdm(iterable, desc=desc, total=total, leave=False, disable=hidden, dynamic_ncols=True)
 
 
 def duration(seconds: float) -> str:
@@ -459,7 +478,9 @@ log(f"a run of 4,000 seconds takes {duration(4_000)}")
 # %%
 #| export
 def atomic(path: Path, write) -> Path:
-    """Call `write(temporary_path)` and rename: `path` is there whole or not at all."""
+    """Call `write(temporary_path)` and rename: `path` is there whole or not at all. Only the first process writes."""
+    if rank():
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:

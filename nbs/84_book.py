@@ -335,14 +335,14 @@ print(json.dumps(header(cfg, open_dataset(cfg)), indent=1))
 RESULTS = "results.json"
 
 
-def run_of(header: dict) -> dict:
+def which_run(header: dict) -> dict:
     """What tells a run from another, of a results file's header; files from before there were such have no settings."""
     names = {name: header[name] for name in ("profile", "dataset", "seed")}
     return names | {"data": header["data"]["identity"], "settings": header.get("settings", {})}
 
 
 # %%
-assert run_of(what_runs(cfg, open_dataset(cfg)))["profile"] == cfg.profile
+assert which_run(what_runs(cfg, open_dataset(cfg)))["profile"] == cfg.profile
 
 
 # %%
@@ -351,7 +351,7 @@ def read_file(path: Path) -> dict | None:
     """A results file, or None where there is none; UserError where it is something else."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        _ = run_of(results["header"]), dict(results["questions"]), dict(results["stages"])
+        _ = which_run(results["header"]), dict(results["questions"]), dict(results["stages"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -372,10 +372,10 @@ def own_folder(folder: Path, run: dict) -> Path:
 
 def run_folder(cfg: Config, images: Images, own: dict = None) -> Path:
     """The folder of this run's results and figures. own: values that count as unchanged in place of the profile's."""
-    run = run_of(what_runs(cfg, images, own))
+    run = which_run(what_runs(cfg, images, own))
     apart, there = own_folder(cfg.folder, run), read_file(cfg.folder / RESULTS)
     if there:
-        return cfg.folder if run_of(there["header"]) == run else apart
+        return cfg.folder if which_run(there["header"]) == run else apart
     shown = not doubts(cfg, images, own)
     return cfg.folder if (cfg.out or shown) and not (apart / RESULTS).is_file() else apart
 

@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py ed3da8183731260d
-# text f8d2c91a3c0d51c2
+# cells nbs/84_book.py 0447e5b923014f2f
+# text 52d480cee79ab870
 
 """84 · Book."""
 
@@ -212,7 +212,7 @@ def code_digest() -> str:
 RESULTS = "results.json"
 
 
-def run_of(header: dict) -> dict:
+def which_run(header: dict) -> dict:
     """What tells a run from another, of a results file's header; files from before there were such have no settings."""
     names = {name: header[name] for name in ("profile", "dataset", "seed")}
     return names | {"data": header["data"]["identity"], "settings": header.get("settings", {})}
@@ -222,7 +222,7 @@ def read_file(path: Path) -> dict | None:
     """A results file, or None where there is none; UserError where it is something else."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        _ = run_of(results["header"]), dict(results["questions"]), dict(results["stages"])
+        _ = which_run(results["header"]), dict(results["questions"]), dict(results["stages"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -237,10 +237,10 @@ def own_folder(folder: Path, run: dict) -> Path:
 
 def run_folder(cfg: Config, images: Images, own: dict = None) -> Path:
     """The folder of this run's results and figures. own: values that count as unchanged in place of the profile's."""
-    run = run_of(what_runs(cfg, images, own))
+    run = which_run(what_runs(cfg, images, own))
     apart, there = own_folder(cfg.folder, run), read_file(cfg.folder / RESULTS)
     if there:
-        return cfg.folder if run_of(there["header"]) == run else apart
+        return cfg.folder if which_run(there["header"]) == run else apart
     shown = not doubts(cfg, images, own)
     return cfg.folder if (cfg.out or shown) and not (apart / RESULTS).is_file() else apart
 

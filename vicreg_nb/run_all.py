@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 9bbebdb2666ffbf0
-# text f77442e786537c16
+# cells nbs/08_run_all.py 803d0e92afac8f89
+# text ba31be8b31bd3c7f
 
 """8 · The whole book."""
 
@@ -24,12 +24,17 @@ from typing import NamedTuple
 from tqdm import tqdm
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
-    package_folder, questions_of, read_file, read_results, run_folder, run_of,
+    package_folder, questions_of, read_file, read_results, run_folder, which_run,
 )  # fmt: skip
-from vicreg_nb.config import Config, changed_settings, device_name, make_config
+from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
-from vicreg_nb.store import UserError, digest, duration, locked, log, plain_code, project_root, remove_leftovers
-from vicreg_nb.training import choose_precision
+from vicreg_nb.methods import ENCODERS, baseline, run_of
+from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
+from vicreg_nb.representations import features_of
+from vicreg_nb.store import (
+    UserError, digest, duration, locked, log, plain_code, project_root, rank, remove_leftovers,
+)  # fmt: skip
+from vicreg_nb.training import choose_precision, train
 
 
 class Stage(NamedTuple):
@@ -230,7 +235,7 @@ def show(top: Path, folder: Path, lock: Path):
         if folder == top:
             return
         there = read_file(top / RESULTS)
-        away = [(top, own_folder(top, run_of(there["header"])))] if there else []
+        away = [(top, own_folder(top, which_run(there["header"])))] if there else []
         for source, goal in (*away, (folder, top)):
             goal.mkdir(parents=True, exist_ok=True)
             for part in filter(lambda name: (source / name).exists(), _PARTS):
@@ -332,6 +337,25 @@ def _job(cfg, given):
     return Job(cfg.replace(dataset=images.name), images, given)  # so that no kernel decides anew what `auto` is
 
 
+def train_together(job: Job, chosen: list[Stage]):
+    """Train what the stages need, on all processes of torchrun. UserError for a batch that they cannot share."""
+    for size in (job.cfg.batch_size, min(job.cfg.batch_size, len(job.images.test_images))):
+        share(slice(0, size))
+    precision = from_first(choose_precision(job.cfg) if rank() == 0 else None)
+    log(f"{world()} processes, {job.cfg.batch_size // world()} images of each batch to each, {precision}")
+    modules = {stage.module for stage in chosen if stage.notebook >= "01a"}
+    cfg = job.cfg.replace(precision=precision)
+    cfg = baseline(cfg) if "ablations" in modules else cfg
+    if modules:
+        run = train(cfg, job.images)
+    if modules - {"training", "representations"}:
+        ablations = importlib.import_module("vicreg_nb.ablations")
+        after_first(lambda: ablations.neighbour_tables(cfg, features_of(cfg, job.images, run)))
+        ablations.control_run(cfg, job.images)
+        for name in ENCODERS:
+            run_of(cfg, job.images, name)
+
+
 def _command(options):
     chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
     named = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
@@ -340,6 +364,9 @@ def _command(options):
     check_weights(given, chosen)
     if options.list:
         return list_stages(cfg, chosen, given)
+    if join(choose_device(cfg)):
+        train_together(after_first(lambda: _job(cfg, given)), chosen)
+        return go_on_alone()
     job = _job(cfg, given)
     size = f"{job.images.name} ({len(job.images.train_images):,} training images)"
     log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
@@ -358,7 +385,8 @@ def main(arguments=None) -> int:
         _command(_parser().parse_args(arguments))
     except (UserError, OSError) as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        print(f"\n{kind}{error}", file=sys.stderr)
+        who = f"process {rank()} of {world()}: " if world() > 1 else ""
+        print(f"\n{who}{kind}{error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
@@ -367,4 +395,7 @@ def main(arguments=None) -> int:
 
 
 if __name__ == "__main__" and "get_ipython" not in globals():  # a notebook's kernel is __main__, too
-    raise SystemExit(main())
+    status = main()
+    if status and world() > 1:
+        os._exit(status)  # at once: torchrun then ends the others, which may be waiting for this one
+    raise SystemExit(status)

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 80c20ef959c4502f
-# text 5d8e825097ad023b
+# cells nbs/80_store.py bc76d2e4e19fa39b
+# text 1e662cd790de5441
 
 """80 · Store."""
 
@@ -24,6 +24,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from tqdm import tqdm
 
 
@@ -272,15 +273,22 @@ def _number(seed, names):
     return int(digest(seed, *names), 16) % 2**63
 
 
+def rank() -> int:
+    """The number of this process among those that share a training; 0 is the first."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
 def log(message: str):
-    """One line of progress that does not tear a progress bar."""
-    tqdm.write(message, file=sys.stdout)
-    sys.stdout.flush()
+    """One line of progress that does not tear a progress bar; only the first process tells it."""
+    if rank() == 0:
+        tqdm.write(message, file=sys.stdout)
+        sys.stdout.flush()
 
 
 def progress(iterable, desc: str, total: int = None):
     """`iterable` with a tqdm bar on a terminal, without one elsewhere."""
-    return tqdm(iterable, desc=desc, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    hidden = rank() > 0 or not sys.stderr.isatty()
+    return tqdm(iterable, desc=desc, total=total, leave=False, disable=hidden, dynamic_ncols=True)
 
 
 def duration(seconds: float) -> str:
@@ -293,7 +301,9 @@ def duration(seconds: float) -> str:
 
 
 def atomic(path: Path, write) -> Path:
-    """Call `write(temporary_path)` and rename: `path` is there whole or not at all."""
+    """Call `write(temporary_path)` and rename: `path` is there whole or not at all. Only the first process writes."""
+    if rank():
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:

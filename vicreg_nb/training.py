@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py b55064af3102c662
-# text fb5e443f958dfe45
+# cells nbs/01a_training.py f82c9a89c2c26d1e
+# text fee95c5250b004b9
 
 """1a · Training (Q1)."""
 
@@ -21,10 +21,11 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images, send
+from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import (
-    UserError, atomic, code_of, digest, duration, log, new_generator, progress, read_whole, recover, remove_leftovers,
-    seeded, write_arrays,
+    UserError, atomic, code_of, digest, duration, log, new_generator, progress, rank, read_whole, recover,
+    remove_leftovers, seeded, write_arrays,
 )  # fmt: skip
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
@@ -206,7 +207,8 @@ class Trainer:
         self.precision = settings["precision"]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.encoder, self.projector = initial_networks(cfg)
-        self.model = nn.Sequential(self.encoder, self.projector).to(self.device, memory_format=torch.channels_last)
+        model = synchronised(nn.Sequential(self.encoder, self.projector), self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
         self.optimizers = _optimizers(cfg, self.encoder, self.projector)
         self.epoch, self.seconds, self.history, self.tests = 0, 0.0, torch.empty(0, 3), torch.empty(0, 3)
@@ -228,7 +230,7 @@ def _compare(trainer, x, x2) -> Terms:
     with autocast(trainer.device, trainer.precision):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
-    return vicreg_terms(z, z2, trainer.cfg.gamma, trainer.cfg.eps)
+    return vicreg_terms(gathered(z), gathered(z2), trainer.cfg.gamma, trainer.cfg.eps)
 
 
 def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
@@ -237,6 +239,7 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     terms = _compare(trainer, x, x2)
     loss = vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu)  # Eq. 6
     trainer.scaler.scale(loss).backward()
+    average_gradients(trainer.model)
     for optimizer in trainer.optimizers:
         trainer.scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
@@ -280,7 +283,8 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     trainer.model.train()
     torch.backends.cudnn.benchmark = True  # all batches have one shape, for which cuDNN shall try its ways
     generator = new_generator(cfg.seed, "epoch", trainer.epoch)
-    order, batches = torch.randperm(count, generator=generator), full_batches(count, cfg.batch_size)
+    order = torch.randperm(count, generator=generator)
+    batches = [share(rows) for rows in full_batches(count, cfg.batch_size)]
     views = progress(pairs.epoch(order, batches, generator), f"epoch {trainer.epoch + 1}/{cfg.epochs}", len(batches))
     terms = []
     for step, (x, x2) in enumerate(views):  # T(B) and T(B)
@@ -300,7 +304,7 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
 def evaluate_terms(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """The three terms [3] over the test set, averaged over its full batches."""
     trainer.model.eval()
-    batches = full_batches(count, min(trainer.cfg.batch_size, count))
+    batches = [share(rows) for rows in full_batches(count, min(trainer.cfg.batch_size, count))]
     terms = [torch.stack(_compare(trainer, x, x2)) for x, x2 in pairs.tests(batches)]
     return torch.stack(terms).mean(dim=0).cpu()
 
@@ -390,7 +394,9 @@ def _why_anew(cfg, settings, tag):
 
 
 def _write_checkpoint(trainer, folder):
-    """last.pt, with its digest inside; what was last.pt is previous.pt."""
+    """last.pt, with its digest inside; what was last.pt is previous.pt. Only the first of several ranks writes."""
+    if rank():
+        return
     state = trainer.state()
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder / "last.pt", folder / "previous.pt")
@@ -448,6 +454,20 @@ def _write_events(trainer, folder):
             writer.add_scalar(f"test/{name}", trainer.tests[-1, column].item(), done)
 
 
+def _begin(cfg, images, settings, folder, tag):
+    """A trainer in the state from which the training begins or goes on, the same on all ranks."""
+    trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
+    if rank() == 0:
+        remove_leftovers(folder, cfg.cache)
+        resumed = _resume(trainer, folder)
+        if not resumed and (why := _why_anew(cfg, settings, tag)):
+            log(why)
+        _keep_settings(cfg, folder, settings, resumed)
+    if world() > 1:
+        trainer.load(from_first(trainer.state()))
+    return trainer
+
+
 def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 
@@ -455,21 +475,17 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     A damaged file is set aside, and made again from the others. UserError if the loss turns NaN or infinite.
     """
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings, folder = find_run(cfg, images, pairs, tag)
-    remove_leftovers(folder, cfg.cache)
-    record = _read_run(folder)
-    if record is None:
-        trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
-        resumed = _resume(trainer, folder)
-        if not resumed and (why := _why_anew(cfg, settings, tag)):
-            log(why)
-        _keep_settings(cfg, folder, settings, resumed)
+    settings = from_first(find_run(cfg, images, pairs, tag)[0])
+    folder = run_folder(cfg, settings, tag)
+    if not from_first(rank() == 0 and _read_run(folder) is not None):
+        trainer = _begin(cfg, images, settings, folder, tag)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
         _write_run(trainer, folder)
-        (folder / "previous.pt").unlink(missing_ok=True)
-        record = _read_run(folder)
+        if rank() == 0:
+            (folder / "previous.pt").unlink(missing_ok=True)
+    record = after_first(lambda: _read_run(folder))
     return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
 
 

@@ -1,0 +1,97 @@
+"""Several processes make what one makes; a rank that fails ends all, with its sentence."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from vicreg_nb.config import make_config
+from vicreg_nb.data import open_dataset
+from vicreg_nb.store import read_arrays
+from vicreg_nb.training import train
+
+
+def start(count, *arguments):
+    """Run a command as `count` processes by torchrun, or as one without it."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::FutureWarning:vicreg_nb"}
+    command = [sys.executable, *torchrun, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+
+
+@pytest.fixture(scope="module")
+def epochs(root, tmp_path_factory):
+    """count of processes -> what each of its ranks found in an epoch."""
+    found = {}
+    for count in (1, 2, 4):
+        folder = tmp_path_factory.mktemp(f"of_{count}")
+        done = start(count, root / "tests" / "parallel_rank.py", folder)
+        assert done.returncode == 0, done.stderr
+        found[count] = [torch.load(folder / f"{rank}-of-{count}.pt") for rank in range(count)]
+    return found
+
+
+@pytest.mark.parametrize("count", (2, 4))
+def test_several_processes_make_what_one_makes(epochs, count):
+    (one,) = epochs[1]
+    scale = torch.cat([gradient.flatten() for gradient in one["gradients"]]).norm()
+    for found in epochs[count]:
+        for ours, theirs in zip(found["gradients"], one["gradients"], strict=True):
+            assert ((ours - theirs).norm() / scale) < 1e-6
+            if theirs.norm() > 1e-9 * scale:  # a bias before batch normalisation has none
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6 * theirs.norm().item())
+        for name in ("terms", "tests", "state"):
+            torch.testing.assert_close(found[name], one[name], rtol=1e-6, atol=1e-6)
+
+
+def book(count, folder, *arguments):
+    return start(count, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--device", "cpu", "--out", folder, *arguments)
+
+
+def test_the_book_trains_together_and_goes_on_alone(tmp_path):
+    cfg = make_config("smoke", device="cpu", out=str(tmp_path / "one"))
+    one = train(cfg, open_dataset(cfg))
+    done = book(2, tmp_path / "two", "--only", "Q1")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "two" / "runs" / one.folder.name  # the same run, by however many it is trained
+    assert {path.name for path in folder.iterdir()} >= {"config.json", "last.pt", "encoder.pt", "history.npz"}
+    assert done.stdout.count(f"{folder}\n") == 1  # the notebook finds it finished
+    questions = json.loads((tmp_path / "two" / "results.json").read_text())["questions"]
+    assert questions["Q1"]["numbers"]["batches"] == len(one.history)
+    two = read_arrays(folder / "history.npz")
+    np.testing.assert_allclose(two["history"], one.history, rtol=1e-3, atol=1e-4)  # in fp32
+    np.testing.assert_allclose(two["tests"], one.tests, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [("batch_size=63", "a batch of 63 does not go into 2 equal parts"), ("batch_size=386", "batch_size is 386")],
+)
+def test_a_batch_that_cannot_be_shared_is_one_sentence(tmp_path, change, sentence):
+    done = book(2, tmp_path, "--only", "Q1", "--set", change)
+    assert done.returncode == 1 and sentence in done.stderr and "vicreg_nb/run_all.py" not in done.stderr
+    assert not list(tmp_path.glob("runs/vicreg-*"))
+
+
+FAILING = """
+import os, sys, torch.distributed as dist
+from vicreg_nb import run_all
+from vicreg_nb.store import UserError, rank
+
+def train_together(job, chosen):
+    if rank() == 1:
+        raise UserError("this rank is out of luck.")
+    dist.barrier()  # which the other one never reaches
+
+run_all.train_together = train_together
+os._exit(run_all.main(["--profile", "smoke", "--device", "cpu", "--out", sys.argv[1]]))
+"""
+
+
+def test_a_rank_that_fails_ends_all_with_its_sentence(tmp_path):
+    (tmp_path / "program.py").write_text(FAILING)
+    done = start(2, tmp_path / "program.py", tmp_path)
+    assert done.returncode == 1 and "process 1 of 2: this rank is out of luck." in done.stderr
