@@ -552,6 +552,12 @@ def full_batches(count: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count - size + 1, size)]
 
 
+# %%
+assert full_batches(100, 32) == [slice(0, 32), slice(32, 64), slice(64, 96)]
+
+
+# %%
+#| export
 def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
     """Algorithm 1's inner loop over `count` images; returns the terms of each step, [steps, 3], on the CPU."""
     cfg = trainer.cfg
@@ -578,7 +584,6 @@ def train_epoch(trainer: Trainer, pairs, count: int) -> torch.Tensor:
 # %%
 first, second = (train_epoch(Trainer(tiny, {"precision": "fp32"}, 3), pairs, 96) for _ in range(2))
 assert first.shape == (3, 3) and torch.equal(first, second)
-assert full_batches(100, 32) == [slice(0, 32), slice(32, 64), slice(64, 96)]
 
 # %% [markdown]
 # ## The test terms
@@ -860,10 +865,8 @@ def _write_events(trainer, folder):
 
 
 # %% [markdown]
-# All of it together is what the other chapters call: train, or resume, or load what is there. The cell below it holds
-# this page's promise to the last bit: a training that is stopped in the middle of its second epoch and then started
-# again ends with the weights of one that was never stopped. Where several processes share the training
-# ([85_parallel](85_parallel.ipynb)), all of them call this function, and the first says from which state they go on.
+# A training begins, or goes on where it was broken off. Where several processes share it
+# ([85_parallel](85_parallel.ipynb)), the first says from which state they go on.
 
 
 # %%
@@ -882,6 +885,18 @@ def _begin(cfg, images, settings, folder, tag):
     return trainer
 
 
+# %%
+begun = _begin(tiny, few, settings, Path(scratch.name) / "begun", "begun")
+assert begun.epoch == 0 and (Path(scratch.name) / "begun" / "config.json").is_file()
+
+# %% [markdown]
+# All of it together is what the other chapters call: train, or resume, or load what is there. The cell below it holds
+# this page's promise to the last bit: a training that is stopped in the middle of its second epoch and then started
+# again ends with the weights of one that was never stopped.
+
+
+# %%
+#| export
 def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 

@@ -28,10 +28,8 @@ from torch.nn.functional import embedding
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, send
-from vicreg_nb.laplacian_eigenmaps import (
-    ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding, graph_features, image_graph,
-    make_graph, split_features,
-)  # fmt: skip
+from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding
+from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, split_features
 from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure

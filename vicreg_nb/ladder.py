@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 68c69e967f094fe5
-# text c46854eebff30e02
+# cells nbs/04a_ladder.py 7342b89a659bd98e
+# text 7f39bf1bcb4d7ac0
 
 """4a · The ladder."""
 
@@ -18,10 +18,8 @@ from torch.nn.functional import embedding
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, send
-from vicreg_nb.laplacian_eigenmaps import (
-    ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding, graph_features, image_graph,
-    make_graph, split_features,
-)  # fmt: skip
+from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding
+from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, split_features
 from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
