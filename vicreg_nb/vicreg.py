@@ -1,6 +1,6 @@
 # Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01_vicreg.py 13b6f1a9dcd71887
-# text e19a2d399fea96bf
+# cells nbs/01_vicreg.py 38e3215511f47769
+# text df8e0893bb1730c7
 
 """1 · VICReg."""
 
@@ -53,18 +53,18 @@ def _convolution(channels_in, channels_out, kernel):
 
 
 class SmallEncoder(nn.Module):
-    """f for a CPU: images [B, 3, H, W] to representations y [B, dim], by seven convolutions and a linear layer."""
+    """f for a CPU: images [B, 3, H, W] to representations y [B, dim], by seven convolutions."""
 
     def __init__(self, width: int = 32, dim: int = 128):
         super().__init__()
         self.stem = _convolution(3, width, kernel=4)
-        widths = (width, 2 * width), (2 * width, 4 * width)
+        widths = (width, 2 * width), (2 * width, dim)
         stages = [nn.Sequential(_convolution(*pair, kernel=3), BasicBlock(pair[1], pair[1])) for pair in widths]
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(4 * width, dim)
         self.apply(_initialise_convolution)
 
-    forward = Encoder.forward
+    def forward(self, x):
+        return self.stages(self.stem(x)).mean(dim=(2, 3))
 
 
 NETWORKS = {"resnet18": Encoder, "small": SmallEncoder}

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 0cc83b98477ca85e
-# text aa017728fdaa3c68
+# cells nbs/92_report.py 763fcb02d748a7cc
+# text bebde61ad3f8e38c
 
 """92 · The report."""
 
@@ -189,8 +189,8 @@ NETWORK = {
     "resnet18": """The encoder is a ResNet18 for small images: {width} channels in its first stage, a first convolution
 of kernel 3 with stride 1, no max-pooling, and a head of two linear layers for""",
     "small": """The encoder is a small residual network: a convolution of kernel 4 and stride 2 to {width} channels,
-then twice a convolution of stride 2 that doubles the channels and a residual block of two convolutions, the mean over
-the image, and a linear layer for""",
+then twice a convolution of stride 2 to more channels and a residual block of two convolutions, the mean over
+the image being""",
 }
 TRAINER = {
     "adam": "Adam with learning rate {lr:g} trains for",
