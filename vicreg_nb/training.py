@@ -1,5 +1,5 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 19d6b0aa37a56af5
+# cells nbs/01a_training.py f809d365929263c5
 # text 9f3d5c5e4dd8e408
 
 """1a · Training (Q1)."""
