@@ -13,7 +13,7 @@
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from vicreg_nb.data import pixel_statistics, send
@@ -235,6 +235,31 @@ def crop_and_flip(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) ->
     x = x.flatten(1, 2) @ columns.mT
     return rows[:, None] @ x.unflatten(1, (3, rows.shape[2]))
 
+
+# %% [markdown]
+# There are few crops: 32 places to begin, 32 lengths, mirrored or not. So all of these matrices are made once, 8 MB for
+# 32 pixels, and a view looks its own two up by their numbers. (Where a number names a crop that would leave the image,
+# which is never drawn, its matrix means nothing.)
+
+
+# %%
+#| export
+def matrix_number(first, length, side: int, reverse=0):
+    """The place in `all_interpolations` of each crop's matrix."""
+    return (reverse * side + first) * side + length - 1
+
+
+@lru_cache(maxsize=4)
+def all_interpolations(side: int, size: int, device) -> torch.Tensor:
+    """The matrices [2 side^2, size, side] of all crops of an image's rows or columns."""
+    number = torch.arange(2 * side**2, device=device)
+    return interpolation(number // side % side, number % side + 1, side, size, number >= side**2)
+
+
+# %%
+numbers = matrix_number(torch.tensor([3, 0]), torch.tensor([20, 32]), 32, torch.tensor([0, 1]))
+asked = interpolation(torch.tensor([3, 0]), torch.tensor([20, 32]), 32, 24, torch.tensor([False, True]))
+assert torch.equal(all_interpolations(32, 24, "cpu")[numbers], asked)
 
 # %% [markdown]
 # A crop's two matrices, and the view that they make, against `torchvision`'s own:
@@ -466,8 +491,7 @@ print(f"on a GPU: {before.shape[1]} rounds of blends, the hue, {after.shape[1]} 
 # %%
 #| export
 COLUMNS = {
-    "top": 1, "height": 1, "left": 1, "width": 1, "flip": 1, "hue": 1, "sigma": 1, "turn": 1,
-    "grey": 3, "before": 9, "after": 9,
+    "rows": 1, "columns": 1, "hue": 1, "sigma": 1, "turn": 1, "grey": 3, "before": 9, "after": 9,
 }  # fmt: skip
 
 
@@ -475,7 +499,7 @@ COLUMNS = {
 class Recipes:
     """What T does to n views of `size` x `size` pixels, a row of numbers each, from images of `side` x `side`."""
 
-    rows: torch.Tensor  # float32 [n, 29], as COLUMNS says
+    rows: torch.Tensor  # float32 [n, 26], as COLUMNS says
     side: int
     size: int
 
@@ -493,15 +517,16 @@ class Recipes:
 
 
 # %%
-stored = Recipes(torch.arange(58.0).view(2, 29), side=32, size=32)
-assert stored[1:].columns()[0].tolist() == [29] and stored.columns()[-1].shape == (2, 9)
+stored = Recipes(torch.arange(52.0).view(2, 26), side=32, size=32)
+assert stored[1:].columns()[0].tolist() == [26] and stored.columns()[-1].shape == (2, 9)
 
 
 # %%
 #| export
 def write_recipes(p: ViewParameters, device="cpu") -> Recipes:
     """The recipes of n views, on the device where their images are."""
-    single = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, hue_turn(p)]
+    crop = matrix_number(p.top, p.height, p.side), matrix_number(p.left, p.width, p.side, p.flip.long())
+    single = [*crop, p.hue, p.sigma, hue_turn(p)]
     rounds = (weights.flatten(1) for weights in blend_rounds(p))
     rows = torch.cat([torch.stack([x.float() for x in single], dim=1), grey_weights(p), *rounds], dim=1)
     return Recipes(send(rows, device), p.side, p.size)
@@ -510,7 +535,7 @@ def write_recipes(p: ViewParameters, device="cpu") -> Recipes:
 # %%
 recipes = write_recipes(drawn)
 named = dict(zip(COLUMNS, recipes[5:9].columns(), strict=True))
-assert torch.equal(named["top"], drawn.top[5:9].float()) and torch.equal(named["grey"], grey_weights(drawn)[5:9])
+assert torch.equal(named["hue"], drawn.hue[5:9]) and torch.equal(named["grey"], grey_weights(drawn)[5:9])
 print(f"{len(recipes)} recipes of {recipes.rows.shape[1]} numbers: {recipes.rows.nbytes / len(recipes):.0f} bytes each")
 
 
@@ -574,9 +599,9 @@ def _transform(x, recipes, turn=None):
 
     turn: the round of all their hues, and those that get no blur come first; None: any order, nothing is left out.
     """
-    top, height, left, width, flip, hue, sigma, _, greying, before, after = recipes.columns()
-    side, size = recipes.side, recipes.size
-    x = crop_and_flip(x, interpolation(top, height, side, size), interpolation(left, width, side, size, flip.bool()))
+    rows, columns, hue, sigma, _, greying, before, after = recipes.columns()
+    matrices = all_interpolations(recipes.side, recipes.size, x.device)
+    x = crop_and_flip(x, matrices[rows.long()], matrices[columns.long()])
     for weights in before.unflatten(1, (3, 3)).unbind(1)[:turn]:
         blend_(x, weights)
     shift_hue_(x, hue)
@@ -609,7 +634,9 @@ def _apply(images, recipes, together):
     mean, std = pixel_statistics(device)
     with torch.autocast(device.type, enabled=False):  # pixels keep their precision
         if together:
-            return _transform(_to_unit(images), recipes).sub_(mean).div_(std)
+            x = _transform(_to_unit(images), recipes)
+            views = torch.empty_like(x, memory_format=torch.channels_last)  # as the network's convolutions want them
+            return torch.sub(x, mean, out=views).div_(std)
         views = torch.empty(len(recipes), 3, size, size, device=device)
         with _one_thread():
             for rows, turn in _groups(recipes):

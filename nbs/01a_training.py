@@ -891,7 +891,8 @@ assert begun.epoch == 0 and (Path(scratch.name) / "begun" / "config.json").is_fi
 
 # %% [markdown]
 # All of it together is what the other chapters call: train, or resume, or load what is there. The cell below it holds
-# this page's promise to the last bit: a training that is stopped in the middle of its second epoch and then started
+# this page's promise to the last bit (on a CPU, with as many threads; a GPU adds some gradients in the order in which
+# they come): a training that is stopped in the middle of its second epoch and then started
 # again ends with the weights of one that was never stopped.
 
 

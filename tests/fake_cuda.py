@@ -129,7 +129,11 @@ def fake_cuda():
             stack.enter_context(each)
         for name in ("MEAN", "STD"):  # real tensors, to be copied for real
             stack.enter_context(mock.patch.object(data, name, torch.empty(3)))
-        for constants in (data.pixel_statistics, views._primary_hues):  # real ones before, fake ones after
+        for constants in (
+            data.pixel_statistics,
+            views._primary_hues,
+            views.all_interpolations,
+        ):  # real ones before, fake ones after
             constants.cache_clear()
             stack.callback(constants.cache_clear)
         yield waits.found

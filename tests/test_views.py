@@ -173,7 +173,7 @@ def test_views_are_torchvisions(photos, size, together):
     assert p.grey.any() and p.flip.any() and 0 < (p.sigma > 0).sum() < len(p)
     x = to_float(photos)
     ours = views._apply(x, write_recipes(p), together)
-    assert ours.is_contiguous() and ours.dtype == torch.float32
+    assert ours.is_contiguous(memory_format=torch.channels_last if together else torch.contiguous_format)
     close(ours, torch.stack([reference(x[i], p, i) for i in range(len(x))]), 1e-4)
 
 
@@ -280,8 +280,11 @@ def test_a_recipe_is_what_was_drawn(drawn):
     """Column by column against the parameters; the rounds of colours, and the idle ones, view by view."""
     p, recipes = drawn[:200], write_recipes(drawn[:200])
     columns = dict(zip(views.COLUMNS, recipes.columns(), strict=True))
-    for name in ("top", "height", "left", "width", "flip", "hue", "sigma"):
-        assert torch.equal(columns[name], getattr(p, name).float())
+    for name in ("hue", "sigma"):
+        assert torch.equal(columns[name], getattr(p, name))
+    found = (views.all_interpolations(32, 32, "cpu")[columns[name].long()] for name in ("rows", "columns"))
+    expected = interpolation(p.top, p.height, 32, 32), interpolation(p.left, p.width, 32, 32, p.flip)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     own = {0: lambda f: (f, 0, 0), 1: lambda f: (f, 0, 1 - f), 2: lambda f: (f, 1 - f, 0)}
     for i, order in enumerate(p.order.tolist()):
         turn, factors = order.index(3), (p.brightness[i], p.contrast[i], p.saturation[i])

@@ -1,5 +1,5 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py b6508d094fa077c9
+# cells nbs/01a_training.py 90deb585463ed735
 # text fee95c5250b004b9
 
 """1a · Training (Q1)."""

@@ -1,13 +1,13 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py e7d601ec89036294
-# text 4562ca390cd7de70
+# cells nbs/00b_views.py 9fb9c3b6b164313f
+# text 5cf5fc8970bbb1f1
 
 """0b · Views."""
 
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from vicreg_nb.data import pixel_statistics, send
@@ -121,6 +121,18 @@ def crop_and_flip(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) ->
     return rows[:, None] @ x.unflatten(1, (3, rows.shape[2]))
 
 
+def matrix_number(first, length, side: int, reverse=0):
+    """The place in `all_interpolations` of each crop's matrix."""
+    return (reverse * side + first) * side + length - 1
+
+
+@lru_cache(maxsize=4)
+def all_interpolations(side: int, size: int, device) -> torch.Tensor:
+    """The matrices [2 side^2, size, side] of all crops of an image's rows or columns."""
+    number = torch.arange(2 * side**2, device=device)
+    return interpolation(number // side % side, number % side + 1, side, size, number >= side**2)
+
+
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601, as torchvision rounds them)
 
 
@@ -198,8 +210,7 @@ def blend_rounds(p: ViewParameters) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 COLUMNS = {
-    "top": 1, "height": 1, "left": 1, "width": 1, "flip": 1, "hue": 1, "sigma": 1, "turn": 1,
-    "grey": 3, "before": 9, "after": 9,
+    "rows": 1, "columns": 1, "hue": 1, "sigma": 1, "turn": 1, "grey": 3, "before": 9, "after": 9,
 }  # fmt: skip
 
 
@@ -207,7 +218,7 @@ COLUMNS = {
 class Recipes:
     """What T does to n views of `size` x `size` pixels, a row of numbers each, from images of `side` x `side`."""
 
-    rows: torch.Tensor  # float32 [n, 29], as COLUMNS says
+    rows: torch.Tensor  # float32 [n, 26], as COLUMNS says
     side: int
     size: int
 
@@ -226,7 +237,8 @@ class Recipes:
 
 def write_recipes(p: ViewParameters, device="cpu") -> Recipes:
     """The recipes of n views, on the device where their images are."""
-    single = [p.top, p.height, p.left, p.width, p.flip, p.hue, p.sigma, hue_turn(p)]
+    crop = matrix_number(p.top, p.height, p.side), matrix_number(p.left, p.width, p.side, p.flip.long())
+    single = [*crop, p.hue, p.sigma, hue_turn(p)]
     rounds = (weights.flatten(1) for weights in blend_rounds(p))
     rows = torch.cat([torch.stack([x.float() for x in single], dim=1), grey_weights(p), *rounds], dim=1)
     return Recipes(send(rows, device), p.side, p.size)
@@ -265,9 +277,9 @@ def _transform(x, recipes, turn=None):
 
     turn: the round of all their hues, and those that get no blur come first; None: any order, nothing is left out.
     """
-    top, height, left, width, flip, hue, sigma, _, greying, before, after = recipes.columns()
-    side, size = recipes.side, recipes.size
-    x = crop_and_flip(x, interpolation(top, height, side, size), interpolation(left, width, side, size, flip.bool()))
+    rows, columns, hue, sigma, _, greying, before, after = recipes.columns()
+    matrices = all_interpolations(recipes.side, recipes.size, x.device)
+    x = crop_and_flip(x, matrices[rows.long()], matrices[columns.long()])
     for weights in before.unflatten(1, (3, 3)).unbind(1)[:turn]:
         blend_(x, weights)
     shift_hue_(x, hue)
@@ -289,7 +301,9 @@ def _apply(images, recipes, together):
     mean, std = pixel_statistics(device)
     with torch.autocast(device.type, enabled=False):  # pixels keep their precision
         if together:
-            return _transform(_to_unit(images), recipes).sub_(mean).div_(std)
+            x = _transform(_to_unit(images), recipes)
+            views = torch.empty_like(x, memory_format=torch.channels_last)  # as the network's convolutions want them
+            return torch.sub(x, mean, out=views).div_(std)
         views = torch.empty(len(recipes), 3, size, size, device=device)
         with _one_thread():
             for rows, turn in _groups(recipes):
