@@ -368,13 +368,15 @@ def make_config(profile: str = "auto", **overrides) -> Config:
 def _check_folder(cfg):
     """UserError where `out` cannot be a folder of ours; nothing is made yet."""
     try:
+        if "\0" in cfg.out:
+            raise ValueError("a path holds no NUL")
         folder = cfg.folder.absolute()
         there = next(place for place in (folder, *folder.parents) if place.exists())
         if not there.is_dir():
             raise NotADirectoryError(f"{there} is a file")
         if not os.access(there, os.W_OK | os.X_OK):
             raise PermissionError(f"{there} cannot be written to")
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user's home; ValueError: a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user's home
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"out is {_short(cfg.out)}: {reason}; give a folder that can be written to.") from None
 

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 107bd5ea053b1c09
-# text 7b9a2bbe0e0bb80f
+# cells nbs/00_config.py 6834566b4a1226df
+# text 3d9f6943f343db58
 
 """0 · Configuration."""
 
@@ -213,13 +213,15 @@ def make_config(profile: str = "auto", **overrides) -> Config:
 def _check_folder(cfg):
     """UserError where `out` cannot be a folder of ours; nothing is made yet."""
     try:
+        if "\0" in cfg.out:
+            raise ValueError("a path holds no NUL")
         folder = cfg.folder.absolute()
         there = next(place for place in (folder, *folder.parents) if place.exists())
         if not there.is_dir():
             raise NotADirectoryError(f"{there} is a file")
         if not os.access(there, os.W_OK | os.X_OK):
             raise PermissionError(f"{there} cannot be written to")
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user's home; ValueError: a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user's home
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"out is {_short(cfg.out)}: {reason}; give a folder that can be written to.") from None
 
