@@ -122,7 +122,7 @@ def _bare(text):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
-            node.body = node.body[ast.get_docstring(node) is not None :]
+            node.body = node.body[ast.get_docstring(node) is not None :] or [ast.Pass()]
         elif isinstance(node, ast.arg):
             node.annotation = None
     return tree

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py bc76d2e4e19fa39b
-# text 1e662cd790de5441
+# cells nbs/80_store.py e9892b541c0749e4
+# text 4e48dc922a2e1407
 
 """80 · Store."""
 
@@ -73,7 +73,7 @@ def _bare(text):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
-            node.body = node.body[ast.get_docstring(node) is not None :]
+            node.body = node.body[ast.get_docstring(node) is not None :] or [ast.Pass()]
         elif isinstance(node, ast.arg):
             node.annotation = None
     return tree
