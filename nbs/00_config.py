@@ -241,14 +241,21 @@ for make in (_smoke, _exercise, _best):
 # | the same | hidden layer | 0.16 | 256 | | 3 | 58.1 % | 201 |
 # | the same | hidden layer | 0.08 | 256 | views grow from 20 to 32 pixels | 3 | 54.8 % | 172 |
 # | kernels of 2 where the image shrinks | hidden layer | 0.08 | 256 | | 3 | 56.7 % | 177 |
-# | two stages of stride 2 | itself | 0.08 | 128 | | 3 | 60.3 % | 224 |
+# | two stages of stride 2 | the mean itself | 0.08 | 128 | | 3 | 60.3 % | 224 |
 # | the same | hidden layer | 0.05 | 128 | | 10 | 66.6 % | 740 |
+# | the same | linear layer | 0.08 | 128 | | 10 | 66.4 % | 674 |
+# | the same | linear layer | 0.08 | 128 | seed 1 | 10 | 66.1 % | 677 |
+# | the same | the mean itself | 0.05 | 128 | rate rises for a tenth of the time, not a fifth | 10 | 66.6 % | 656 |
+# | **the same** | **the mean itself** | **0.08** | **128** | | **10** | **67.3 %** | **649** |
+#
+# The last one is `quick`. One seed each: differences under a percentage point may be luck.
 
 
 # %%
 #| export
 def _quick():
-    """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs."""
+    """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs. When it was chosen, seed 0 reached 67.3 %,
+    in eleven and a half minutes on one core of an AVX512 machine."""
     training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
     probe = dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
     return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1)

@@ -140,6 +140,7 @@ def plain_code(text: str) -> str:
 # %%
 one = 'def f(x: int) -> int:\n    """Of x."""\n\n    return (x\n            + 1)  # more'
 assert plain_code(one) == plain_code("def f(x): return x + 1") != plain_code("def f(x): return x + 2")
+assert plain_code('def f():\n    "Nothing else."') == plain_code("def f(): pass")
 
 # %% [markdown]
 # A function or class is found in its file, or in the notebook's cell that defined it last, by the name that it has

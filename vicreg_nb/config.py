@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 6834566b4a1226df
-# text 3d9f6943f343db58
+# cells nbs/00_config.py ace598b12738813c
+# text eaf148811f4f2202
 
 """0 · Configuration."""
 
@@ -133,7 +133,8 @@ def _best():
 
 
 def _quick():
-    """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs."""
+    """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs. When it was chosen, seed 0 reached 67.3 %,
+    in eleven and a half minutes on one core of an AVX512 machine."""
     training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
     probe = dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
     return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1)

@@ -1,5 +1,5 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py e9892b541c0749e4
+# cells nbs/80_store.py 6ffc6512cab98f4d
 # text 4e48dc922a2e1407
 
 """80 · Store."""
