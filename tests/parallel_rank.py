@@ -24,18 +24,18 @@ class Float64(GeneratedPairs):
 def main(folder):
     """Write the terms, the first step's gradients and the state after an epoch."""
     torch.set_num_threads(1)
-    cfg = make_config("smoke", device="cpu", out=str(folder))
+    cfg = make_config("smoke", device="cpu", out=str(folder), optimizer="muon", muon_lr=0.02)
     join(torch.device("cpu"))
     images = open_dataset(cfg)
     trainer, gradients = Trainer(cfg, run_settings(cfg, images), len(images.train_images) // cfg.batch_size), []
     trainer.model.double()
-    step = trainer.optimizer.step
+    step = trainer.optimizers[0].step
 
     def recorded():
         gradients.append([p.grad.clone() for p in trainer.model.parameters()])
         step()
 
-    trainer.optimizer.step = recorded
+    trainer.optimizers[0].step = recorded
     pairs = Float64(cfg, images)
     found = {"terms": train_epoch(trainer, pairs, len(images.train_images)), "gradients": gradients[0]}
     found |= {"tests": evaluate_terms(trainer, pairs, len(images.test_images)), "state": trainer.model.state_dict()}
