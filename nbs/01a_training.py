@@ -875,7 +875,6 @@ def _begin(cfg, images, settings, folder, tag):
     """A trainer in the state from which the training begins or goes on, the same on all ranks."""
     trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
     if rank() == 0:
-        remove_leftovers(folder, cfg.cache)
         resumed = _resume(trainer, folder)
         if not resumed and (why := _why_anew(cfg, settings, tag)):
             log(why)
@@ -907,6 +906,8 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     pairs = pairs or GeneratedPairs(cfg, images)
     settings = from_first(find_run(cfg, images, pairs, tag)[0])
     folder = run_folder(cfg, settings, tag)
+    if rank() == 0:
+        remove_leftovers(folder, cfg.cache)
     if not from_first(rank() == 0 and _read_run(folder) is not None):
         trainer = _begin(cfg, images, settings, folder, tag)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")

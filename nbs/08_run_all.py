@@ -658,6 +658,10 @@ def main(arguments=None) -> int:
         who = f"process {rank()} of {world()}: " if world() > 1 else ""
         print(f"\n{who}{kind}{error}", file=sys.stderr, flush=True)
         return 1
+    except RuntimeError:
+        if rank() == 0:
+            raise
+        return 1  # the connection broke: another process has failed, and has said why
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
         return 130

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 803d0e92afac8f89
-# text ba31be8b31bd3c7f
+# cells nbs/08_run_all.py 50a1f21bc159008f
+# text d585daf51f804830
 
 """8 · The whole book."""
 
@@ -388,6 +388,10 @@ def main(arguments=None) -> int:
         who = f"process {rank()} of {world()}: " if world() > 1 else ""
         print(f"\n{who}{kind}{error}", file=sys.stderr, flush=True)
         return 1
+    except RuntimeError:
+        if rank() == 0:
+            raise
+        return 1  # the connection broke: another process has failed, and has said why
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
         return 130

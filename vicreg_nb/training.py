@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 90deb585463ed735
-# text fee95c5250b004b9
+# cells nbs/01a_training.py c98c5d95c729ff5d
+# text 3cefc5144ac4f375
 
 """1a · Training (Q1)."""
 
@@ -458,7 +458,6 @@ def _begin(cfg, images, settings, folder, tag):
     """A trainer in the state from which the training begins or goes on, the same on all ranks."""
     trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
     if rank() == 0:
-        remove_leftovers(folder, cfg.cache)
         resumed = _resume(trainer, folder)
         if not resumed and (why := _why_anew(cfg, settings, tag)):
             log(why)
@@ -477,6 +476,8 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     pairs = pairs or GeneratedPairs(cfg, images)
     settings = from_first(find_run(cfg, images, pairs, tag)[0])
     folder = run_folder(cfg, settings, tag)
+    if rank() == 0:
+        remove_leftovers(folder, cfg.cache)
     if not from_first(rank() == 0 and _read_run(folder) is not None):
         trainer = _begin(cfg, images, settings, folder, tag)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
