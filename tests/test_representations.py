@@ -27,7 +27,7 @@ from vicreg_nb.representations import (
     singular_values,
     untrained_features,
 )
-from vicreg_nb.store import UserError, cached
+from vicreg_nb.store import UserError
 from vicreg_nb.training import Trainer, run_settings, train
 from vicreg_nb.vicreg import SmallEncoder
 
