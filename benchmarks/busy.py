@@ -41,8 +41,8 @@ def steps(profile, count):
     for step in range(-2, count):  # two to warm up
         if step == 0:
             wall, cpu = time.perf_counter(), time.process_time()
-        indices = torch.randint(len(images.train_images), (cfg.batch_size,), generator=generator)
-        train_step(trainer, *pairs.train(indices, generator))
+        order = torch.randint(len(images.train_images), (cfg.batch_size,), generator=generator)
+        train_step(trainer, *next(pairs.epoch(order, [slice(len(order))], generator)))
     print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
 
 

@@ -223,7 +223,7 @@ for make in (_smoke, _exercise, _best):
 
 # %% [markdown]
 # `quick` had to be found: on two cores without a GPU, it must not take longer than ten epochs of ResNet18 at width 16
-# with a first convolution of stride 2, which reach 51 to 52 %. Tried one after the other, seed 0, bf16, probe on all
+# with a first convolution of stride 2, which reach 51 to 52 %. Tried with seed 0, bf16, probe on all
 # test images, CPU seconds of one core of an AVX512 machine that was busy with other work (so they are a hint only):
 #
 # | network after the stem of 32 channels | y from the mean | Muon's rate | batch | else | epochs | probe | CPU s |
@@ -248,7 +248,7 @@ for make in (_smoke, _exercise, _best):
 # | the same | the mean itself | 0.05 | 128 | rate rises for a tenth of the time, not a fifth | 10 | 66.6 % | 656 |
 # | **the same** | **the mean itself** | **0.08** | **128** | | **10** | **67.3 %** | **649** |
 #
-# The last one is `quick`. One seed each: differences under a percentage point may be luck.
+# The last one is `quick`. One seed each, with one exception: differences under a percentage point may be luck.
 
 
 # %%

@@ -29,7 +29,7 @@ from vicreg_nb.data import Images, normalise, send, to_float
 from vicreg_nb.neighbours import checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
 from vicreg_nb.store import UserError, cached, code_of, digest, log, new_generator, progress
-from vicreg_nb.training import Run, autocast, initial_networks, train
+from vicreg_nb.training import Run, autocast, cosine_decay, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 
 # %% tags=["parameters"]
@@ -278,7 +278,7 @@ def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> n
     steps, done, generator = cfg.probe_epochs * -(-len(x) // cfg.probe_batch), 0, new_generator(cfg.seed, "probe")
     for _ in progress(range(cfg.probe_epochs), "linear probe"):
         for batch in send(torch.randperm(len(x), generator=generator), x.device).split(cfg.probe_batch):
-            optimizer.param_groups[0]["lr"] = 0.5 * cfg.probe_lr * (1 + math.cos(math.pi * done / steps))
+            optimizer.param_groups[0]["lr"] = cosine_decay(cfg.probe_lr, done, steps)
             nn.functional.cross_entropy(layer(x[batch]), y[batch]).backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -35,7 +35,7 @@ from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
 from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
-from vicreg_nb.training import Run, initial_networks
+from vicreg_nb.training import Run, cosine_decay, initial_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -465,7 +465,7 @@ two = {name: problem for name in DRAWN}  # one and the same for all: no angles
 assert _compare_drawings(cfg, two)[1].max() < 0.01
 
 # %% [markdown]
-# Both together take half a minute, so the result is kept.
+# Both together take a while, so the result is kept.
 
 
 # %%
@@ -561,11 +561,6 @@ assert losses[-1] < losses[0]
 
 # %%
 #| export
-def cosine_decay(lr: float, step: int, steps: int) -> float:
-    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
-    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
-
-
 def _train_free(cfg, graph, weights):
     start, device, generator = time.perf_counter(), choose_device(cfg), new_generator(cfg.seed, "free vectors")
     edges = edge_list(graph)
@@ -774,10 +769,10 @@ print({kind: duration(run.seconds) for kind, run in runs.items()})
 
 # %%
 #| export
-def ladder_cells(cfg: Config, images: Images) -> dict[tuple[str, str], Features]:
-    """{(kind, way): `Features`} of all cells that there are."""
+def ladder_cells(cfg: Config, images: Images, graphs: dict) -> dict[tuple[str, str], Features]:
+    """{(kind, way): `Features`} of all cells that there are; graphs: those of `kind_graphs`."""
     cells = {(kind, "network"): features_of(cfg, images, run) for kind, run in ladder_runs(cfg, images).items()}
-    for kind, graph in kind_graphs(cfg, images).items():
+    for kind, graph in graphs.items():
         vectors = free_vectors(cfg, graph)["vectors"]
         cells[kind, "free"] = split_features(images, vectors, digest(graph.identity, "free", vectors))
         cells[kind, "eigenvectors"] = graph_embedding(cfg, images, graph)
@@ -785,7 +780,7 @@ def ladder_cells(cfg: Config, images: Images) -> dict[tuple[str, str], Features]
 
 
 # %%
-cells = ladder_cells(cfg, images)
+cells = ladder_cells(cfg, images, graphs)
 assert len(cells) == 1 + len(FULL) * len(WAYS)
 for (kind, way), one in cells.items():
     print(f"{KINDS[kind]:32}{WAYS[way]:14}train {one.train.shape}, test {one.test.shape}")
@@ -959,9 +954,9 @@ def best_vectors(cfg: Config, images: Images, graph: ImageGraph, times: float) -
     return split_features(images, vectors, identity), int((spectrum > 0).sum())
 
 
-def probe_by_lambda(cfg: Config, images: Images) -> dict[str, np.ndarray]:
+def probe_by_lambda(cfg: Config, images: Images, graphs: dict) -> dict[str, np.ndarray]:
     """{kind: [lambdas, 3]} of `FITTING`: the probe's accuracy, half its 95 % interval, directions that live."""
-    rows, graphs = {}, kind_graphs(cfg, images)
+    rows = {}
     for kind in FITTING:
         made = [best_vectors(cfg, images, graphs[kind], times) for times in LAMBDAS]
         probes = [linear_probe(cfg, one, images) for one, _ in made]
@@ -985,20 +980,21 @@ steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.
 @steps_down.result
 def compare_ladder(cfg: Config, images: Images) -> dict:
     """Free vectors against the closed form on three sets of images, and all cells of the ladder."""
-    graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
-    longer = cfg.replace(free_epochs=cfg.free_epochs * max(1, graphs[1].graph.nnz // graphs[0].graph.nnz))
-    probes = {cell: linear_probe(cfg, one, images) for cell, one in ladder_cells(cfg, images).items()}
+    kinds, part = kind_graphs(cfg, images), image_graph(cfg, images.train_images[: cfg.graph_size])
+    whole = kinds["untrained"]  # Q6's graph
+    longer = cfg.replace(free_epochs=cfg.free_epochs * max(1, whole.graph.nnz // part.graph.nnz))
+    probes = {cell: linear_probe(cfg, one, images) for cell, one in ladder_cells(cfg, images, kinds).items()}
     return {
         "cfg": cfg,
         "exact": solve_exactly(cfg, images) | {"images": cfg.exact_size},
-        "part": compare_eigenvectors(longer, graphs[0]),
-        "whole": compare_eigenvectors(cfg, graphs[1]),
-        "sizes": [graph.graph.shape[0] for graph in graphs],
+        "part": compare_eigenvectors(longer, part),
+        "whole": compare_eigenvectors(cfg, whole),
+        "sizes": [one.graph.shape[0] for one in (part, whole)],
         "probes": probes,
         "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
         "network": network_result(cfg, images),
-        "lambdas": probe_by_lambda(cfg, images),
-        "edges": {kind: edge_facts(one.graph, images) for kind, one in kind_graphs(cfg, images).items()},
+        "lambdas": probe_by_lambda(cfg, images, kinds),
+        "edges": {kind: edge_facts(one.graph, images) for kind, one in kinds.items()},
         "classes": images.classes,
     }
 

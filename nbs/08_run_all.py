@@ -30,7 +30,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
-    package_folder, questions_of, read_file, read_results, run_folder, which_run,
+    package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
 from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config
 from vicreg_nb.data import Images, find_file, open_dataset
@@ -246,7 +246,7 @@ def of_stage(job: Job, stage: Stage) -> tuple:
 def is_done(job: Job, stage: Stage) -> bool:
     """Whether its run's results hold this stage's, and the folder its figures. Only reads, whatever it finds."""
     try:
-        folder, results = run_folder(*of_stage(job, stage)), read_results(*of_stage(job, stage))
+        folder, results = results_folder(*of_stage(job, stage)), read_results(*of_stage(job, stage))
         key = results["stages"][stage.notebook]["key"]
         figures = [figure for name in stage.questions for figure, _ in results["questions"][name]["figures"]]
     except (UserError, OSError, KeyError, TypeError, ValueError):
@@ -409,7 +409,7 @@ def finish(job: Job):
         with changing_results(job.cfg, job.images) as results:
             results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
     if not (job.cfg.out or doubts(job.cfg, job.images)):
-        show(job.cfg.folder, run_folder(job.cfg, job.images), job.cfg.runs / ".results.lock")
+        show(job.cfg.folder, results_folder(job.cfg, job.images), job.cfg.runs / ".results.lock")
 
 
 # %%
@@ -434,8 +434,8 @@ with tempfile.TemporaryDirectory() as folder:
         place = claim_folder(each, images)
         (place / "report.pdf").write_text(str(each.seed))
     show(Path(folder), place, here.runs / "lock")
-    assert run_folder(other, images) == Path(folder) != run_folder(here, images)
-    assert [(run_folder(each, images) / "report.pdf").read_text() for each in (here, other)] == ["0", "1"]
+    assert results_folder(other, images) == Path(folder) != results_folder(here, images)
+    assert [(results_folder(each, images) / "report.pdf").read_text() for each in (here, other)] == ["0", "1"]
 
 # %% [markdown]
 # Called a second time, the book finds what the first call did.
@@ -640,11 +640,12 @@ def _command(options):
     log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
     seconds = run_book(job, chosen, again=options.again or bool(options.only))
     print(f"\nDone in {duration(seconds)}:")
-    for folder in dict.fromkeys(run_folder(*of_stage(job, stage)) for stage in chosen):
+    for folder in dict.fromkeys(results_folder(*of_stage(job, stage)) for stage in chosen):
         publish(folder)
         places = (folder / name for name in (RESULTS, "figures/index.html", "report.pdf", "executed"))
         print(*filter(Path.exists, places), sep="\n")
-    print(doubts(job.cfg, job.images))
+    if doubted := doubts(job.cfg, job.images):
+        print(doubted)
 
 
 # %%

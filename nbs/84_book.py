@@ -163,7 +163,7 @@ def changes(settings: dict) -> str:
     return f"with {', '.join(f'{name} = {value}' for name, value in settings.items())}" if settings else ""
 
 
-def run_settings(cfg: Config, own: dict = None) -> dict:
+def told_apart_by(cfg: Config, own: dict = None) -> dict:
     """The changed settings that tell a run from another. own: values that count as unchanged."""
     return {name: value for name, value in changed_settings(cfg, own).items() if name != "tensorboard"}
 
@@ -172,7 +172,7 @@ def run_settings(cfg: Config, own: dict = None) -> dict:
 #| export
 def doubts(cfg: Config, images: Images, own: dict = None) -> str:
     """What a reader must be warned of: empty for a profile as it stands, on CIFAR-10."""
-    changed = changes(run_settings(cfg, own))
+    changed = changes(told_apart_by(cfg, own))
     if images.name != "cifar10":
         return f"profile {cfg.profile} {changed}".strip() + f", dataset {images.name}: not a result on CIFAR-10"
     smoke = "smoke run: not a result" if cfg.profile == "smoke" else ""
@@ -262,7 +262,7 @@ def what_runs(cfg: Config, images: Images, own: dict = None) -> dict:
         "test_images": len(images.test_labels),
     }
     head = {"profile": cfg.profile, "dataset": images.name, "seed": cfg.seed, "data": facts}
-    return head | {"settings": run_settings(cfg, own)}
+    return head | {"settings": told_apart_by(cfg, own)}
 
 
 def header(cfg: Config, images: Images, own: dict = None) -> dict:
@@ -370,7 +370,7 @@ def own_folder(folder: Path, run: dict) -> Path:
     return folder / "runs" / "{profile}-{dataset}-seed{seed}-{digest}".format(**run, digest=digest(run)[:8])
 
 
-def run_folder(cfg: Config, images: Images, own: dict = None) -> Path:
+def results_folder(cfg: Config, images: Images, own: dict = None) -> Path:
     """The folder of this run's results and figures. own: values that count as unchanged in place of the profile's."""
     run = which_run(what_runs(cfg, images, own))
     apart, there = own_folder(cfg.folder, run), read_file(cfg.folder / RESULTS)
@@ -382,7 +382,7 @@ def run_folder(cfg: Config, images: Images, own: dict = None) -> Path:
 
 def read_results(cfg: Config, images: Images, own: dict = None) -> dict:
     """The results of this run; new ones where there are none."""
-    return read_file(run_folder(cfg, images, own) / RESULTS) or _no_results(cfg, images, own)
+    return read_file(results_folder(cfg, images, own) / RESULTS) or _no_results(cfg, images, own)
 
 
 def _no_results(cfg, images, own):
@@ -402,7 +402,7 @@ def _no_results(cfg, images, own):
 def changing_results(cfg: Config, images: Images, own: dict = None):
     """The results of a run, to be changed: they are written at the end, while other processes wait."""
     with locked(cfg.runs / ".results.lock"):
-        folder = run_folder(cfg, images, own)
+        folder = results_folder(cfg, images, own)
         results = read_file(folder / RESULTS) or _no_results(cfg, images, own)
         yield results
         text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
@@ -413,7 +413,7 @@ def claim_folder(cfg: Config, images: Images, own: dict = None) -> Path:
     """The folder of a run; from now on it is this run's."""
     with changing_results(cfg, images, own):
         pass
-    return run_folder(cfg, images, own)
+    return results_folder(cfg, images, own)
 
 
 # %%
@@ -441,7 +441,7 @@ with tempfile.TemporaryDirectory() as folder:
     mine.run(here.replace(mu=5.0))
     kept = read_results(here, images)["questions"]["mine"]
     assert (here.figures / "mine_brightness.png").is_file() and kept["figures"][0][0] == "mine_brightness"
-    assert kept["settings"] == {} and run_folder(here.replace(mu=5.0), images).parent == here.runs
+    assert kept["settings"] == {} and results_folder(here.replace(mu=5.0), images).parent == here.runs
     print(json.dumps(kept, indent=1))
 
 # %% [markdown]

@@ -309,7 +309,9 @@ with tempfile.TemporaryDirectory() as folder:
     program, results = Path(folder) / "program.py", []
     program.write_text(PROGRAM)
     for start in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]):
-        subprocess.run([sys.executable, *start, program, f"{folder}/result.pt"], check=True, capture_output=True)
+        command = [sys.executable, *start, program, f"{folder}/result.pt"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
         results.append(torch.load(f"{folder}/result.pt"))
 print(f"largest difference {max((one - two).abs().max().item() for one, two in zip(*results)):.0e}")
 torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)

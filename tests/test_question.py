@@ -98,7 +98,7 @@ def test_runs_take_turns_in_one_folder_and_none_loses_anything(question, cfg):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(book, "open_dataset", lambda cfg, shown=shown: shown)
                 question.run(each)
-        found.append(book.run_folder(each, shown))
+        found.append(book.results_folder(each, shown))
         assert list(read_results(each, shown)["questions"]) == ["Q0", "again"]
     assert found[:4] == found[4:] and len(set(found)) == 4 and found[0] == cfg.folder
     told = [json.loads((folder / "results.json").read_text())["questions"]["Q0"]["numbers"] for folder in found[:4]]
@@ -121,8 +121,8 @@ def test_the_projects_own_folder_takes_no_changed_settings(cfg, tmp_path, monkey
     images = open_dataset(cfg)
     real = type(images)(**vars(images) | {"name": "cifar10"})
     quick = make_config("quick", **changed)
-    assert (book.run_folder(quick, real) == tmp_path) == there
-    assert book.run_folder(quick, images).parent == tmp_path / "runs"  # embedded images are never on show
+    assert (book.results_folder(quick, real) == tmp_path) == there
+    assert book.results_folder(quick, images).parent == tmp_path / "runs"  # embedded images are never on show
 
 
 RECORDS = """

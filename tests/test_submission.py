@@ -129,7 +129,8 @@ def test_imports_are_found_wherever_they_hide(tmp_path, source, count):
 @pytest.fixture
 def archive(run, capsys):
     assert main(words(run)) == 0, capsys.readouterr().err
-    assert capsys.readouterr().out.splitlines()[0] == str(run / "submission.zip")
+    whose = "profile exercise, seed 0, of 2024-07-25 11:00:00 UTC"
+    assert capsys.readouterr().out == f"{run / 'submission.zip'}\n{whose}\n"
     with zipfile.ZipFile(run / "submission.zip") as opened:
         yield opened
 

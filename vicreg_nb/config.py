@@ -1,5 +1,5 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py ace598b12738813c
+# cells nbs/00_config.py 76a92be9b781ae88
 # text eaf148811f4f2202
 
 """0 · Configuration."""

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 7342b89a659bd98e
-# text 7f39bf1bcb4d7ac0
+# cells nbs/04a_ladder.py 31120ed35d7655d2
+# text 4c18df2c4733e795
 
 """4a · The ladder."""
 
@@ -25,7 +25,7 @@ from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
 from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
-from vicreg_nb.training import Run, initial_networks
+from vicreg_nb.training import Run, cosine_decay, initial_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -247,11 +247,6 @@ def _free_step(z, pairs, optimizer, weights, cfg):
     return torch.stack([term.detach() for term in terms])
 
 
-def cosine_decay(lr: float, step: int, steps: int) -> float:
-    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
-    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
-
-
 def _train_free(cfg, graph, weights):
     start, device, generator = time.perf_counter(), choose_device(cfg), new_generator(cfg.seed, "free vectors")
     edges = edge_list(graph)
@@ -360,10 +355,10 @@ def ladder_runs(cfg: Config, images: Images) -> dict[str, Run]:
     return {"augmentations": trained(short, images)} | runs
 
 
-def ladder_cells(cfg: Config, images: Images) -> dict[tuple[str, str], Features]:
-    """{(kind, way): `Features`} of all cells that there are."""
+def ladder_cells(cfg: Config, images: Images, graphs: dict) -> dict[tuple[str, str], Features]:
+    """{(kind, way): `Features`} of all cells that there are; graphs: those of `kind_graphs`."""
     cells = {(kind, "network"): features_of(cfg, images, run) for kind, run in ladder_runs(cfg, images).items()}
-    for kind, graph in kind_graphs(cfg, images).items():
+    for kind, graph in graphs.items():
         vectors = free_vectors(cfg, graph)["vectors"]
         cells[kind, "free"] = split_features(images, vectors, digest(graph.identity, "free", vectors))
         cells[kind, "eigenvectors"] = graph_embedding(cfg, images, graph)
@@ -466,9 +461,9 @@ def best_vectors(cfg: Config, images: Images, graph: ImageGraph, times: float) -
     return split_features(images, vectors, identity), int((spectrum > 0).sum())
 
 
-def probe_by_lambda(cfg: Config, images: Images) -> dict[str, np.ndarray]:
+def probe_by_lambda(cfg: Config, images: Images, graphs: dict) -> dict[str, np.ndarray]:
     """{kind: [lambdas, 3]} of `FITTING`: the probe's accuracy, half its 95 % interval, directions that live."""
-    rows, graphs = {}, kind_graphs(cfg, images)
+    rows = {}
     for kind in FITTING:
         made = [best_vectors(cfg, images, graphs[kind], times) for times in LAMBDAS]
         probes = [linear_probe(cfg, one, images) for one, _ in made]
@@ -482,20 +477,21 @@ steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.
 @steps_down.result
 def compare_ladder(cfg: Config, images: Images) -> dict:
     """Free vectors against the closed form on three sets of images, and all cells of the ladder."""
-    graphs = [image_graph(cfg, pictures) for pictures in (images.train_images[: cfg.graph_size], all_pictures(images))]
-    longer = cfg.replace(free_epochs=cfg.free_epochs * max(1, graphs[1].graph.nnz // graphs[0].graph.nnz))
-    probes = {cell: linear_probe(cfg, one, images) for cell, one in ladder_cells(cfg, images).items()}
+    kinds, part = kind_graphs(cfg, images), image_graph(cfg, images.train_images[: cfg.graph_size])
+    whole = kinds["untrained"]  # Q6's graph
+    longer = cfg.replace(free_epochs=cfg.free_epochs * max(1, whole.graph.nnz // part.graph.nnz))
+    probes = {cell: linear_probe(cfg, one, images) for cell, one in ladder_cells(cfg, images, kinds).items()}
     return {
         "cfg": cfg,
         "exact": solve_exactly(cfg, images) | {"images": cfg.exact_size},
-        "part": compare_eigenvectors(longer, graphs[0]),
-        "whole": compare_eigenvectors(cfg, graphs[1]),
-        "sizes": [graph.graph.shape[0] for graph in graphs],
+        "part": compare_eigenvectors(longer, part),
+        "whole": compare_eigenvectors(cfg, whole),
+        "sizes": [one.graph.shape[0] for one in (part, whole)],
         "probes": probes,
         "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
         "network": network_result(cfg, images),
-        "lambdas": probe_by_lambda(cfg, images),
-        "edges": {kind: edge_facts(one.graph, images) for kind, one in kind_graphs(cfg, images).items()},
+        "lambdas": probe_by_lambda(cfg, images, kinds),
+        "edges": {kind: edge_facts(one.graph, images) for kind, one in kinds.items()},
         "classes": images.classes,
     }
 

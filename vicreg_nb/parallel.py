@@ -1,5 +1,5 @@
 # Generated from nbs/85_parallel.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/85_parallel.py 9f9c79fc1ea96c8a
+# cells nbs/85_parallel.py 00d4c097c2875749
 # text bdc168f135d86f96
 
 """85 · Several GPUs."""

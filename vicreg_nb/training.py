@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py c98c5d95c729ff5d
-# text 3cefc5144ac4f375
+# cells nbs/01a_training.py 6dd686ea62abf38d
+# text 2716e8d1d8978b29
 
 """1a · Training (Q1)."""
 
@@ -145,12 +145,17 @@ def is_finished(folder: Path) -> bool:
     return (folder / "encoder.pt").is_file() and (folder / "history.npz").is_file()
 
 
+def cosine_decay(lr: float, step: float, steps: float) -> float:
+    """`lr` at step 0, down along half a cosine to 0 after `steps`."""
+    return 0.5 * lr * (1 + math.cos(math.pi * step / steps))
+
+
 def relative_rate(cfg: Config, step: int, steps: int) -> float:
     """The learning rate of step 0 ... steps - 1, as a part of its peak."""
     if cfg.schedule == "constant":
         return 1.0
     done, peak = (step + 1) / steps, 0.2
-    return done / peak if done <= peak else 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
+    return done / peak if done <= peak else cosine_decay(1, done - peak, 1 - peak)
 
 
 def initial_networks(cfg: Config) -> tuple[nn.Module, Projector]:
@@ -478,7 +483,8 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
     folder = run_folder(cfg, settings, tag)
     if rank() == 0:
         remove_leftovers(folder, cfg.cache)
-    if not from_first(rank() == 0 and _read_run(folder) is not None):
+    finished = _read_run(folder) if rank() == 0 else None
+    if not from_first(finished is not None):
         trainer = _begin(cfg, images, settings, folder, tag)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
@@ -486,7 +492,7 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
         _write_run(trainer, folder)
         if rank() == 0:
             (folder / "previous.pt").unlink(missing_ok=True)
-    record = after_first(lambda: _read_run(folder))
+    record = after_first(lambda: finished or _read_run(folder))
     return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
 
 

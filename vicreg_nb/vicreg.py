@@ -1,5 +1,5 @@
 # Generated from nbs/01_vicreg.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01_vicreg.py 38e3215511f47769
+# cells nbs/01_vicreg.py cd5402af1d828351
 # text df8e0893bb1730c7
 
 """1 · VICReg."""
