@@ -11,7 +11,6 @@
 
 # %%
 #| export
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,10 +1,9 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py ca568fb875caf054
-# text a1075dce2310bee0
+# cells nbs/02_representations.py 8b168fa062a9abe6
+# text 21c70dd173382a4e
 
 """2 · Representations (Q2, Q3)."""
 
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
