@@ -305,6 +305,8 @@ average_gradients(model)
 if rank() == 0:
     torch.save([loss.detach(), *(p.grad for p in model.parameters()), *model.buffers()], sys.argv[1])
 """
+
+# %%
 with tempfile.TemporaryDirectory() as folder:
     program, results = Path(folder) / "program.py", []
     program.write_text(PROGRAM)
