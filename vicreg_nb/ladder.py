@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 31120ed35d7655d2
-# text 4c18df2c4733e795
+# cells nbs/04a_ladder.py 574f595e7bc68c67
+# text ab80f96146cb7b34
 
 """4a · The ladder."""
 
@@ -305,6 +305,7 @@ KINDS = {
     "untrained": "Untrained network's neighbours",
     "oracle": "Same-class neighbours (oracle)",
 }
+KIND_COLOURS = dict(zip(KINDS, METHOD_COLOURS, strict=False))
 WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
 FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
 
@@ -502,13 +503,13 @@ def compare_ladder(cfg: Config, images: Images) -> dict:
 )
 def ladder(result: dict) -> Drawing:
     fig, ax = new_figure(width=5.6, height=2.9)
-    for shift, colour, (kind, title) in zip((0, -0.03, 0, 0.03), METHOD_COLOURS, KINDS.items(), strict=False):
+    for shift, (kind, title) in zip((0, -0.03, 0, 0.03), KINDS.items(), strict=True):
         ways = [way for way in WAYS if (kind, way) in result["probes"]]
         probes = [result["probes"][kind, way] for way in ways]
         place = np.array([list(WAYS).index(way) for way in ways]) + shift
         heights, bars = ([100 * getattr(probe, name) for probe in probes] for name in ("accuracy", "interval"))
-        ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=colour, label=title)
-    ax.plot(0, 100 * result["top"].accuracy, "*", markersize=9, color=METHOD_COLOURS[0])
+        ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=KIND_COLOURS[kind], label=title)
+    ax.plot(0, 100 * result["top"].accuracy, "*", markersize=9, color=KIND_COLOURS["augmentations"], zorder=3)
     ax.axhline(100 / len(result["classes"]), linestyle=":", color="#777777", label="chance")
     ax.set_xticks(range(len(WAYS)), list(WAYS.values()))
     ax.set(ylabel="linear probe / %", xlim=(-0.25, len(WAYS) - 0.75), ylim=(0, None))
@@ -521,10 +522,11 @@ def _draw_small(ax, exact):
         colour = METHOD_COLOURS[place]
         ax.plot(SCALES, exact["predicted"][:, place], color=colour)
         ax.plot(SCALES, exact["measured"][:, place], mark, markersize=4, color=colour, label=f"eigenvector {place + 1}")
-    ax.set(xscale="log", xlabel="mu and nu, times the exercise's", ylabel="variance along it")
+    ax.set(xscale="log", xlabel="mu and nu, times the profile's", ylabel="variance along it")
     ax.set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
     ax.minorticks_off()
-    ax.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1.02, 0.9))
+    ax.set_ylim(top=1.4 * exact["predicted"].max())  # room for the legend
+    ax.legend(fontsize=7, loc="upper right")
 
 
 def _draw_spectrum(ax, one, label="free vectors"):
@@ -561,11 +563,13 @@ def ladder_network(result: dict) -> Drawing:
     if result["network"]:
         _draw_spectrum(left, result["network"][0], "VICReg's z")
         left.set(xlabel="direction, most invariant first", ylabel="variance along it")
-    for colour, (kind, rows) in zip(METHOD_COLOURS[1:], result["lambdas"].items(), strict=False):
-        right.errorbar(LAMBDAS, *100 * rows[:, :2].T, fmt="o-", markersize=4, color=colour, label=KINDS[kind])
+    for kind, rows in result["lambdas"].items():
+        style = {"fmt": "o-", "markersize": 4, "color": KIND_COLOURS[kind], "label": KINDS[kind]}
+        right.errorbar(LAMBDAS, *100 * rows[:, :2].T, **style)
         for times, (accuracy, _, lives) in zip(LAMBDAS, rows, strict=True):
             right.annotate(f"{lives:.0f}", (times, 100 * accuracy), (0, 7), textcoords="offset points", fontsize=7)
-    right.set(xscale="log", xlabel="lambda, times the exercise's", ylabel="linear probe / %", ylim=(0, None))
+    right.set(xscale="log", xlabel="lambda, times the profile's", ylabel="linear probe / %")
+    right.set_ylim(0, 1.25 * right.get_ylim()[1])  # room for the legend
     right.set_xticks(LAMBDAS, [f"{times:g}" for times in LAMBDAS])
     right.minorticks_off()
     right.legend(fontsize=7)
