@@ -151,7 +151,7 @@ def operations(images):
 def operation_table(images):
     """On one thread, microseconds an image; all images of the chunk get each operation."""
     print(f"\n{'one thread, microseconds an image':42}{'in a batch':>12}{'alone':>10}")
-    with views._one_thread(), torch.no_grad():
+    with views.one_thread(), torch.no_grad():
         for name, (ours, theirs) in operations(images).items():
             alone = f"{microseconds(theirs):10.1f}" if theirs else ""
             print(f"{name:42}{microseconds(ours) / views.CHUNK:12.2f}{alone}")

@@ -11,13 +11,12 @@
 # %%
 #| export
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import torch
 from vicreg_nb.data import pixel_statistics, send
-from vicreg_nb.store import UserError
+from vicreg_nb.store import UserError, one_thread
 
 # %% tags=["parameters"]
 # Parameters
@@ -558,22 +557,11 @@ assert all((hue_turn(drawn)[rows] == turn).all() for rows, turn in groups)
 
 # %% [markdown]
 # ## T
-# Two helpers first: an operation on a chunk runs on one thread, and bytes become numbers from 0 to 1.
+# Bytes first become numbers from 0 to 1.
 
 
 # %%
 #| export
-@contextmanager
-def _one_thread():
-    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _to_unit(images):
     """Bytes [n, H, W, 3], or floats [n, 3, H, W], to contiguous float32 [n, 3, H, W] in 0..1."""
     if images.dtype == torch.uint8:
@@ -582,10 +570,6 @@ def _to_unit(images):
 
 
 # %%
-before = torch.get_num_threads()
-with _one_thread():
-    assert torch.get_num_threads() == 1
-assert torch.get_num_threads() == before
 torch.testing.assert_close(_to_unit(torch.from_numpy(images.train_images[:64])), batch)
 
 # %% [markdown]
@@ -638,7 +622,7 @@ def _apply(images, recipes, together):
             views = torch.empty_like(x, memory_format=torch.channels_last)  # as the network's convolutions want them
             return torch.sub(x, mean, out=views).div_(std)
         views = torch.empty(len(recipes), 3, size, size, device=device)
-        with _one_thread():
+        with one_thread():  # an operation on a chunk takes 10 to 30 microseconds: too short to share
             for rows, turn in _groups(recipes):
                 x = _transform(_to_unit(images.index_select(0, rows)), recipes[rows], turn)
                 views.index_copy_(0, rows, x.sub_(mean).div_(std))

@@ -440,6 +440,31 @@ def rank() -> int:
 assert rank() == 0
 
 # %% [markdown]
+# ## One thread
+# PyTorch shares an operation among threads. A small one is over before they have all begun, so that sharing makes it
+# slower, and on a busy core very much so. Where there are thousands of small operations, one thread does them.
+
+
+# %%
+#| export
+@contextlib.contextmanager
+def one_thread():
+    """Within it, PyTorch computes on one thread; after it, on as many as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# %%
+before = torch.get_num_threads()
+with one_thread():
+    assert torch.get_num_threads() == 1
+assert torch.get_num_threads() == before
+
+# %% [markdown]
 # ## Progress
 # On a terminal a bar; in a notebook and in a log one line at a time.
 

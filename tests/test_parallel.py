@@ -62,9 +62,8 @@ def test_the_book_trains_together_and_goes_on_alone(tmp_path):
     questions = json.loads((tmp_path / "two" / "results.json").read_text())["questions"]
     assert questions["Q1"]["numbers"]["batches"] == len(one.history)
     two = read_arrays(folder / "history.npz")
-    steps = len(one.history) // len(one.tests)
-    np.testing.assert_allclose(two["history"][:steps], one.history[:steps], rtol=1e-3, atol=1e-4)  # in fp32
-    np.testing.assert_allclose(two["history"], one.history, rtol=0.02, atol=1e-3)  # rounding has grown since
+    np.testing.assert_allclose(two["history"][0], one.history[0], rtol=1e-5)  # before any step: the batch is the same
+    np.testing.assert_allclose(two["history"], one.history, rtol=0.02, atol=1e-3)  # in fp32 rounding grows with steps
     np.testing.assert_allclose(two["tests"], one.tests, rtol=0.02, atol=1e-3)
 
 

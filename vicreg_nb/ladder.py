@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 574f595e7bc68c67
-# text ab80f96146cb7b34
+# cells nbs/04a_ladder.py 003f499522cdbcb2
+# text f44ddad5743a9729
 
 """4a · The ladder."""
 
@@ -24,7 +24,7 @@ from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
-from vicreg_nb.store import UserError, cached, digest, log, new_generator, progress
+from vicreg_nb.store import UserError, cached, digest, log, new_generator, one_thread, progress
 from vicreg_nb.training import Run, cosine_decay, initial_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
@@ -154,7 +154,8 @@ def fit_exactly(laplacian: np.ndarray, p: np.ndarray, dims: int, weights: tuple,
     for width in _WIDTHS:
         x = x + 0.01 * width * random.normal(size=x.shape)
         options |= {"ftol": 0, "gtol": 1e-10, "maxcor": 30}
-        x = minimize(loss, x, width, method="L-BFGS-B", jac=True, options=options).x
+        with one_thread():  # thousands of small products
+            x = minimize(loss, x, width, method="L-BFGS-B", jac=True, options=options).x
     return x.reshape(-1, dims) / scale.numpy()
 
 

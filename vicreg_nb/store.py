@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 6ffc6512cab98f4d
-# text 4e48dc922a2e1407
+# cells nbs/80_store.py b38583afc5721ebd
+# text 87379a704dab3ae5
 
 """80 · Store."""
 
@@ -276,6 +276,17 @@ def _number(seed, names):
 def rank() -> int:
     """The number of this process among those that share a training; 0 is the first."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Within it, PyTorch computes on one thread; after it, on as many as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def log(message: str):

@@ -1,17 +1,16 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 9fb9c3b6b164313f
-# text 5cf5fc8970bbb1f1
+# cells nbs/00b_views.py db24c0bbebe0d248
+# text d29b712312f44360
 
 """0b · Views."""
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import torch
 from vicreg_nb.data import pixel_statistics, send
-from vicreg_nb.store import UserError
+from vicreg_nb.store import UserError, one_thread
 
 
 SCALE = (0.2, 1.0)  # a crop's share of the image's area
@@ -254,17 +253,6 @@ def _groups(recipes):
             yield rows, turn
 
 
-@contextmanager
-def _one_thread():
-    """An operation on a chunk takes 10 to 30 microseconds: too short to share, and a busy core would be waited for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _to_unit(images):
     """Bytes [n, H, W, 3], or floats [n, 3, H, W], to contiguous float32 [n, 3, H, W] in 0..1."""
     if images.dtype == torch.uint8:
@@ -305,7 +293,7 @@ def _apply(images, recipes, together):
             views = torch.empty_like(x, memory_format=torch.channels_last)  # as the network's convolutions want them
             return torch.sub(x, mean, out=views).div_(std)
         views = torch.empty(len(recipes), 3, size, size, device=device)
-        with _one_thread():
+        with one_thread():  # an operation on a chunk takes 10 to 30 microseconds: too short to share
             for rows, turn in _groups(recipes):
                 x = _transform(_to_unit(images.index_select(0, rows)), recipes[rows], turn)
                 views.index_copy_(0, rows, x.sub_(mean).div_(std))
