@@ -290,8 +290,9 @@ assert without_torchrun(told | {"HOME": "here", "LOCAL_THINGS": "mine"}) == {"HO
 # %%
 PROGRAM = """
 import sys, torch
+import torch.distributed as dist
 from torch import nn
-from vicreg_nb.parallel import average_gradients, gathered, join, rank, share, synchronised
+from vicreg_nb.parallel import average_gradients, gathered, join, rank, share, synchronised, world
 from vicreg_nb.vicreg import vicreg_loss, vicreg_terms
 
 join(torch.device("cpu"))
@@ -304,6 +305,9 @@ loss.backward()
 average_gradients(model)
 if rank() == 0:
     torch.save([loss.detach(), *(p.grad for p in model.parameters()), *model.buffers()], sys.argv[1])
+if world() > 1:  # left in order: a process whose connections end with it may be ended by the system
+    dist.barrier()
+    dist.destroy_process_group()
 """
 
 # %%

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
 from vicreg_nb.parallel import join, world
@@ -40,6 +41,9 @@ def main(folder):
     found = {"terms": train_epoch(trainer, pairs, len(images.train_images)), "gradients": gradients[0]}
     found |= {"tests": evaluate_terms(trainer, pairs, len(images.test_images)), "state": trainer.model.state_dict()}
     torch.save(found, folder / f"{rank()}-of-{world()}.pt")
+    if world() > 1:
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # Generated from nbs/85_parallel.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/85_parallel.py 304a2caa67b12551
+# cells nbs/85_parallel.py 61cf96fc207f8a2f
 # text bdc168f135d86f96
 
 """85 · Several GPUs."""
