@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 003f499522cdbcb2
-# text f44ddad5743a9729
+# cells nbs/04a_ladder.py eeb7f46ca90b4831
+# text 300bfb87a7270d7c
 
 """4a · The ladder."""
 
@@ -20,7 +20,7 @@ from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, send
 from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding
 from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, split_features
-from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
+from vicreg_nb.methods import baseline, features, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
@@ -309,18 +309,6 @@ KINDS = {
 KIND_COLOURS = dict(zip(KINDS, METHOD_COLOURS, strict=False))
 WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
 FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
-
-
-def with_labels(one: Features, images: Images) -> Features:
-    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
-
-    Test images have zeros there: they are as far from every class.
-    """
-    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
-    classes = len(images.classes)
-    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
-    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
-    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))
 
 
 def kind_graphs(cfg: Config, images: Images) -> dict[str, ImageGraph]:

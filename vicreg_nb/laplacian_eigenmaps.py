@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py fb2b6d963cbd1bdf
-# text 1e8c1913a7733c7a
+# cells nbs/04_laplacian_eigenmaps.py 3bc84fd89f72a2fd
+# text 87d8f90bfe082232
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -297,7 +297,7 @@ def _numbers(result):
         methods[name] |= facts
     pairs = {"total": ("vicreg", "laplacian"), "graph": ("control", "laplacian"), "rest": ("vicreg", "control")}
     pairs["held"] = "laplacian", "amortised"
-    gains = {name: gain(methods[one], methods[other]) for name, (one, other) in pairs.items()}
+    gains = {name: gain(probes[one], probes[other]) for name, (one, other) in pairs.items()}
     sizes = {"small": "small", "whole": "laplacian"}
     sizes = {name: _graph_numbers(graphs[graph], embeddings[graph]) for name, graph in sizes.items()}
     settings = {"neighbours": result["neighbours"], "components": result["components"]}
