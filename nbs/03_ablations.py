@@ -20,12 +20,13 @@ from sklearn.decomposition import PCA
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, send, to_float
+from vicreg_nb.identity import cached
 from vicreg_nb.methods import METHODS, baseline, trained
 from vicreg_nb.neighbours import agreement, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, image_grid, lines, scatter
 from vicreg_nb.representations import Features, Probe, features_of, linear_probe, untrained_features
 from vicreg_nb.representations import effective_rank, gain, project_pca, singular_values
-from vicreg_nb.store import UserError, cached, digest, duration, new_generator
+from vicreg_nb.store import UserError, digest, duration, new_generator
 from vicreg_nb.training import Run, train
 
 # %% tags=["parameters"]

@@ -11,6 +11,7 @@
 #| export
 import os
 
+from vicreg_nb.identity import plain_code
 from vicreg_nb.threads import brief_waiting
 
 os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
@@ -37,9 +38,7 @@ from vicreg_nb.data import Images, find_file, open_dataset
 from vicreg_nb.methods import ENCODERS, baseline, run_of
 from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
 from vicreg_nb.representations import features_of
-from vicreg_nb.store import (
-    UserError, digest, duration, locked, log, plain_code, project_root, rank, remove_leftovers,
-)  # fmt: skip
+from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
 from vicreg_nb.training import choose_precision, train
 
 # %% tags=["parameters"]

@@ -26,9 +26,8 @@ import numpy as np
 import torch
 from vicreg_nb.config import Config, changed_settings, device_name
 from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import (
-    UserError, atomic, digest, locked, log, package_folder, plain_code, project_root,
-)  # fmt: skip
+from vicreg_nb.identity import package_folder, plain_code
+from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
 
 # %% tags=["parameters"]
 # Parameters

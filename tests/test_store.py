@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from vicreg_nb.store import atomic, cached, code_of, digest, duration, new_generator, read_arrays, recover, seeded
+from vicreg_nb.identity import cached, code_of
+from vicreg_nb.store import atomic, digest, duration, new_generator, read_arrays, recover, seeded
 
 SIGN = 1
 
@@ -221,7 +222,7 @@ def test_code_without_a_source_counts_by_its_compiled_form():
     program = (
         "def f(x):\n    return g(x)\ndef g(x):\n    return x + {}\nclass Pairs:\n    def train(self): return f(1)\n"
     )
-    program += "from vicreg_nb.store import code_of\nprint(code_of(Pairs))"
+    program += "from vicreg_nb.identity import code_of\nprint(code_of(Pairs))"
     texts = [
         subprocess.run([sys.executable, "-c", program.format(n)], capture_output=True, text=True, check=True).stdout
         for n in (1, 1, 2)
@@ -235,7 +236,8 @@ def test_a_file_that_was_edited_while_it_runs_is_refused(tmp_path, root):
     program = """
 from pathlib import Path
 from vicreg_nb import vicreg
-from vicreg_nb.store import UserError, code_of
+from vicreg_nb.identity import code_of
+from vicreg_nb.store import UserError
 path = Path(vicreg.__file__)
 before, text = code_of(vicreg.variance), path.read_text()
 path.write_text("# new" + chr(10) + text)

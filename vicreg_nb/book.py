@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py b8cdc0d136266ea2
-# text ab55ddcae2402372
+# cells nbs/84_book.py da51eb4ae4831524
+# text c567238ac003f7d7
 
 """84 · Book."""
 
@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from vicreg_nb.config import Config, changed_settings, device_name
 from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import (
-    UserError, atomic, digest, locked, log, package_folder, plain_code, project_root,
-)  # fmt: skip
+from vicreg_nb.identity import package_folder, plain_code
+from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
 
 
 class Numbers(dict):

@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py fb2b6d963cbd1bdf
-# text 1e8c1913a7733c7a
+# cells nbs/04_laplacian_eigenmaps.py 1ee16032855f4dd4
+# text 1f5575dda01277a6
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -16,11 +16,12 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
 from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
-from vicreg_nb.store import UserError, cached, code_of, digest, log, seeded
+from vicreg_nb.store import UserError, digest, log, seeded
 
 
 def untrained_cnn(seed: int) -> nn.Sequential:

@@ -1,11 +1,12 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py fa8fdbf8569923cc
-# text 22e04fbe6763638c
+# cells nbs/08_run_all.py e184d07b152d236e
+# text 4b47b7d5aced2d96
 
 """8 · The whole book."""
 
 import os
 
+from vicreg_nb.identity import plain_code
 from vicreg_nb.threads import brief_waiting
 
 os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
@@ -31,9 +32,7 @@ from vicreg_nb.data import Images, find_file, open_dataset
 from vicreg_nb.methods import ENCODERS, baseline, run_of
 from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
 from vicreg_nb.representations import features_of
-from vicreg_nb.store import (
-    UserError, digest, duration, locked, log, plain_code, project_root, rank, remove_leftovers,
-)  # fmt: skip
+from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
 from vicreg_nb.training import choose_precision, train
 
 
