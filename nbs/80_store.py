@@ -9,10 +9,12 @@
 # %%
 #| export
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
 import re
+import shutil
 import sqlite3
 import sys
 import zipfile
@@ -216,11 +218,15 @@ def atomic(path: Path, write) -> Path:
     """Call `write(temporary_path)` and rename: `path` is there whole or not at all. Only the first process writes."""
     if rank():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        if why := _not_written(path, error):
+            raise UserError(f"{path} cannot be written: {why}.") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -235,6 +241,32 @@ atomic(note, lambda path: path.write_text("old", encoding="utf-8"))
 with contextlib.suppress(ZeroDivisionError):
     atomic(note, lambda path: path.write_text(str(1 / 0), encoding="utf-8"))
 assert note.read_text(encoding="utf-8") == "old" and len(list(note.parent.iterdir())) == 1
+
+# %% [markdown]
+# Where a disk is full or a folder is not ours, that is a sentence. PyTorch does not say it: on a full disk its error is
+# `unexpected pos 57600 vs 57496`.
+
+
+# %%
+#| export
+def _not_written(path, error) -> str:
+    """Why a file could not be written, and what to do; empty where the error is another one."""
+    folder = next(place for place in path.absolute().parents if place.exists())
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or re.search("unexpected pos|file write failed", str(error)):
+        free = shutil.disk_usage(folder).free / 2**20
+        return f"there is no room for it ({free:.1f} MiB are free in {folder}); make room, or choose another folder"
+    if path.is_dir():
+        return "a folder is in its place; move that away"
+    if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        return f"{folder} takes no files ({error.strerror}); choose another folder"
+    return ""
+
+
+# %%
+for error in (RuntimeError("unexpected pos 57600 vs 57496"), OSError(errno.EROFS, "Read-only file system")):
+    print(_not_written(note, error))
+assert not _not_written(note, RuntimeError("other"))
 
 # %% [markdown]
 # A process that is killed before it renames leaves its temporary file behind. The next run removes those whose process
@@ -280,20 +312,19 @@ assert [path.is_file() for path in theirs] == [True, os.name != "posix"] and not
 # %%
 #| export
 def recover(path: Path, read):
-    """`read(path)`; None where the file is absent, or damaged so that `read` fails: then it is set aside and named."""
-    if not path.is_file():
-        return None
+    """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
+        if not os.path.lexists(path):
+            return None
+        if not path.is_file():
+            raise IsADirectoryError(path)
         return read(path)
     except PermissionError:
         raise
     except Exception:  # a damaged file may raise anything
-        with path.open("rb") as file:
-            begins = file.read(30)
         names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
-        aside = next(name for name in names if not path.with_name(name).exists())
-        lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
-        what = lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+        aside = next(name for name in names if not os.path.lexists(path.with_name(name)))
+        what = _fault(path)
         path.rename(path.with_name(aside))
         log(f"{path} is {what}: set aside as {aside}")
 
@@ -301,7 +332,26 @@ def recover(path: Path, read):
 # %%
 note.write_text("")
 assert recover(note, lambda path: 1 / len(path.read_text())) is None and not note.is_file()
-assert recover(note, Path.read_text) is None and note.with_name("note.txt.damaged").is_file()
+note.mkdir()
+assert recover(note, Path.read_text) is recover(note, Path.read_text) is None
+assert [path.is_file() for path in sorted(note.parent.glob("note.txt.damaged*"))] == [True, False]
+
+
+# %%
+#| export
+def _fault(path):
+    """What seems to be wrong with what is at a path, in words."""
+    if not path.is_file():
+        return "not a file"
+    with path.open("rb") as file:
+        begins = file.read(30)
+    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+
+
+# %%
+note.write_text("anything")
+assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
 
 # %% [markdown]
 # ## One at a time

@@ -118,6 +118,8 @@ def read_cells(path: Path) -> list[tuple]:
     """The cells, (kind, source, tags), of a .py in percent format or an .ipynb. Raises ExportError for other files."""
     cells = []
     try:
+        if not path.is_file():  # to open a pipe is to wait
+            raise ValueError("a folder, a pipe or a link to nowhere is in its place")
         text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
         if text.startswith("\ufeff"):
             raise ValueError("it begins with a BOM, a byte order mark")

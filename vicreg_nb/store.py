@@ -1,14 +1,16 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py a8c42d087a0b6ffc
-# text 8aaa0062ccd800ac
+# cells nbs/80_store.py d7d40796cf589323
+# text 69c22b8b46f24983
 
 """80 · Store."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
 import re
+import shutil
 import sqlite3
 import sys
 import zipfile
@@ -118,14 +120,32 @@ def atomic(path: Path, write) -> Path:
     """Call `write(temporary_path)` and rename: `path` is there whole or not at all. Only the first process writes."""
     if rank():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        if why := _not_written(path, error):
+            raise UserError(f"{path} cannot be written: {why}.") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _not_written(path, error) -> str:
+    """Why a file could not be written, and what to do; empty where the error is another one."""
+    folder = next(place for place in path.absolute().parents if place.exists())
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or re.search("unexpected pos|file write failed", str(error)):
+        free = shutil.disk_usage(folder).free / 2**20
+        return f"there is no room for it ({free:.1f} MiB are free in {folder}); make room, or choose another folder"
+    if path.is_dir():
+        return "a folder is in its place; move that away"
+    if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        return f"{folder} takes no files ({error.strerror}); choose another folder"
+    return ""
 
 
 def remove_leftovers(*folders: Path):
@@ -149,22 +169,31 @@ def _is_running(number):
 
 
 def recover(path: Path, read):
-    """`read(path)`; None where the file is absent, or damaged so that `read` fails: then it is set aside and named."""
-    if not path.is_file():
-        return None
+    """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
+        if not os.path.lexists(path):
+            return None
+        if not path.is_file():
+            raise IsADirectoryError(path)
         return read(path)
     except PermissionError:
         raise
     except Exception:  # a damaged file may raise anything
-        with path.open("rb") as file:
-            begins = file.read(30)
         names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
-        aside = next(name for name in names if not path.with_name(name).exists())
-        lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
-        what = lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+        aside = next(name for name in names if not os.path.lexists(path.with_name(name)))
+        what = _fault(path)
         path.rename(path.with_name(aside))
         log(f"{path} is {what}: set aside as {aside}")
+
+
+def _fault(path):
+    """What seems to be wrong with what is at a path, in words."""
+    if not path.is_file():
+        return "not a file"
+    with path.open("rb") as file:
+        begins = file.read(30)
+    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
 
 
 @contextlib.contextmanager

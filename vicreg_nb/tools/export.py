@@ -1,6 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py 4a69099f08f718c4
-# text 4664bf2e4b1534c9
+# cells nbs/90_export.py c9c9bc503b48d510
+# text 75ee5da53bfdca48
 
 """90 · Export: from notebooks to a package."""
 
@@ -55,6 +55,8 @@ def read_cells(path: Path) -> list[tuple]:
     """The cells, (kind, source, tags), of a .py in percent format or an .ipynb. Raises ExportError for other files."""
     cells = []
     try:
+        if not path.is_file():  # to open a pipe is to wait
+            raise ValueError("a folder, a pipe or a link to nowhere is in its place")
         text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
         if text.startswith("\ufeff"):
             raise ValueError("it begins with a BOM, a byte order mark")
