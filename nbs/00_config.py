@@ -12,8 +12,8 @@ import ast
 import dataclasses
 import difflib
 import math
-import os
 import platform
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -363,7 +363,7 @@ def make_config(profile: str = "auto", **overrides) -> Config:
         del given["dataset"]  # a profile may have its own
     known = isinstance(profile, str) and profile in PROFILES  # an unknown one is told by the check
     cfg = _check(Config(**(profile_values(profile) if known else {"profile": profile}) | given))
-    _check_folder(cfg)
+    checked_folder(cfg.out)
     if not cfg.out and profile == "smoke":
         cfg = cfg.replace(out=str(project_root() / "runs" / "smoke"))
     choose_device(cfg)
@@ -372,26 +372,26 @@ def make_config(profile: str = "auto", **overrides) -> Config:
 
 # %%
 #| export
-def _check_folder(cfg):
-    """UserError where `out` cannot be a folder of ours; nothing is made yet."""
+def checked_folder(out: str) -> Path:
+    """The folder that `out` names; UserError where it cannot be one, or takes no files. Nothing is made yet."""
     try:
-        if "\0" in cfg.out:
+        if "\0" in out:
             raise ValueError("a path holds no NUL")
-        folder = cfg.folder.absolute()
-        there = next(place for place in (folder, *folder.parents) if place.exists())
+        folder = Config(out=out).folder
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         if not there.is_dir():
             raise NotADirectoryError(f"{there} is a file")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(f"{there} cannot be written to")
+        with tempfile.TemporaryFile(dir=there):  # some folders, as those in /proc, say that they take files, and do not
+            return folder
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user's home
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"out is {short(cfg.out)}: {reason}; give a folder that can be written to.") from None
+        raise UserError(f"out is {short(out)}: {reason}; give a folder that can be written to.") from None
 
 
 # %%
-for wrong in ("a" * 300, "a\0b", "~nobody-here/x", "/dev/null/x"):
+for wrong in ("a" * 300, "a\0b", "~nobody-here/x", "/dev/null/x", "/proc/x"):
     try:
-        _check_folder(Config(out=wrong))
+        checked_folder(wrong)
     except UserError as error:
         print(error)
     else:
