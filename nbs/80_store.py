@@ -177,11 +177,16 @@ assert torch.get_num_threads() == before
 
 # %% [markdown]
 # ## Progress
-# On a terminal a bar; in a notebook and in a log one line at a time.
+# On a terminal a bar; in a notebook and in a log one line at a time. Where a terminal does not know a letter, a number
+# stands for it: nothing shall fail because its last line cannot be shown.
 
 
 # %%
 #| export
+if hasattr(sys.stdout, "reconfigure"):  # a notebook's knows all letters
+    sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def log(message: str):
     """One line of progress that does not tear a progress bar; only the first process tells it."""
     if rank() == 0:

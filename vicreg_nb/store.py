@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py d7d40796cf589323
-# text 69c22b8b46f24983
+# cells nbs/80_store.py c9a34f21b9df7f91
+# text f9103b04c796c553
 
 """80 · Store."""
 
@@ -92,6 +92,10 @@ def one_thread():
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+if hasattr(sys.stdout, "reconfigure"):  # a notebook's knows all letters
+    sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def log(message: str):
