@@ -834,6 +834,8 @@ def _one_epoch(trainer, pairs, images, folder):
     cfg, start = trainer.cfg, time.perf_counter()
     terms = train_epoch(trainer, pairs, len(images.train_images))
     tested = evaluate_terms(trainer, pairs, len(images.test_images))
+    if not tested.isfinite().all():  # the last step may have broken what no training loss has seen yet
+        raise UserError(f"the network is lost in epoch {trainer.epoch + 1}: lower lr ({cfg.lr:g}) or the weights.")
     trainer.history = torch.cat([trainer.history, terms])
     trainer.tests = torch.cat([trainer.tests, tested[None]])
     trainer.epoch += 1

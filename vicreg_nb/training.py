@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 8db9545b755f8134
-# text 6cb1337a23d2b0ed
+# cells nbs/01a_training.py bc136fa8e2127474
+# text 9ee485465b5cbc7b
 
 """1a · Training (Q1)."""
 
@@ -433,6 +433,8 @@ def _one_epoch(trainer, pairs, images, folder):
     cfg, start = trainer.cfg, time.perf_counter()
     terms = train_epoch(trainer, pairs, len(images.train_images))
     tested = evaluate_terms(trainer, pairs, len(images.test_images))
+    if not tested.isfinite().all():  # the last step may have broken what no training loss has seen yet
+        raise UserError(f"the network is lost in epoch {trainer.epoch + 1}: lower lr ({cfg.lr:g}) or the weights.")
     trainer.history = torch.cat([trainer.history, terms])
     trainer.tests = torch.cat([trainer.tests, tested[None]])
     trainer.epoch += 1
