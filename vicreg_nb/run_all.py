@@ -1,12 +1,11 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py b475926eacdd09fa
-# text fdad9c6aaa722495
+# cells nbs/08_run_all.py 3d7a8d91e1901c27
+# text 0d4b1224dcacb629
 
 """8 · The whole book."""
 
 import os
 
-from vicreg_nb.identity import plain_code
 from vicreg_nb.threads import brief_waiting
 
 os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
@@ -29,6 +28,7 @@ from vicreg_nb.book import (
 )  # fmt: skip
 from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config, short
 from vicreg_nb.data import Images, find_file, open_dataset
+from vicreg_nb.identity import plain_code
 from vicreg_nb.methods import ENCODERS, baseline, run_of
 from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
 from vicreg_nb.representations import features_of
