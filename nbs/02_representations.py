@@ -25,9 +25,10 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, send, to_float
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.neighbours import agreement, checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
-from vicreg_nb.store import UserError, cached, code_of, digest, log, new_generator, progress
+from vicreg_nb.store import UserError, digest, log, new_generator, progress
 from vicreg_nb.training import Run, autocast, cosine_decay, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 

@@ -22,12 +22,13 @@ from sklearn.decomposition import PCA
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, pixel_statistics, send, to_float
+from vicreg_nb.identity import cached
 from vicreg_nb.methods import METHODS, baseline, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import agreement, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, image_grid, lines, scatter
 from vicreg_nb.representations import Features, Probe, encode, features_of, linear_probe, untrained_features
 from vicreg_nb.representations import effective_rank, gain, half_interval, outputs, project_pca, singular_values
-from vicreg_nb.store import UserError, cached, digest, duration, new_generator
+from vicreg_nb.store import UserError, digest, duration, new_generator
 from vicreg_nb.training import OBJECTIVES, Run, initial_networks, train
 from vicreg_nb.views import JITTER, apply_views, draw_parameters, plain_parameters, write_recipes
 

@@ -25,11 +25,12 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
 from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
-from vicreg_nb.store import UserError, cached, code_of, digest, log, seeded
+from vicreg_nb.store import UserError, digest, log, seeded
 
 # %% tags=["parameters"]
 # Parameters

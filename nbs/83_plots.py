@@ -83,6 +83,7 @@ def _save_html(figure, path, label):
 
 def new_figure(rows: int = 1, cols: int = 1, width: float = 6.9, height: float = None, **subplots):
     """(figure, axes) in the book's style; sizes in inches, 6.9 is the report's full width."""
+    matplotlib.rcdefaults()  # whatever a matplotlibrc of the user's says
     matplotlib.rcParams.update(STYLE)
     fig = Figure(figsize=(width, height or 0.62 * width * rows / cols))
     return fig, fig.subplots(rows, cols, **subplots)

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py eeb7f46ca90b4831
-# text 300bfb87a7270d7c
+# cells nbs/04a_ladder.py e9a4f463e58764f6
+# text f6e8f3c792f4d0e8
 
 """4a · The ladder."""
 
@@ -18,13 +18,14 @@ from torch.nn.functional import embedding
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, send
+from vicreg_nb.identity import cached
 from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding
 from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, split_features
 from vicreg_nb.methods import baseline, features, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
-from vicreg_nb.store import UserError, cached, digest, log, new_generator, one_thread, progress
+from vicreg_nb.store import UserError, digest, log, new_generator, one_thread, progress
 from vicreg_nb.training import Run, cosine_decay, initial_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view

@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 3bc84fd89f72a2fd
-# text 87d8f90bfe082232
+# cells nbs/04_laplacian_eigenmaps.py aa9383e2c1c7c68d
+# text 57e015006c670482
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -16,11 +16,12 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
 from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
-from vicreg_nb.store import UserError, cached, code_of, digest, log, seeded
+from vicreg_nb.store import UserError, digest, log, seeded
 
 
 def untrained_cnn(seed: int) -> nn.Sequential:

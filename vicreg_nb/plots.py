@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py 109f2777ec528b97
-# text 9efed974344b0fc4
+# cells nbs/83_plots.py bec9beb6d2d71758
+# text 5645df8667822997
 
 """83 · Plots."""
 
@@ -64,6 +64,7 @@ def _save_html(figure, path, label):
 
 def new_figure(rows: int = 1, cols: int = 1, width: float = 6.9, height: float = None, **subplots):
     """(figure, axes) in the book's style; sizes in inches, 6.9 is the report's full width."""
+    matplotlib.rcdefaults()  # whatever a matplotlibrc of the user's says
     matplotlib.rcParams.update(STYLE)
     fig = Figure(figsize=(width, height or 0.62 * width * rows / cols))
     return fig, fig.subplots(rows, cols, **subplots)

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 262deff7fae44c76
-# text 123ca244daaf27cb
+# cells nbs/02_representations.py ef66d1039e38db9f
+# text 8ec24c107bbf0ad5
 
 """2 · Representations (Q2, Q3)."""
 
@@ -18,9 +18,10 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, send, to_float
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.neighbours import agreement, checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
-from vicreg_nb.store import UserError, cached, code_of, digest, log, new_generator, progress
+from vicreg_nb.store import UserError, digest, log, new_generator, progress
 from vicreg_nb.training import Run, autocast, cosine_decay, initial_networks, train
 from vicreg_nb.vicreg import Encoder
 
