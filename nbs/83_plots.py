@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from plotly.subplots import make_subplots
 from vicreg_nb.store import atomic
 
@@ -168,6 +169,8 @@ def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin
             once = _once(label, named)
             page.add_trace(go.Scatter(x=x, y=y, name=label, **look, **once), row=1, col=column)
         ax.set(title=title, xlabel=xlabel, **axes)
+        if axes.get("yscale") == "log":  # between powers of ten: 0.6, not 6 x 10^-1
+            ax.yaxis.set_minor_formatter(LogFormatter())
     places[0, 0].set_ylabel(ylabel)
     _legend(fig, places[0])
     page.update_xaxes(title=xlabel, **_axis(axes, "x"))

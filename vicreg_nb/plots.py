@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py bec9beb6d2d71758
-# text 5645df8667822997
+# cells nbs/83_plots.py 0efe55736655e058
+# text e7427d21f24015a6
 
 """83 · Plots."""
 
@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from plotly.subplots import make_subplots
 from vicreg_nb.store import atomic
 
@@ -111,6 +112,8 @@ def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin
             once = _once(label, named)
             page.add_trace(go.Scatter(x=x, y=y, name=label, **look, **once), row=1, col=column)
         ax.set(title=title, xlabel=xlabel, **axes)
+        if axes.get("yscale") == "log":  # between powers of ten: 0.6, not 6 x 10^-1
+            ax.yaxis.set_minor_formatter(LogFormatter())
     places[0, 0].set_ylabel(ylabel)
     _legend(fig, places[0])
     page.update_xaxes(title=xlabel, **_axis(axes, "x"))
