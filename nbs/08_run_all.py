@@ -472,13 +472,13 @@ with tempfile.TemporaryDirectory() as folder:
         run_book(here, [nothing])
 
 # %% [markdown]
-# At its end a run publishes what it found: the report and the page.
+# At its end a run publishes what it found: the report, the page and the explorer.
 
 
 # %%
 #| export
 def publish(folder: Path):
-    """Report and page of a run, where it has answered something and the tools for them are installed."""
+    """Report, page and explorer of a run, where it has answered something and the tools for them are installed."""
     results = read_file(folder / RESULTS)
     if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
         return
@@ -486,7 +486,7 @@ def publish(folder: Path):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("page", "report"):
+    for module in ("page", "report", "explorer"):
         importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
 
 
@@ -642,8 +642,8 @@ def _command(options):
     print(f"\nDone in {duration(seconds)}:")
     for folder in dict.fromkeys(results_folder(*of_stage(job, stage)) for stage in chosen):
         publish(folder)
-        places = (folder / name for name in (RESULTS, "figures/index.html", "report.pdf", "executed"))
-        print(*filter(Path.exists, places), sep="\n")
+        names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
+        print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
     if doubted := doubts(job.cfg, job.images):
         print(doubted)
 
