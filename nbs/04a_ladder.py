@@ -31,7 +31,7 @@ from vicreg_nb.data import Images, send
 from vicreg_nb.identity import cached
 from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding
 from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, split_features
-from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
+from vicreg_nb.methods import baseline, features, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
@@ -62,7 +62,6 @@ from vicreg_nb.config import notebook_config
 from vicreg_nb.book import Numbers
 from vicreg_nb.data import open_dataset
 from vicreg_nb.methods import METHODS
-from vicreg_nb.neighbours import same_class
 from vicreg_nb.plots import lines
 from vicreg_nb.store import duration
 
@@ -683,29 +682,6 @@ KINDS = {
 KIND_COLOURS = dict(zip(KINDS, METHOD_COLOURS, strict=False))
 WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
 FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
-
-
-def with_labels(one: Features, images: Images) -> Features:
-    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
-
-    Test images have zeros there: they are as far from every class.
-    """
-    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
-    classes = len(images.classes)
-    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
-    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
-    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))
-
-
-# %%
-vicreg = features(baseline(cfg), images, "vicreg")
-oracle = with_labels(vicreg, images)
-near = nearest(oracle.train, cfg.graph_neighbours).numbers
-assert (same_class(near, images.train_labels) == 1).all()
-first = near[0][: min(3, len(near[0]))]
-distances = np.linalg.norm(vicreg.train.astype(np.float64) - vicreg.train[0], axis=1)
-distances[images.train_labels != images.train_labels[0]] = np.inf
-assert (first == np.argsort(distances, kind="stable")[1 : len(first) + 1]).all()  # the first is the image itself
 
 # %% [markdown]
 # The graphs of the three kinds. Two are Q6's. The oracle's is VICReg's, but with the rows of training images taken from

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py c97da4e2f7e22060
-# text 0ca053d5c226381c
+# cells nbs/04a_ladder.py e9a4f463e58764f6
+# text f6e8f3c792f4d0e8
 
 """4a · The ladder."""
 
@@ -21,7 +21,7 @@ from vicreg_nb.data import Images, send
 from vicreg_nb.identity import cached
 from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding
 from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, split_features
-from vicreg_nb.methods import baseline, features, run_on_neighbours, trained
+from vicreg_nb.methods import baseline, features, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
@@ -310,18 +310,6 @@ KINDS = {
 KIND_COLOURS = dict(zip(KINDS, METHOD_COLOURS, strict=False))
 WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
 FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
-
-
-def with_labels(one: Features, images: Images) -> Features:
-    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
-
-    Test images have zeros there: they are as far from every class.
-    """
-    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
-    classes = len(images.classes)
-    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
-    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
-    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))
 
 
 def kind_graphs(cfg: Config, images: Images) -> dict[str, ImageGraph]:
