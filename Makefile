@@ -9,7 +9,7 @@ READY  := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.installed)
 EXPORT := $(if $(wildcard vicreg_nb/tools/export.py),-m vicreg_nb.tools.export,nbs/90_export.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run smoke test check export report explorer submission
+.PHONY: help run smoke test fuzz check export report explorer submission
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-17s %s\n' "$$name" "$$text"; done
@@ -22,6 +22,9 @@ smoke: $(READY) ## run the whole book on the embedded data, in about two minutes
 
 test: check ## check, and run the tests
 	$(PYTHON) -m pytest -q $(ARGS)
+
+fuzz: $(READY) ## try 2,000 spoiled files, settings and texts, of which the tests try a share; kills: tests/fuzz/kills.py
+	FUZZ=all $(PYTHON) -m pytest -q tests/fuzz $(ARGS)
 
 check: $(READY) ## are notebooks, their pairs and the package in step, does ruff agree, and do they read well?
 	$(PYTHON) $(EXPORT) --check

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 0a · Data
 # What do we train on? CIFAR-10: 60,000 colour images of 32 x 32 pixels in ten classes. MNIST's test digits are
-# the anomalies of Sec. 4.2. Both are fetched once, decoded once, and checked each time they are read. A machine with
-# neither network nor data gets ten classes of drawn shapes, and is told so loudly.
+# the anomalies of Sec. 4.2. Both are fetched once, and checked each time they are read. A machine with neither
+# network nor data gets ten classes of drawn shapes, and is told so loudly.
 
 # %%
 #| default_exp data
@@ -13,14 +13,17 @@ import os
 import socket
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets.utils import download_url
 from vicreg_nb.config import Config, check_fit
-from vicreg_nb.store import DAMAGED, UserError, atomic, digest, log, read_arrays
+from vicreg_nb.files import FORMS, find_in, read_data
+from vicreg_nb.store import UserError, atomic, digest, log
 
 # %% tags=["parameters"]
 # Parameters
@@ -82,169 +85,127 @@ print(CIFAR10_CLASSES, MEAN.tolist(), STD.tolist())
 
 # %% [markdown]
 # ## Where it is looked for
-# First in the folder that the environment variable `VICREG_NB_DATA` names, then in the user's cache.
+# First in the folder that the environment variable `VICREG_NB_DATA` names, then in the user's cache; there also in
+# `downloads`, where earlier versions kept what they had fetched. In which forms, [80c](80c_files.ipynb) says.
 
 
 # %%
 #| export
+def cache_folder() -> Path | None:
+    """Where what is fetched is kept; None where there is no such place."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return None
+
+
 def data_folders() -> list[Path]:
-    """Folders that may hold the cache files, first come first served."""
+    """Folders that may hold the data, first come first served."""
     given = os.environ.get("VICREG_NB_DATA")
-    if given and not Path(given).is_dir():
+    if given and not os.path.isdir(given):
         raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
-    return ([Path(given)] if given else []) + [cache]
+    cache = cache_folder()
+    return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
 
 
 def find_file(name: str) -> Path | None:
-    """The first `name` in `data_folders()`, or None."""
-    return next((folder / name for folder in data_folders() if (folder / name).is_file()), None)
+    """The first form of a data file in `data_folders()`, or None."""
+    return next((path for folder in data_folders() if (path := find_in(folder, name))), None)
 
 
 # %%
 for folder in data_folders():
-    print(folder.name, "holds", [name for name in ("cifar10_train.npz", "mnist_test.npz") if (folder / name).is_file()])
-
-# %% [markdown]
-# ## The cache format, and what may be wrong with a file
-# One compressed `npz` with `images` and `labels`. Anything else than what is expected is one sentence.
-
-# %%
-#| export
-EXPECTED = {  # file: shape of images, images of each class (None: at least one)
-    "cifar10_train.npz": ((50_000, 32, 32, 3), 5_000),
-    "cifar10_test.npz": ((10_000, 32, 32, 3), 1_000),
-    "mnist_test.npz": ((10_000, 28, 28), None),
-}
-REMEDY = "delete it and run again to have it fetched afresh"
-
-
-# %%
-#| export
-def _check_classes(path, labels, per_class):
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 9:
-        raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
-    counts = np.bincount(labels, minlength=10)
-    wrong = np.flatnonzero(counts != per_class if per_class else counts == 0)
-    if len(wrong):
-        wanted = per_class or "at least one"
-        raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
-
-
-# %%
-for labels in (np.arange(10_000) % 9, np.arange(10_000), np.linspace(0, 9, 10_000)):
-    try:
-        _check_classes("mnist_test.npz", labels, None)
-    except UserError as error:
-        print(error)
-    else:
-        raise AssertionError(labels)
-
-
-# %%
-#| export
-def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8, labels int64) of a cache file; UserError with one sentence if it is damaged."""
-    try:
-        arrays = read_arrays(path)
-        images, labels = arrays["images"], arrays["labels"]
-    except (*DAMAGED, KeyError) as error:
-        raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): {REMEDY}.") from None
-    shape, per_class = EXPECTED[path.name]
-    if images.dtype != np.uint8:
-        raise UserError(f"{path} holds images of type {images.dtype} instead of uint8: {REMEDY}.")
-    if images.shape != shape or labels.shape != shape[:1]:
-        raise UserError(
-            f"{path} holds images {images.shape} and labels {labels.shape}, not {shape} and {shape[:1]}: {REMEDY}."
-        )
-    _check_classes(path, labels, per_class)
-    return images, labels.astype(np.int64)
-
-
-# %%
-with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "mnist_test.npz"
-    digits = np.zeros((10_000, 28, 28), np.uint8)
-    for labels in (np.arange(10_000) % 10, np.arange(10_000) % 9, np.arange(10_000)):
-        np.savez(path, images=digits, labels=labels)
-        try:
-            print(read_cache_file(path)[1][:12])
-        except UserError as error:
-            print(str(error).replace(folder, "..."))
+    print(folder.name, "holds", [path.name for name in FORMS if (path := find_in(folder, name))])
 
 # %% [markdown]
 # ## Fetching
-# `torchvision` downloads and checks the published archives; we decode them once.
+# `torchvision` downloads the published archives and compares their MD5. What a broken connection leaves is deleted, so
+# that the next run begins anew. Whatever goes wrong on the way is one sentence.
+
+# %%
+#| export
+ARCHIVES = {  # data set: [(file in the cache, addresses, MD5)]
+    "cifar10": [(CIFAR10.filename, [CIFAR10.url], CIFAR10.tgz_md5)],
+    "mnist": [
+        (f"MNIST/raw/{name}", [mirror + name for mirror in MNIST.mirrors], md5)
+        for name, md5 in MNIST.resources
+        if name.startswith("t10k")
+    ],
+}
+
+
+class Absent(UserError):
+    """Data that are nowhere here, and cannot be fetched."""
 
 
 # %%
 #| export
-def fetch(file_name: str) -> Path:
-    """Download a data set with torchvision, decode it into the user's cache, and return the file.
+def fetch(name: str) -> Path:
+    """Download the archives that hold a data file into the user's cache; returns where it is found then.
 
-    Raises UserError with the remedies when it cannot be downloaded.
+    Raises Absent with the remedies when they cannot be downloaded.
     """
-    folder = data_folders()[-1]
-    source = torchvision.datasets.MNIST if file_name.startswith("mnist") else torchvision.datasets.CIFAR10
-    waited = socket.getdefaulttimeout()
+    folder, waited = cache_folder(), socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
-        log(f"fetching {source.__name__} into {folder}")
-        data = source(folder / "downloads", train="train" in file_name, download=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"{file_name} is in none of {', '.join(map(str, data_folders()))} and cannot be downloaded "
-            f"({type(error).__name__}): put the file there, set VICREG_NB_DATA to its folder, or use dataset shapes."
-        ) from None
+        if folder is None:
+            raise FileNotFoundError("there is no HOME to keep it in")
+        for file, addresses, md5 in ARCHIVES[name.split("_")[0]]:
+            log(f"fetching {file} into {folder}")
+            _download(folder / file, addresses, md5)
+    except _BROKEN as error:
+        looked = f"{' or '.join(FORMS[name])} is in none of {', '.join(map(str, data_folders()))}"
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        remedies = "put it there, set VICREG_NB_DATA to its folder, or use dataset shapes"
+        raise Absent(f"{looked} and cannot be downloaded ({why}): {remedies}.") from None
     finally:
         socket.setdefaulttimeout(waited)
-    return atomic(folder / file_name, lambda path: _decode(data, path))
+    return find_file(name)
 
 
 # %%
 #| export
-def _decode(data, path):
-    np.savez_compressed(path, images=np.asarray(data.data, np.uint8), labels=np.asarray(data.targets, np.uint8))
+_BROKEN = (OSError, RuntimeError, ValueError, EOFError, HTTPException)  # what a connection may end in
 
 
-def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of a data file, found or fetched."""
-    return read_cache_file(find_file(file_name) or fetch(file_name))
+def _download(path, addresses, md5):
+    """A file from the first of its addresses that gives it whole; one of `_BROKEN` if none does."""
+    for address in addresses:
+        try:
+            return atomic(path, lambda place, address=address: download_url(address, place.parent, place.name, md5))
+        except _BROKEN:
+            if address == addresses[-1]:
+                raise
+
+
+def obtain(name: str) -> dict:
+    """images, labels, lossy of a data file, found or fetched. UserError if it is damaged, Absent if it is nowhere."""
+    return read_data(find_file(name) or fetch(name), name)
 
 
 # %%
-class Pretended:  # what torchvision returns
-    data, targets = np.zeros((3, 28, 28)), [1, 2, 3]
-
-
 with tempfile.TemporaryDirectory() as folder:
-    _decode(Pretended, Path(folder) / "a.npz")
-    assert read_arrays(Path(folder) / "a.npz")["labels"].tolist() == [1, 2, 3]
+    try:
+        _download(Path(folder) / "copy", [(Path(folder) / "not there").as_uri()], "an MD5")
+    except _BROKEN as error:
+        print(error)
+    assert not (Path(folder) / "copy").exists()
 
 # %% [markdown]
-# A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others
-# (torchvision's download has none). Nothing is computed differently, but the results say so.
+# A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others (the
+# published archives have none). Nothing is computed differently, but the results say so.
 
 
 # %%
 #| export
-def _lossy_note() -> str:
-    """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
-    marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
+def _lossy_note(marks) -> str:
+    """How many images are not exact, as a sentence; empty where all are. marks: bool, one for each image."""
     told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
     return told if marks.any() else ""
 
 
-def _lossy(path):
-    with np.load(path, allow_pickle=False) as file:
-        return file["lossy"] if "lossy" in file.files else np.zeros(0, bool)
-
-
 # %%
-with tempfile.TemporaryDirectory() as folder:
-    np.savez(Path(folder) / "exact.npz", images=0)
-    np.savez(Path(folder) / "marked.npz", images=0, lossy=np.array([True, False]))
-    assert [_lossy(Path(folder) / f"{name}.npz").sum() for name in ("exact", "marked")] == [0, 1]
+assert "1 of the 3 images" in _lossy_note(np.array([True, False, False])) and not _lossy_note(np.zeros(3, bool))
 
 # %% [markdown]
 # ## The embedded data set: shapes
@@ -337,8 +298,8 @@ image_grid([list(pictures[:10]), list(pictures[10:])], captions=[names[:10], nam
 
 # %% [markdown]
 # ## Opening
-# `auto` means CIFAR-10 where it is found or can be fetched. Nothing is replaced silently. What was opened last stays in
-# memory, so that every chapter may ask for it.
+# `auto` means CIFAR-10 where it is found or can be fetched. Nothing is replaced silently: a damaged file stops `auto`,
+# too. What was opened last stays in memory, so that every chapter may ask for it.
 
 
 # %%
@@ -379,9 +340,11 @@ for size in (9, 5_001):
 def _open(name, train_size, test_size, folders):
     if name in ("auto", "cifar10"):
         try:
-            parts = obtain("cifar10_train.npz") + obtain("cifar10_test.npz")
-            return _images("cifar10", parts, CIFAR10_CLASSES, (train_size, test_size), _lossy_note())
-        except UserError as error:
+            found = obtain("cifar10_train.npz"), obtain("cifar10_test.npz")
+            parts = [data[array] for data in found for array in ("images", "labels")]
+            note = _lossy_note(np.concatenate([data["lossy"] for data in found]))
+            return _images("cifar10", parts, CIFAR10_CLASSES, (train_size, test_size), note)
+        except Absent as error:
             if name == "cifar10":
                 raise
             log(
@@ -432,8 +395,8 @@ assert open_dataset(cfg) is images
 def open_outliers(images: Images) -> Outliers:
     """The anomalies of Sec. 4.2 for a data set: MNIST for CIFAR-10; as many as there are test images at most."""
     if images.name == "cifar10":
-        name, (pictures, labels) = "MNIST", obtain("mnist_test.npz")
-        pictures = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))
+        name, found = "MNIST", obtain("mnist_test.npz")
+        pictures, labels = np.pad(found["images"], ((0, 0), (2, 2), (2, 2))), found["labels"]
     else:
         digits = load_digits()
         name, labels = "digits", digits.target.astype(np.int64)

@@ -25,11 +25,12 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
 from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
-from vicreg_nb.store import UserError, cached, code_of, digest, log, seeded
+from vicreg_nb.store import UserError, digest, log, seeded
 
 # %% tags=["parameters"]
 # Parameters
@@ -626,7 +627,7 @@ print(_graph_numbers(small_graph, small))
 
 # %% [markdown]
 # The control splits the difference between VICReg and Laplacian Eigenmaps in two. Each part is a difference
-# of two accuracies, with an interval of its own.
+# of two accuracies on the same test images, with the interval of the paired difference.
 
 
 # %%
@@ -641,7 +642,7 @@ def _numbers(result):
         methods[name] |= facts
     pairs = {"total": ("vicreg", "laplacian"), "graph": ("control", "laplacian"), "rest": ("vicreg", "control")}
     pairs["held"] = "laplacian", "amortised"
-    gains = {name: gain(methods[one], methods[other]) for name, (one, other) in pairs.items()}
+    gains = {name: gain(probes[one], probes[other]) for name, (one, other) in pairs.items()}
     sizes = {"small": "small", "whole": "laplacian"}
     sizes = {name: _graph_numbers(graphs[graph], embeddings[graph]) for name, graph in sizes.items()}
     settings = {"neighbours": result["neighbours"], "components": result["components"]}

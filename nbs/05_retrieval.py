@@ -19,11 +19,12 @@ import numpy as np
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import ATTRIBUTES, Images, image_attributes
+from vicreg_nb.identity import cached
 from vicreg_nb.methods import ASKED, COMPARED, METHODS, colours_by_title, features
 from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, dots, image_grid
 from vicreg_nb.representations import half_interval
-from vicreg_nb.store import UserError, cached
+from vicreg_nb.store import UserError
 
 # %% tags=["parameters"]
 # Parameters

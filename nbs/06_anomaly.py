@@ -24,7 +24,7 @@ from vicreg_nb.methods import ASKED, ENCODERS, METHODS, colours_by_title, run_of
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import QUIET, Drawing, image_grid, lines
 from vicreg_nb.representations import encode, features_of
-from vicreg_nb.store import cached
+from vicreg_nb.identity import cached
 
 # %% tags=["parameters"]
 # Parameters

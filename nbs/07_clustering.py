@@ -25,7 +25,7 @@ from vicreg_nb.methods import ASKED, COMPARED, METHODS, features
 from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
 from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
 from vicreg_nb.representations import half_interval, project_tsne
-from vicreg_nb.store import cached
+from vicreg_nb.identity import cached
 
 # %% tags=["parameters"]
 # Parameters

@@ -32,14 +32,13 @@ from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
     package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
-from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config
+from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config, short
 from vicreg_nb.data import Images, find_file, open_dataset
+from vicreg_nb.identity import plain_code
 from vicreg_nb.methods import ENCODERS, baseline, run_of
 from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
 from vicreg_nb.representations import features_of
-from vicreg_nb.store import (
-    UserError, digest, duration, locked, log, plain_code, project_root, rank, remove_leftovers,
-)  # fmt: skip
+from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
 from vicreg_nb.training import choose_precision, train
 
 # %% tags=["parameters"]
@@ -112,7 +111,7 @@ def _find_stage(book, name):
         if wanted in [known.lower() for known in names]:
             return stage
     known = ", ".join(stage.notebook for stage in book)
-    raise UserError(f"{name!r} is not a stage: choose among {known}, or a question such as Q3.")
+    raise UserError(f"{short(name)} is not a stage: choose among {known}, or a question such as Q3.")
 
 
 # %%
@@ -537,7 +536,7 @@ def read_change(text: str) -> tuple:
     """ "lr=1e-3" to ("lr", 0.001); UserError for anything without a name and a value."""
     name, sign, value = text.partition("=")
     if not (name and sign and value):
-        raise UserError(f"--set takes NAME=VALUE, not {text!r}.")
+        raise UserError(f"--set takes NAME=VALUE, not {short(text)}.")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):

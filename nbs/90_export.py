@@ -118,6 +118,8 @@ def read_cells(path: Path) -> list[tuple]:
     """The cells, (kind, source, tags), of a .py in percent format or an .ipynb. Raises ExportError for other files."""
     cells = []
     try:
+        if not path.is_file():
+            raise ValueError("a folder or a pipe is in its place")
         text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
         if text.startswith("\ufeff"):
             raise ValueError("it begins with a BOM, a byte order mark")
@@ -282,7 +284,7 @@ def exported(cells: list[tuple]) -> tuple[str, str]:
             names, code = _code(source, "0" if parts else "'title'") if kind == "code" else ([], [])
         except SyntaxError as error:
             line = (source.split("\n") + [""])[(error.lineno or 1) - 1].strip("\0 \t")
-            raise ExportError(f"cell {number}, line {error.lineno or 1}: {line!r}: {error.msg}.") from None
+            raise ExportError(f"cell {number}, line {error.lineno or 1}: {line[:80]!r}: {error.msg}.") from None
         modules, parts = modules + names, parts + code
     if len(set(modules)) > 1 or parts and not modules:
         raise ExportError(f"it exports to {' and '.join(modules) or 'no module'}: write one `#| default_exp name`.")
@@ -350,11 +352,18 @@ def _stamped(source, remedy, notebooks, text):
     return f"{first}{cells}# text {_digest(text)}\n{text}"
 
 
+def _text(path, errors="strict"):
+    """A file's text. Raises ExportError for what is there and is no file: to open a pipe is to wait for its writer."""
+    if path.exists() and not path.is_file():
+        raise ExportError(f"{path} is a folder or a pipe, not a file: move it away.")
+    return path.read_text("utf-8", errors=errors)
+
+
 def _last_export(package):
     """What the headers say: {notebook: digest of its cells}, {file: the notebook it was made from}, and faults."""
     last, made, faults = {}, {}, []
     for path in sorted(path for path in package.rglob("*.py") if "/." not in path.as_posix()):
-        text = path.read_text("utf-8", errors="replace")
+        text = _text(path, errors="replace")
         header = re.match(r"# Generated from (\S+) by .*\n((?:# cells \S+ \w+\n)*)# text (\w+)\n", text)
         made[path] = header[1] if header else "a notebook"
         last |= dict(line.split()[2:] for line in header[2].splitlines()) if header else {}
@@ -409,10 +418,12 @@ with contextlib.chdir(scratch):
 def _project():
     """The project in the current folder: its version, its package, its notebooks' names, and the files left out."""
     settings = configparser.ConfigParser(interpolation=None)
-    settings.read_string(Path("settings.ini").read_text("utf-8"), "settings.ini")
+    settings.read_string(_text(Path("settings.ini")), "settings.ini")
     version, nbs, package = (settings.get("DEFAULT", key) for key in ("version", "nbs_path", "lib_path"))
     if not re.fullmatch(r"\w+", package) or package == nbs:
         raise ExportError(f"settings.ini: lib_path = {package}: name a folder in the project for the package alone.")
+    if not re.fullmatch(r"[\w-]+(/[\w-]+)*", nbs):
+        raise ExportError(f"settings.ini: nbs_path = {nbs}: name a folder in the project.")
     files = sorted(path for path in Path(nbs).iterdir() if path.suffix in (".py", ".ipynb"))
     book = [path for path in files if re.fullmatch(r"[0-9]\w*", path.stem, flags=re.ASCII)]
     if not book:

@@ -26,10 +26,10 @@ import numpy as np
 import pypandoc
 import typst
 from PIL import Image
-from vicreg_nb.book import Numbers, all_questions, changes
-from vicreg_nb.config import SETTINGS, profile_values
+from vicreg_nb.book import Numbers, all_questions, changes, read_file
+from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
-from vicreg_nb.store import UserError, atomic, duration, project_root
+from vicreg_nb.store import UserError, atomic, duration
 
 # %% tags=["parameters"]
 # Parameters
@@ -46,23 +46,17 @@ cfg = notebook_config(globals())
 # The file names its questions, with title and place in the exercise; they are read in the book's order, and questions
 # that no chapter declares come last. A small made-up run serves as the example below.
 
+
 # %%
 #| export
-PARTS = ("title", "numbers", "answer", "figures", "tables")  # what the file must hold of a question
-
-
 def load_results(folder: Path, name: str = "results.json") -> dict:
     """The results file of a run, its questions in the book's order; UserError where there is none to report on."""
     path = Path(folder) / name
     advice = "run `python -m vicreg_nb.run_all` first, or name the run's folder with --out"
-    if not path.is_file():
+    results = read_file(path)
+    if not results:
         raise UserError(f"{path} is not there: {advice}.")
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        questions, _ = dict(results["questions"]), results["header"]["profile"]
-        _ = [entry[part] for entry in questions.values() for part in PARTS]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is not a results file: move it away, and {advice}.") from None
+    questions = results["questions"]
     if not questions:
         raise UserError(f"{path} holds no question yet: {advice}.")
     known = all_questions()
@@ -169,12 +163,12 @@ TASKS = {  # column: question, name of a method's number, how it is written
 }
 
 
-def number(results: dict, question: str, *path):
-    """A number of results.json, or None where the run has not got it."""
+def number(results: dict, question: str, *path, kind=(int, float)):
+    """A number of results.json, or a word with kind=str; None where the run has not got it."""
     value = results["questions"].get(question, {}).get("numbers", {})
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
-    return value
+    return value if isinstance(value, kind) else None
 
 
 # %%
@@ -606,7 +600,7 @@ def provenance_rows(results: dict) -> list[list[str]]:
         "On the data": literal(head.get("dataset_note", "")),
         "Seed": str(head["seed"]),
         "Device": literal(head["device"]),
-        "Precision": literal(number(results, "Q1", "precision") or ""),
+        "Precision": literal(number(results, "Q1", "precision", kind=str) or ""),
         "Versions": literal(", ".join(f"{name} {version}" for name, version in head["versions"].items())),
         "Code": f"commit `{head['commit']}`, digest `{head['code']}`",
         "Run": f"begun {head['started']}, ended {head['updated']}",
@@ -1132,7 +1126,7 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help=folder)
     options = parser.parse_args(arguments)
     try:
-        print(build(Path(options.out).expanduser() if options.out else project_root()))
+        print(build(checked_folder(options.out)))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,8 +21,9 @@ import zipfile
 from pathlib import Path
 
 from vicreg_nb.book import all_questions, changes, chapters, code_digest, package_folder, questions_of
+from vicreg_nb.config import checked_folder
 from vicreg_nb.run_all import imported_names
-from vicreg_nb.store import UserError, atomic, project_root
+from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import build, load_results, warning
 
 # %% tags=["parameters"]
@@ -281,8 +282,8 @@ def main(arguments: list = None) -> int:
     add("--tools-statement", default="", metavar="FILE", help=statement)
     add("--out", default="", metavar="FOLDER", help="of the run: results.json, figures/ (default: the project's)")
     given = parser.parse_args(arguments)
-    folder = Path(given.out).expanduser() if given.out else project_root()
     try:
+        folder = checked_folder(given.out)
         made = make_submission(folder, given.name, given.username, given.tools_statement)
         head = load_results(folder)["header"]
         print(f"{made}\nprofile {head['profile']}, seed {head['seed']}, of {head['updated']}")

@@ -15,8 +15,10 @@ import json
 import sys
 from pathlib import Path
 
+import nbformat
 import pypandoc
-from vicreg_nb.store import UserError, atomic, project_root
+from vicreg_nb.config import checked_folder
+from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import (
     TITLE, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning
 )  # fmt: skip
@@ -64,12 +66,33 @@ assert run["source"] == "q7.run(cfg)" and run["outputs"] == [] and answer["sourc
 
 # %%
 #| export
+def read_notebook(path: Path) -> dict:
+    """An executed notebook; UserError where it is damaged."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        nbformat.validate(notebook, version=4)
+        json.dumps(notebook, ensure_ascii=False).encode()  # no half characters
+    except Exception:  # a damaged file may raise anything
+        raise UserError(f"{path} is damaged: delete it, and run `python -m vicreg_nb.run_all` again.") from None
+    return notebook
+
+
+# %%
+(folder / "cut.ipynb").write_text('{"cells": [')
+try:
+    read_notebook(folder / "cut.ipynb")
+except UserError as error:
+    print(error)
+
+
+# %%
+#| export
 def whole_book(folder: Path) -> dict:
     """One notebook with the cells of all executed notebooks of a run; UserError where there is none."""
     paths = sorted((Path(folder) / "executed").glob("*.ipynb"))
     if not paths:
         raise UserError(f"{folder}/executed holds no executed notebook: run `python -m vicreg_nb.run_all` first.")
-    cells = [cell for path in paths for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    cells = [cell for path in paths for cell in read_notebook(path)["cells"]]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     shown = [part for cell in cells for part in as_read(cell)]
     return {"cells": shown, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}
@@ -117,6 +140,7 @@ def results_html(folder: Path, results: dict) -> str:
 entry = {"title": "A title", "place": "Question 1", "required": False, "numbers": {"accuracy": 0.5}, "settings": {}}
 entry |= {"answer": "**It is $k = 3$** <script>x</script>.\n\nMore.", "figures": [], "tables": []}
 head = {"profile": "smoke", "dataset": "shapes", "seed": 0, "device": "<b>", "versions": {}, "commit": "c", "code": ""}
+head["data"] = {"train_images": 384, "test_images": 160, "identity": "d"}
 results = {"header": head | {"started": "", "updated": ""}, "questions": {"Q3": entry}, "stages": {}}
 made = results_html(folder, results)
 assert (
@@ -179,7 +203,7 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run (default: the project's folder)")
     options = parser.parse_args(arguments)
     try:
-        print(build(Path(options.out) if options.out else project_root()))
+        print(build(checked_folder(options.out)))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -22,18 +22,25 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.linalg import orthogonal_procrustes
+
+# %% [markdown]
+# It computes little of its own: the chapters and rooms have nearly all of it.
+
+# %%
+#| export
 from vicreg_nb.anomaly import inverse_density
-from vicreg_nb.book import own_folder, package_folder, which_run
+from vicreg_nb.book import own_folder, which_run
 from vicreg_nb.clustering import CLUSTER_COLOURS, cluster, cluster_names
 from vicreg_nb.config import Config, choose_device, make_config
 from vicreg_nb.data import Images, open_dataset
+from vicreg_nb.identity import cached, package_folder
 from vicreg_nb.ladder import free_vectors
 from vicreg_nb.laplacian_eigenmaps import all_pictures, image_graph, split_features
 from vicreg_nb.methods import METHODS, features, run_of
 from vicreg_nb.neighbours import farthest, nearest
 from vicreg_nb.plots import CLASS_COLOURS, QUIET
 from vicreg_nb.representations import Features, fit_linear, project_tsne, untrained_features
-from vicreg_nb.store import UserError, atomic, cached, digest, log, project_root
+from vicreg_nb.store import UserError, atomic, digest, log, project_root
 from vicreg_nb.tools.report import PROBES, load_results, number, warning
 from vicreg_nb.training import find_run, is_finished
 

@@ -76,7 +76,9 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url="about:blank")  # or a change behind # would not load the page again
         self.call("Page.navigate", url=address)
-        self.run("document.readyState == 'complete' || new Promise(done => addEventListener('load', done)).then(() => 1)")
+        self.run(
+            "document.readyState == 'complete' || new Promise(done => addEventListener('load', done)).then(() => 1)"
+        )
 
     def mouse(self, kind: str, x: float, y: float, **more):
         """An event of the mouse: mousePressed, mouseMoved, mouseReleased or mouseWheel."""

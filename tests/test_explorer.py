@@ -18,12 +18,22 @@ from vicreg_nb.representations import Features, linear_probe
 from vicreg_nb.store import UserError
 from vicreg_nb.tools import explorer
 
-KINDS = {"near": "<u2", "far": "<u2", "clusters": "<u2", "guesses": "u1", "sure": "u1", "scores": "<f4", "places": "<u2"}
+KINDS = {
+    "near": "<u2",
+    "far": "<u2",
+    "clusters": "<u2",
+    "guesses": "u1",
+    "sure": "u1",
+    "scores": "<f4",
+    "places": "<u2",
+}
 
 
 def data_of(path):
     """The data in a page."""
-    return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', path.read_text("utf-8"))[1])
+    return json.loads(
+        re.search(r'<script id="data" type="application/json">(.*?)</script>', path.read_text("utf-8"))[1]
+    )
 
 
 def unpacked(rung):
@@ -39,7 +49,9 @@ def made(tmp_path_factory):
     cfg, random = smoke_config(tmp_path_factory), np.random.default_rng(5)
     images = open_dataset(cfg)
     centres = random.normal(size=(10, 12))
-    parts = (centres[labels] + random.normal(size=(len(labels), 12)) for labels in (images.train_labels, images.test_labels))
+    parts = (
+        centres[labels] + random.normal(size=(len(labels), 12)) for labels in (images.train_labels, images.test_labels)
+    )
     return cfg, images, Features(*(part.astype(np.float32) for part in parts), "made for the explorer")
 
 
@@ -155,7 +167,9 @@ def browser(tmp_path_factory):
         yield one
 
 
-READY = "new Promise(done => { const look = () => sheet && !journey && !due ? done(1) : setTimeout(look, 20); look(); })"
+READY = (
+    "new Promise(done => { const look = () => sheet && !journey && !due ? done(1) : setTimeout(look, 20); look(); })"
+)
 
 
 @pytest.fixture
@@ -188,7 +202,9 @@ def test_a_click_tells_all_about_an_image(opened, page):
     browser.click(*place(browser, 17))
     picked = browser.run("state.picked")
     assert picked >= 0 and browser.run("$('panel').hidden") is False
-    titles = browser.run("[...document.querySelectorAll('.rung')[0].querySelectorAll('.row button')].map(b => b.ariaLabel)")
+    titles = browser.run(
+        "[...document.querySelectorAll('.rung')[0].querySelectorAll('.row button')].map(b => b.ariaLabel)"
+    )
     numbers = [int(title.rpartition(" ")[2]) for title in titles]
     assert numbers == [*told["near"][picked], *told["far"][picked]]
     classes = browser.run("data.classes")
@@ -232,7 +248,12 @@ def test_a_class_is_found_and_the_rest_grows_faint(opened, made):
 
 def test_arrows_walk_across_the_map(opened):
     browser = opened()
-    for key, axis, sign in (("ArrowRight", "x", 1), ("ArrowUp", "y", 1), ("ArrowLeft", "x", -1), ("ArrowDown", "y", -1)):
+    for key, axis, sign in (
+        ("ArrowRight", "x", 1),
+        ("ArrowUp", "y", 1),
+        ("ArrowLeft", "x", -1),
+        ("ArrowDown", "y", -1),
+    ):
         browser.run("set({picked: 40})")
         browser.key(key)
         there = browser.run(f"[shown().{axis}[40], shown().{axis}[state.picked]]")
@@ -241,7 +262,11 @@ def test_arrows_walk_across_the_map(opened):
 
 @pytest.mark.parametrize("colour", ["class", "cluster", "error", "anomaly"])
 def test_colours_and_the_legend_agree_with_the_data(opened, page, made, colour):
-    browser, told, labels = opened(address=f"#colour={colour}"), unpacked(data_of(page)["rungs"][0]), made[1].test_labels
+    browser, told, labels = (
+        opened(address=f"#colour={colour}"),
+        unpacked(data_of(page)["rungs"][0]),
+        made[1].test_labels,
+    )
     group = np.array(browser.run("[...group]"))
     if colour == "anomaly":
         scores = told["scores"][:, 0]
@@ -281,7 +306,9 @@ def test_on_a_telephone_a_tap_opens_a_sheet_and_two_fingers_zoom(opened):
     for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
         browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
     browser.run(READY)
-    sheet = browser.run("(({left, right, top, bottom}) => [left, right, top, bottom])($('panel').getBoundingClientRect())")
+    sheet = browser.run(
+        "(({left, right, top, bottom}) => [left, right, top, bottom])($('panel').getBoundingClientRect())"
+    )
     assert browser.run("state.picked") >= 0 and sheet[:2] == [0, 390] and 300 < sheet[2] < sheet[3] <= 844
     picked = place(browser, browser.run("state.picked"))
     assert 0 < picked[0] < 390 and picked[1] < sheet[2]  # not below the sheet
@@ -299,9 +326,8 @@ def test_the_address_holds_what_is_shown(opened):
     assert shown == ["free", "error", 21, "ring"]
     browser.key("Escape"), browser.key("1")
     assert browser.run("location.hash") == "#rung=vicreg&colour=error&find=ring"
-    assert opened(address="#rung=nothing&colour=constructor&image=99999").run("[state.rung, state.colour, state.picked]") == [
-        0, "class", -1
-    ]  # fmt: skip
+    browser = opened(address="#rung=nothing&colour=constructor&image=99999")
+    assert browser.run("[state.rung, state.colour, state.picked]") == [0, "class", -1]
 
 
 WORDS, GROUNDS = ("ink", "quiet", "right", "wrong", "accent"), ("paper", "raised")

@@ -518,6 +518,23 @@ def test_a_package_outside_of_the_project_is_refused(tiny, folder):
     assert f"lib_path = {folder}" in tiny.refused()
 
 
+@pytest.mark.parametrize("folder", ["..", "../elsewhere", "/tmp", ""])
+def test_notebooks_outside_of_the_project_are_refused(tiny, folder):
+    tiny.write("../elsewhere/1_area.py", AREA)
+    tiny.write("../1_area.py", AREA)
+    tiny.write("settings.ini", SETTINGS.replace("= nbs", f"= {folder}"))
+    assert f"nbs_path = {folder}" in tiny.refused()
+
+
+@pytest.mark.parametrize("name", ["settings.ini", "nbs/1_area.py", "nbs/1_area.ipynb", "tiny/area.py"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_and_never_waited_for(tiny, name, make):
+    tiny.done()
+    (tiny.folder / name).unlink()
+    make(tiny.folder / name)
+    assert name in tiny.refused() or name.partition(".")[0] in tiny.refused()
+
+
 @pytest.mark.parametrize("old, new, said", [("nbs_", "", "nbs_"), ("[", "", "ini"), ("= nbs", "= no", "no")])
 def test_wrong_settings_are_refused(tiny, old, new, said):
     tiny.write("settings.ini", SETTINGS.replace(old, new))

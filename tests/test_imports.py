@@ -109,7 +109,7 @@ def test_modules_are_imported_in_one_direction(root):
 
 LAYERS = (  # each imports only from those before it
     ("store",),
-    ("config", "plots", "neighbours", "vicreg", "parallel"),
+    ("config", "plots", "neighbours", "vicreg", "parallel", "files", "identity"),
     ("data",),
     ("views", "book"),
     ("training",),

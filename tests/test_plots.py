@@ -1,5 +1,6 @@
 """Each drawing shows the numbers that it was given, in the PNG's figure and in the HTML's."""
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -109,3 +110,10 @@ def test_the_page_shows_what_the_picture_shows():
     assert page.layout.yaxis.range == (-1, 1) and page.layout.yaxis.type == "log"
     page = heatmap({"": (["r"], np.ones((1, 2)))}, ["c", "d"], "columns", "rows").interactive
     assert page.layout.yaxis.title.text == "rows"
+
+
+def test_a_users_matplotlibrc_does_not_reach_our_figures(monkeypatch):
+    usual = lines({"": {"a": ([0, 1], [1, 2])}}, "x", "y", {"a": "black"})._repr_png_()
+    monkeypatch.setitem(matplotlib.rcParams, "font.family", ["monospace"])
+    monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "red")
+    assert lines({"": {"a": ([0, 1], [1, 2])}}, "x", "y", {"a": "black"})._repr_png_() == usual

@@ -135,7 +135,7 @@ images = open_dataset(cfg)
 print("ready", flush=True)
 for number in range(200):
     with changing_results(cfg, images) as results:
-        results["questions"][f"theirs {number}"] = number
+        results["stages"][f"theirs {number}"] = {"seconds": number}
 with changing_results(cfg, images) as results:
     os._exit(9)
 """
@@ -148,10 +148,10 @@ def test_two_processes_that_record_at_once_lose_nothing(cfg):
         other.stdout.readline()
         for number in range(200):
             with book.changing_results(cfg, images) as results:
-                results["questions"][f"ours {number}"] = number
+                results["stages"][f"ours {number}"] = {"seconds": number}
         assert other.wait() == 9
     with book.changing_results(cfg, images) as results:
-        assert set(results["questions"]) == {f"{name} {number}" for name in ("ours", "theirs") for number in range(200)}
+        assert set(results["stages"]) == {f"{name} {number}" for name in ("ours", "theirs") for number in range(200)}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"header": 3}', '"x"', '{"header": {}, "x": 1}'])

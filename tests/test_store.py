@@ -9,7 +9,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from vicreg_nb.store import atomic, cached, code_of, digest, duration, new_generator, read_arrays, recover, seeded
+from vicreg_nb import book
+from vicreg_nb.identity import cached, code_of
+from vicreg_nb.store import atomic, digest, duration, new_generator, read_arrays, recover, seeded
 
 SIGN = 1
 
@@ -221,7 +223,7 @@ def test_code_without_a_source_counts_by_its_compiled_form():
     program = (
         "def f(x):\n    return g(x)\ndef g(x):\n    return x + {}\nclass Pairs:\n    def train(self): return f(1)\n"
     )
-    program += "from vicreg_nb.store import code_of\nprint(code_of(Pairs))"
+    program += "from vicreg_nb.identity import code_of\nprint(code_of(Pairs))"
     texts = [
         subprocess.run([sys.executable, "-c", program.format(n)], capture_output=True, text=True, check=True).stdout
         for n in (1, 1, 2)
@@ -235,7 +237,8 @@ def test_a_file_that_was_edited_while_it_runs_is_refused(tmp_path, root):
     program = """
 from pathlib import Path
 from vicreg_nb import vicreg
-from vicreg_nb.store import UserError, code_of
+from vicreg_nb.identity import code_of
+from vicreg_nb.store import UserError
 path = Path(vicreg.__file__)
 before, text = code_of(vicreg.variance), path.read_text()
 path.write_text("# new" + chr(10) + text)
@@ -263,3 +266,17 @@ def test_a_cached_result_is_computed_again_by_other_code(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "SIGN", -1)
     assert cached(tmp_path, "thing", [power], squares)["x"].tolist() == [0, -1, -4]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
+def test_results_are_read_and_lines_shown_in_any_locale(tmp_path, root, locale):
+    from made_run import make_run
+
+    folder = make_run(tmp_path, questions=("Q1",), device="a – device, \u03bb")
+    code = "import sys; from pathlib import Path; from vicreg_nb import book, store; "
+    code += "store.log(book.read_file(Path(sys.argv[1]))['header']['device']); print(book.code_digest())"
+    environment = os.environ | {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(folder / "results.json")]
+    done = subprocess.run(command, cwd=root, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"device" in done.stdout and book.code_digest().encode() in done.stdout

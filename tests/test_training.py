@@ -590,3 +590,11 @@ def test_a_few_steps_on_real_images_lower_the_loss(real_data, tmp_path):
     run = train(cfg, open_dataset(cfg))
     loss = run.history @ np.array([cfg.lam, cfg.mu, cfg.nu])
     assert np.isfinite(loss).all() and loss[-8:].mean() < loss[:8].mean()
+
+
+def test_a_network_that_the_last_step_breaks_is_told_and_not_kept(smoke, monkeypatch, tmp_path):
+    cfg, images = smoke
+    monkeypatch.setattr(training, "evaluate_terms", lambda *_: torch.tensor([1.0, float("nan"), 1.0]))
+    with pytest.raises(UserError, match="lost in epoch 1"):
+        train(cfg.replace(out=str(tmp_path), epochs=1), images)
+    assert not [*tmp_path.rglob("last.pt"), *tmp_path.rglob("encoder.pt")]

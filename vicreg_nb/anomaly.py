@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 9a7d3e4d2083638f
-# text f8eb9e1be66dd5d1
+# cells nbs/06_anomaly.py efaac6853273ef8c
+# text 9e12dd1b77cc4a62
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -16,7 +16,7 @@ from vicreg_nb.methods import ASKED, ENCODERS, METHODS, colours_by_title, run_of
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import QUIET, Drawing, image_grid, lines
 from vicreg_nb.representations import encode, features_of
-from vicreg_nb.store import cached
+from vicreg_nb.identity import cached
 
 
 def encode_all(cfg: Config, images: Images, outliers: Outliers, name: str) -> tuple[np.ndarray, np.ndarray]:

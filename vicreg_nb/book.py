@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py b8cdc0d136266ea2
-# text ab55ddcae2402372
+# cells nbs/84_book.py a47d5e57d5096f3b
+# text f45ae0298fa6a61c
 
 """84 · Book."""
 
@@ -20,11 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from vicreg_nb.config import Config, changed_settings, device_name
+from vicreg_nb.config import PROFILES, SETTINGS, Config, changed_settings, device_name
 from vicreg_nb.data import Images, open_dataset
-from vicreg_nb.store import (
-    UserError, atomic, digest, locked, log, package_folder, plain_code, project_root,
-)  # fmt: skip
+from vicreg_nb.identity import package_folder, plain_code
+from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
 
 
 class Numbers(dict):
@@ -218,15 +217,67 @@ def which_run(header: dict) -> dict:
     return names | {"data": header["data"]["identity"], "settings": header.get("settings", {})}
 
 
+def _fits(value, shape) -> bool:
+    """Whether a value from a JSON file has a shape."""
+    if isinstance(shape, dict):
+        there = isinstance(value, dict)
+        return there and all(_part_fits(value, name, part) for name, part in shape.items())
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(item, shape[0]) for item in value)
+    return isinstance(value, shape) if isinstance(shape, type) else bool(shape(value))
+
+
+def _part_fits(value, name, shape):
+    if name == "*":
+        return all(_fits(part, shape) for part in value.values())
+    return _fits(value[name.rstrip("?")], shape) if name.rstrip("?") in value else name.endswith("?")
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300  # NaN is not
+
+
+def _are_numbers(value):
+    """Nested numbers and words, as a question's summary gives them."""
+    if isinstance(value, (dict, list)):
+        return all(map(_are_numbers, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, (str, bool)) or _is_number(value)
+
+
+def _is_figure(value):
+    return _fits(value, [str]) and len(value) == 2 and re.fullmatch(r"[\w-]+", value[0])  # the name of a file
+
+
+def _are_settings(values):
+    known = {name: field.type for name, field in SETTINGS.items() if name in values}
+    return all(type(values[name]) is kind or kind is float and _is_number(values[name]) for name, kind in known.items())
+
+
+_TABLE = {"caption": str, "header": [str], "rows": [[str]]}
+_QUESTION = {
+    "title": str, "place?": str, "required?": bool, "answer": str,
+    "numbers": lambda value: isinstance(value, dict) and _are_numbers(value),
+    "figures": [_is_figure], "tables": [_TABLE], "settings?": _are_settings,
+}  # fmt: skip
+_HEADER = {
+    "profile": lambda value: value in list(PROFILES), "dataset": str, "seed": _is_number, "device": str, "commit": str,
+    "data": {"identity": str, "train_images": _is_number, "test_images": _is_number}, "versions": {"*": str},
+    "code": str, "started": str, "updated?": str, "dataset_note?": str, "settings?": _are_settings,
+}  # fmt: skip
+_RESULTS = {"header": _HEADER, "questions": {"*": _QUESTION}, "stages": {"*": {"seconds": _is_number, "key?": str}}}
+
+
 def read_file(path: Path) -> dict | None:
     """A results file, or None where there is none; UserError where it is something else."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        _ = which_run(results["header"]), dict(results["questions"]), dict(results["stages"])
+        good = _fits(results, _RESULTS) and json.dumps(results, ensure_ascii=False).encode()  # no half characters
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is not a results file: move it away and run again.") from None
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        good = False
+    if not good:
+        raise UserError(f"{path} is not a results file, or is damaged: move it away and run again.")
     return results
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py ac8b377b23dd0cbc
-# text 71702ad245230268
+# cells nbs/07_clustering.py 1d1aa3d9c5080c54
+# text 07c0053cb5a5a164
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -18,7 +18,7 @@ from vicreg_nb.methods import ASKED, COMPARED, METHODS, features
 from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
 from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
 from vicreg_nb.representations import half_interval, project_tsne
-from vicreg_nb.store import cached
+from vicreg_nb.identity import cached
 
 
 class Clustering(NamedTuple):

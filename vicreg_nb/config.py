@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 76a92be9b781ae88
-# text eaf148811f4f2202
+# cells nbs/00_config.py 4302ffcdf980ebc8
+# text 960f47b1a7a4f10f
 
 """0 · Configuration."""
 
@@ -8,8 +8,8 @@ import ast
 import dataclasses
 import difflib
 import math
-import os
 import platform
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class _TrainingSettings:
 class _QuestionSettings:
     neighbour_count: int = setting(3, (1, 1000), "Q5: top neighbours to choose from")
     neighbour_epochs: int = setting(1, (1, 100_000), "Q5: epochs of training with neighbours as views")
+    neighbours_as_long: bool = setting(True, None, "Q5: train with neighbours for as long as Q1, too")
     probe_epochs: int = setting(40, (1, 100_000), "passes of SGD over the frozen features")
     probe_lr: float = setting(0.1, (1e-9, 1000), "the probe's learning rate")
     probe_batch: int = setting(256, (1, 10**6), "the probe's batch")
@@ -136,8 +137,8 @@ def _quick():
     """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs. When it was chosen, seed 0 reached 67.3 %,
     in eleven and a half minutes on one core of an AVX512 machine."""
     training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
-    probe = dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
-    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1)
+    probe = dict(probe_epochs=30, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
+    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1, neighbours_as_long=False)
 
 
 PROFILES = {make.__name__[1:]: make() for make in (_smoke, _quick, _exercise, _best)}
@@ -158,7 +159,7 @@ def changed_settings(cfg: Config, own: dict = None) -> dict:
     return {name: getattr(cfg, name) for name in SETTINGS if name not in apart and getattr(cfg, name) != values[name]}
 
 
-def _short(value):
+def short(value):
     """A value as it is shown in a sentence; a number of 400 digits is not shown whole."""
     if isinstance(value, int) and abs(value) >= 10**30:
         return f"a number of about {'-' * (value < 0)}10^{int(abs(value).bit_length() * math.log10(2))}"
@@ -174,9 +175,9 @@ def _check(cfg: Config) -> Config:
         allowed = field.metadata["allowed"]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if not allowed[0] <= value <= allowed[1]:  # NaN is in no range
-                raise UserError(f"{name} is {_short(value)}: give {_short(allowed[0])} to {_short(allowed[1])}.")
+                raise UserError(f"{name} is {short(value)}: give {short(allowed[0])} to {short(allowed[1])}.")
         elif allowed and value not in allowed:
-            raise UserError(f"{name} is {_short(value)}: choose one of {', '.join(allowed)}.")
+            raise UserError(f"{name} is {short(value)}: choose one of {', '.join(allowed)}.")
     return cfg
 
 
@@ -185,7 +186,7 @@ def _typed(name, value, kind):
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000:
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{name} is {_short(value)} ({type(value).__name__}): give a value of type {kind.__name__}.")
+        raise UserError(f"{name} is {short(value)} ({type(value).__name__}): give a value of type {kind.__name__}.")
     return value
 
 
@@ -198,33 +199,33 @@ def make_config(profile: str = "auto", **overrides) -> Config:
         profile = "exercise" if torch.cuda.is_available() and overrides.get("device") != "cpu" else "quick"
     for name in overrides:
         if name not in SETTINGS:
-            raise UserError(f"{_short(name)} is not a parameter{_did_you_mean(name)}.")
+            raise UserError(f"{short(name)} is not a parameter{_did_you_mean(name)}.")
     given = {name: value for name, value in overrides.items() if value is not None}
     if isinstance(given.get("dataset"), str) and given["dataset"] == "auto":
         del given["dataset"]  # a profile may have its own
     known = isinstance(profile, str) and profile in PROFILES  # an unknown one is told by the check
     cfg = _check(Config(**(profile_values(profile) if known else {"profile": profile}) | given))
-    _check_folder(cfg)
+    checked_folder(cfg.out)
     if not cfg.out and profile == "smoke":
         cfg = cfg.replace(out=str(project_root() / "runs" / "smoke"))
     choose_device(cfg)
     return cfg
 
 
-def _check_folder(cfg):
-    """UserError where `out` cannot be a folder of ours; nothing is made yet."""
+def checked_folder(out: str) -> Path:
+    """The folder that `out` names; UserError where it cannot be one, or takes no files. Nothing is made yet."""
     try:
-        if "\0" in cfg.out:
+        if "\0" in out:
             raise ValueError("a path holds no NUL")
-        folder = cfg.folder.absolute()
-        there = next(place for place in (folder, *folder.parents) if place.exists())
+        folder = Config(out=out).folder
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         if not there.is_dir():
             raise NotADirectoryError(f"{there} is a file")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(f"{there} cannot be written to")
+        with tempfile.TemporaryFile(dir=there):  # some folders, as those in /proc, say that they take files, and do not
+            return folder
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user's home
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"out is {_short(cfg.out)}: {reason}; give a folder that can be written to.") from None
+        raise UserError(f"out is {short(out)}: {reason}; give a folder that can be written to.") from None
 
 
 def _did_you_mean(name):
@@ -242,7 +243,7 @@ def choose_device(cfg: Config) -> torch.device:
     except (RuntimeError, ValueError):
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device is {_short(name)}: choose auto, cpu or cuda.")
+        raise UserError(f"device is {short(name)}: choose auto, cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device is {name!r}, but PyTorch sees no such GPU here: use device cpu or auto.")
     return device

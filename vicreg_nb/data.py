@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 006a04fcbf656e32
-# text e8e79a86fc852773
+# cells nbs/00a_data.py 5ed06936e7e283e6
+# text e34e0ad0a78d0d73
 
 """0a · Data."""
 
@@ -8,14 +8,17 @@ import os
 import socket
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets.utils import download_url
 from vicreg_nb.config import Config, check_fit
-from vicreg_nb.store import DAMAGED, UserError, atomic, digest, log, read_arrays
+from vicreg_nb.files import FORMS, find_in, read_data
+from vicreg_nb.store import UserError, atomic, digest, log
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -47,97 +50,87 @@ class Outliers:
     identity: str
 
 
+def cache_folder() -> Path | None:
+    """Where what is fetched is kept; None where there is no such place."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return None
+
+
 def data_folders() -> list[Path]:
-    """Folders that may hold the cache files, first come first served."""
+    """Folders that may hold the data, first come first served."""
     given = os.environ.get("VICREG_NB_DATA")
-    if given and not Path(given).is_dir():
+    if given and not os.path.isdir(given):
         raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
-    return ([Path(given)] if given else []) + [cache]
+    cache = cache_folder()
+    return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
 
 
 def find_file(name: str) -> Path | None:
-    """The first `name` in `data_folders()`, or None."""
-    return next((folder / name for folder in data_folders() if (folder / name).is_file()), None)
+    """The first form of a data file in `data_folders()`, or None."""
+    return next((path for folder in data_folders() if (path := find_in(folder, name))), None)
 
 
-EXPECTED = {  # file: shape of images, images of each class (None: at least one)
-    "cifar10_train.npz": ((50_000, 32, 32, 3), 5_000),
-    "cifar10_test.npz": ((10_000, 32, 32, 3), 1_000),
-    "mnist_test.npz": ((10_000, 28, 28), None),
+ARCHIVES = {  # data set: [(file in the cache, addresses, MD5)]
+    "cifar10": [(CIFAR10.filename, [CIFAR10.url], CIFAR10.tgz_md5)],
+    "mnist": [
+        (f"MNIST/raw/{name}", [mirror + name for mirror in MNIST.mirrors], md5)
+        for name, md5 in MNIST.resources
+        if name.startswith("t10k")
+    ],
 }
-REMEDY = "delete it and run again to have it fetched afresh"
 
 
-def _check_classes(path, labels, per_class):
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 9:
-        raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
-    counts = np.bincount(labels, minlength=10)
-    wrong = np.flatnonzero(counts != per_class if per_class else counts == 0)
-    if len(wrong):
-        wanted = per_class or "at least one"
-        raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
+class Absent(UserError):
+    """Data that are nowhere here, and cannot be fetched."""
 
 
-def read_cache_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8, labels int64) of a cache file; UserError with one sentence if it is damaged."""
-    try:
-        arrays = read_arrays(path)
-        images, labels = arrays["images"], arrays["labels"]
-    except (*DAMAGED, KeyError) as error:
-        raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): {REMEDY}.") from None
-    shape, per_class = EXPECTED[path.name]
-    if images.dtype != np.uint8:
-        raise UserError(f"{path} holds images of type {images.dtype} instead of uint8: {REMEDY}.")
-    if images.shape != shape or labels.shape != shape[:1]:
-        raise UserError(
-            f"{path} holds images {images.shape} and labels {labels.shape}, not {shape} and {shape[:1]}: {REMEDY}."
-        )
-    _check_classes(path, labels, per_class)
-    return images, labels.astype(np.int64)
+def fetch(name: str) -> Path:
+    """Download the archives that hold a data file into the user's cache; returns where it is found then.
 
-
-def fetch(file_name: str) -> Path:
-    """Download a data set with torchvision, decode it into the user's cache, and return the file.
-
-    Raises UserError with the remedies when it cannot be downloaded.
+    Raises Absent with the remedies when they cannot be downloaded.
     """
-    folder = data_folders()[-1]
-    source = torchvision.datasets.MNIST if file_name.startswith("mnist") else torchvision.datasets.CIFAR10
-    waited = socket.getdefaulttimeout()
+    folder, waited = cache_folder(), socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
-        log(f"fetching {source.__name__} into {folder}")
-        data = source(folder / "downloads", train="train" in file_name, download=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"{file_name} is in none of {', '.join(map(str, data_folders()))} and cannot be downloaded "
-            f"({type(error).__name__}): put the file there, set VICREG_NB_DATA to its folder, or use dataset shapes."
-        ) from None
+        if folder is None:
+            raise FileNotFoundError("there is no HOME to keep it in")
+        for file, addresses, md5 in ARCHIVES[name.split("_")[0]]:
+            log(f"fetching {file} into {folder}")
+            _download(folder / file, addresses, md5)
+    except _BROKEN as error:
+        looked = f"{' or '.join(FORMS[name])} is in none of {', '.join(map(str, data_folders()))}"
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        remedies = "put it there, set VICREG_NB_DATA to its folder, or use dataset shapes"
+        raise Absent(f"{looked} and cannot be downloaded ({why}): {remedies}.") from None
     finally:
         socket.setdefaulttimeout(waited)
-    return atomic(folder / file_name, lambda path: _decode(data, path))
+    return find_file(name)
 
 
-def _decode(data, path):
-    np.savez_compressed(path, images=np.asarray(data.data, np.uint8), labels=np.asarray(data.targets, np.uint8))
+_BROKEN = (OSError, RuntimeError, ValueError, EOFError, HTTPException)  # what a connection may end in
 
 
-def obtain(file_name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of a data file, found or fetched."""
-    return read_cache_file(find_file(file_name) or fetch(file_name))
+def _download(path, addresses, md5):
+    """A file from the first of its addresses that gives it whole; one of `_BROKEN` if none does."""
+    for address in addresses:
+        try:
+            return atomic(path, lambda place, address=address: download_url(address, place.parent, place.name, md5))
+        except _BROKEN:
+            if address == addresses[-1]:
+                raise
 
 
-def _lossy_note() -> str:
-    """How many images of the CIFAR-10 found here are not exact, as a sentence; empty where all are."""
-    marks = np.concatenate([_lossy(find_file(name)) for name in ("cifar10_train.npz", "cifar10_test.npz")])
+def obtain(name: str) -> dict:
+    """images, labels, lossy of a data file, found or fetched. UserError if it is damaged, Absent if it is nowhere."""
+    return read_data(find_file(name) or fetch(name), name)
+
+
+def _lossy_note(marks) -> str:
+    """How many images are not exact, as a sentence; empty where all are. marks: bool, one for each image."""
     told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
     return told if marks.any() else ""
-
-
-def _lossy(path):
-    with np.load(path, allow_pickle=False) as file:
-        return file["lossy"] if "lossy" in file.files else np.zeros(0, bool)
 
 
 def _polygon(u, v, sides):
@@ -223,9 +216,11 @@ def _cut(name, size, labels):
 def _open(name, train_size, test_size, folders):
     if name in ("auto", "cifar10"):
         try:
-            parts = obtain("cifar10_train.npz") + obtain("cifar10_test.npz")
-            return _images("cifar10", parts, CIFAR10_CLASSES, (train_size, test_size), _lossy_note())
-        except UserError as error:
+            found = obtain("cifar10_train.npz"), obtain("cifar10_test.npz")
+            parts = [data[array] for data in found for array in ("images", "labels")]
+            note = _lossy_note(np.concatenate([data["lossy"] for data in found]))
+            return _images("cifar10", parts, CIFAR10_CLASSES, (train_size, test_size), note)
+        except Absent as error:
             if name == "cifar10":
                 raise
             log(
@@ -254,8 +249,8 @@ def open_dataset(cfg: Config) -> Images:
 def open_outliers(images: Images) -> Outliers:
     """The anomalies of Sec. 4.2 for a data set: MNIST for CIFAR-10; as many as there are test images at most."""
     if images.name == "cifar10":
-        name, (pictures, labels) = "MNIST", obtain("mnist_test.npz")
-        pictures = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))
+        name, found = "MNIST", obtain("mnist_test.npz")
+        pictures, labels = np.pad(found["images"], ((0, 0), (2, 2), (2, 2))), found["labels"]
     else:
         digits = load_digits()
         name, labels = "digits", digits.target.astype(np.int64)

@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py fb2b6d963cbd1bdf
-# text 1e8c1913a7733c7a
+# cells nbs/04_laplacian_eigenmaps.py aa9383e2c1c7c68d
+# text 57e015006c670482
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -16,11 +16,12 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.methods import METHODS, features
 from vicreg_nb.neighbours import agreement, nearest
 from vicreg_nb.plots import Drawing, scatter
 from vicreg_nb.representations import Features, gain, linear_probe, outputs, project_tsne
-from vicreg_nb.store import UserError, cached, code_of, digest, log, seeded
+from vicreg_nb.store import UserError, digest, log, seeded
 
 
 def untrained_cnn(seed: int) -> nn.Sequential:
@@ -297,7 +298,7 @@ def _numbers(result):
         methods[name] |= facts
     pairs = {"total": ("vicreg", "laplacian"), "graph": ("control", "laplacian"), "rest": ("vicreg", "control")}
     pairs["held"] = "laplacian", "amortised"
-    gains = {name: gain(methods[one], methods[other]) for name, (one, other) in pairs.items()}
+    gains = {name: gain(probes[one], probes[other]) for name, (one, other) in pairs.items()}
     sizes = {"small": "small", "whole": "laplacian"}
     sizes = {name: _graph_numbers(graphs[graph], embeddings[graph]) for name, graph in sizes.items()}
     settings = {"neighbours": result["neighbours"], "components": result["components"]}

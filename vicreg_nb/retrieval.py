@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 8f71ed1e986ecad1
-# text 20be634cd68ab36a
+# cells nbs/05_retrieval.py 55def28bc6e3df58
+# text e4c9d66e4be64f3a
 
 """5 · Retrieval (Q7)."""
 
@@ -10,11 +10,12 @@ import numpy as np
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import ATTRIBUTES, Images, image_attributes
+from vicreg_nb.identity import cached
 from vicreg_nb.methods import ASKED, COMPARED, METHODS, colours_by_title, features
 from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, dots, image_grid
 from vicreg_nb.representations import half_interval
-from vicreg_nb.store import UserError, cached
+from vicreg_nb.store import UserError
 
 
 class Retrieved(NamedTuple):

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py fa8fdbf8569923cc
-# text 22e04fbe6763638c
+# cells nbs/08_run_all.py b26e529d148fed24
+# text 39705241c631cfb0
 
 """8 · The whole book."""
 
@@ -26,14 +26,13 @@ from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
     package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
-from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config
+from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config, short
 from vicreg_nb.data import Images, find_file, open_dataset
+from vicreg_nb.identity import plain_code
 from vicreg_nb.methods import ENCODERS, baseline, run_of
 from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
 from vicreg_nb.representations import features_of
-from vicreg_nb.store import (
-    UserError, digest, duration, locked, log, plain_code, project_root, rank, remove_leftovers,
-)  # fmt: skip
+from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
 from vicreg_nb.training import choose_precision, train
 
 
@@ -75,7 +74,7 @@ def _find_stage(book, name):
         if wanted in [known.lower() for known in names]:
             return stage
     known = ", ".join(stage.notebook for stage in book)
-    raise UserError(f"{name!r} is not a stage: choose among {known}, or a question such as Q3.")
+    raise UserError(f"{short(name)} is not a stage: choose among {known}, or a question such as Q3.")
 
 
 def imported_names(node: ast.AST) -> list[str]:
@@ -266,7 +265,7 @@ def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
 
 
 def publish(folder: Path):
-    """Report and page of a run, where it has answered something and the tools for them are installed."""
+    """Report, page and explorer of a run, where it has answered something and the tools for them are installed."""
     results = read_file(folder / RESULTS)
     if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
         return
@@ -274,7 +273,7 @@ def publish(folder: Path):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("page", "report"):
+    for module in ("page", "report", "explorer"):
         importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
 
 
@@ -305,7 +304,7 @@ def read_change(text: str) -> tuple:
     """ "lr=1e-3" to ("lr", 0.001); UserError for anything without a name and a value."""
     name, sign, value = text.partition("=")
     if not (name and sign and value):
-        raise UserError(f"--set takes NAME=VALUE, not {text!r}.")
+        raise UserError(f"--set takes NAME=VALUE, not {short(text)}.")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -374,8 +373,8 @@ def _command(options):
     print(f"\nDone in {duration(seconds)}:")
     for folder in dict.fromkeys(results_folder(*of_stage(job, stage)) for stage in chosen):
         publish(folder)
-        places = (folder / name for name in (RESULTS, "figures/index.html", "report.pdf", "executed"))
-        print(*filter(Path.exists, places), sep="\n")
+        names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
+        print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
     if doubted := doubts(job.cfg, job.images):
         print(doubted)
 

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 6dd686ea62abf38d
-# text 2716e8d1d8978b29
+# cells nbs/01a_training.py bc136fa8e2127474
+# text 9ee485465b5cbc7b
 
 """1a · Training (Q1)."""
 
@@ -21,12 +21,11 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name
 from vicreg_nb.data import Images, send
+from vicreg_nb.identity import code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
-from vicreg_nb.store import (
-    UserError, atomic, code_of, digest, duration, log, new_generator, progress, rank, read_whole, recover,
-    remove_leftovers, seeded, write_arrays,
-)  # fmt: skip
+from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, rank, read_whole
+from vicreg_nb.store import recover, remove_leftovers, seeded, write_arrays
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
@@ -434,6 +433,8 @@ def _one_epoch(trainer, pairs, images, folder):
     cfg, start = trainer.cfg, time.perf_counter()
     terms = train_epoch(trainer, pairs, len(images.train_images))
     tested = evaluate_terms(trainer, pairs, len(images.test_images))
+    if not tested.isfinite().all():  # the last step may have broken what no training loss has seen yet
+        raise UserError(f"the network is lost in epoch {trainer.epoch + 1}: lower lr ({cfg.lr:g}) or the weights.")
     trainer.history = torch.cat([trainer.history, terms])
     trainer.tests = torch.cat([trainer.tests, tested[None]])
     trainer.epoch += 1

@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py 576b6d1937b88334
-# text 48410843eadc0113
+# cells nbs/94_page.py 251b6127ea652204
+# text bb0426d3a37393e2
 
 """94 · The book as a page."""
 
@@ -10,8 +10,10 @@ import json
 import sys
 from pathlib import Path
 
+import nbformat
 import pypandoc
-from vicreg_nb.store import UserError, atomic, project_root
+from vicreg_nb.config import checked_folder
+from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import (
     TITLE, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning
 )  # fmt: skip
@@ -33,12 +35,23 @@ def as_read(cell: dict) -> list[dict]:
     return [cell | {"source": source, "outputs": outputs}, *words]
 
 
+def read_notebook(path: Path) -> dict:
+    """An executed notebook; UserError where it is damaged."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        nbformat.validate(notebook, version=4)
+        json.dumps(notebook, ensure_ascii=False).encode()  # no half characters
+    except Exception:  # a damaged file may raise anything
+        raise UserError(f"{path} is damaged: delete it, and run `python -m vicreg_nb.run_all` again.") from None
+    return notebook
+
+
 def whole_book(folder: Path) -> dict:
     """One notebook with the cells of all executed notebooks of a run; UserError where there is none."""
     paths = sorted((Path(folder) / "executed").glob("*.ipynb"))
     if not paths:
         raise UserError(f"{folder}/executed holds no executed notebook: run `python -m vicreg_nb.run_all` first.")
-    cells = [cell for path in paths for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    cells = [cell for path in paths for cell in read_notebook(path)["cells"]]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     shown = [part for cell in cells for part in as_read(cell)]
     return {"cells": shown, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}
@@ -103,7 +116,7 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run (default: the project's folder)")
     options = parser.parse_args(arguments)
     try:
-        print(build(Path(options.out) if options.out else project_root()))
+        print(build(checked_folder(options.out)))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 64d77a47f64504f0
-# text 801c5075dd14089a
+# cells nbs/95_readme.py a49a9819a3b0c386
+# text d6aa9326a4dc8c80
 
 """95 · The README's results."""
 
@@ -8,7 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from vicreg_nb.store import UserError, atomic, duration, project_root
+from vicreg_nb.config import checked_folder
+from vicreg_nb.store import UserError, atomic, duration
 from vicreg_nb.tools.report import headline_table, load_results, markdown_table, number, warning
 
 
@@ -34,7 +35,7 @@ def run_markdown(results: dict) -> str:
     """One run: the methods in a table, and where and how long it ran."""
     head = results["header"]
     trained = number(results, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
-    facts = [f"seed {head['seed']}", head["device"], number(results, "Q1", "precision")]
+    facts = [f"seed {head['seed']}", head["device"], number(results, "Q1", "precision", kind=str)]
     facts += [f"PyTorch {head['versions']['torch']}", f"VICReg trained in {duration(trained)}" if trained else ""]
     title = f"**CIFAR-10, profile `{head['profile']}`** ({', '.join(filter(None, facts))})"
     note = head.get("dataset_note", "")
@@ -89,7 +90,7 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder with README.md (default: the project's)")
     options = parser.parse_args(arguments)
     try:
-        changed = refresh(Path(options.out).expanduser() if options.out else project_root(), options.check)
+        changed = refresh(checked_folder(options.out), options.check)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/93_submission.py 5c0c9628d90a19f0
-# text ea30d14e7d7205e3
+# cells nbs/93_submission.py e83f132be658852e
+# text d7bc3ee2948d555f
 
 """93 · The submission."""
 
@@ -15,8 +15,9 @@ import zipfile
 from pathlib import Path
 
 from vicreg_nb.book import all_questions, changes, chapters, code_digest, package_folder, questions_of
+from vicreg_nb.config import checked_folder
 from vicreg_nb.run_all import imported_names
-from vicreg_nb.store import UserError, atomic, project_root
+from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import build, load_results, warning
 
 
@@ -176,8 +177,8 @@ def main(arguments: list = None) -> int:
     add("--tools-statement", default="", metavar="FILE", help=statement)
     add("--out", default="", metavar="FOLDER", help="of the run: results.json, figures/ (default: the project's)")
     given = parser.parse_args(arguments)
-    folder = Path(given.out).expanduser() if given.out else project_root()
     try:
+        folder = checked_folder(given.out)
         made = make_submission(folder, given.name, given.username, given.tools_statement)
         head = load_results(folder)["header"]
         print(f"{made}\nprofile {head['profile']}, seed {head['seed']}, of {head['updated']}")

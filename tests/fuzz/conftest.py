@@ -1,0 +1,17 @@
+"""A machine without data and network, on which drawn images are drawn once."""
+
+from functools import cache
+
+import pytest
+from vicreg_nb import data
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(tmp_path_factory, monkeypatch):
+    def absent(name):
+        raise data.Absent(f"{name} is not here: use dataset shapes.")
+
+    monkeypatch.delenv("VICREG_NB_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(data, "fetch", absent)
+    monkeypatch.setattr(data, "draw_shapes", cache(data.draw_shapes))

@@ -1,0 +1,103 @@
+"""results.json and executed notebooks, spoiled: a tool that reads them refuses them in a sentence, or does its work."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+from harness import command, damaged, fuzz, strange
+from made_run import FIGURES, make_run
+from vicreg_nb import book, run_all
+from vicreg_nb.config import make_config
+from vicreg_nb.data import open_dataset
+from vicreg_nb.run_all import Job, Stage
+from vicreg_nb.store import UserError
+from vicreg_nb.tools import page, readme, report, submission
+
+QUESTIONS = ("Q1", "Q3", "AD2")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What results.json of a whole made-up run holds, as text."""
+    return (make_run(tmp_path_factory.mktemp("made"), QUESTIONS) / "results.json").read_text(encoding="utf-8")
+
+
+def spoil(random, text, path):
+    """Write a results file with something wrong in it."""
+    if random.random() < 0.2:
+        path.write_bytes(damaged(random, text.encode()))
+    else:
+        tree = json.loads(text)
+        for _ in range(random.choice([1, 1, 1, 3])):
+            tree = strange(random, tree)
+        path.write_text(json.dumps(tree), encoding="utf-8")
+
+
+def test_what_reads_results(tmp_path, results, monkeypatch):
+    monkeypatch.setattr(submission, "code_digest", cache(book.code_digest))
+    monkeypatch.setattr(page, "to_html", lambda text, *_: text)  # pandoc has fuzzers of its own
+    monkeypatch.setattr(report, "fitted", lambda pieces, *_: pieces)
+    monkeypatch.setattr(report, "read_figure", lambda folder, name: name)
+    monkeypatch.setattr(report, "figure_rows", lambda folder, figures: [f"{name}: {words}" for name, words in figures])
+
+    def attempt(random, here):
+        spoil(random, results, here / "results.json")
+        before = (here / "results.json").read_bytes()
+        cfg = make_config("smoke", out=str(here))
+        job = Job(cfg, open_dataset(cfg))
+        assert not run_all.is_done(job, Stage("01a_training", "training", ("Q1",)))
+        readers = (
+            lambda: book.read_file(here / "results.json"),
+            lambda: book.results_folder(cfg, job.images),
+            lambda: page.results_html(here, report.load_results(here)),
+            lambda: report.report_pieces(here, report.load_results(here)),
+            lambda: report.typst_source([], report.load_results(here)),
+            lambda: (
+                readme.run_markdown(report.load_results(here)) + str(readme.figure_lines(report.load_results(here)))
+            ),
+            lambda: readme.published_runs(here),
+            lambda: submission.checked_results(here),
+        )
+        for read in readers:
+            try:
+                read()
+            except UserError as error:
+                assert "\n" not in str(error) and len(str(error)) < 1_500, str(error)[:300]
+        assert (here / "results.json").read_bytes() == before, "it is changed"
+
+    fuzz(attempt, 350, 20, tmp_path)
+
+
+def test_executed_notebooks(tmp_path):
+    cell = {"cell_type": "code", "metadata": {"tags": []}, "source": ["x"], "execution_count": 1}
+    shown = {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": "**Yes.**", "text/html": "<b>"}}
+    text = {"cell_type": "markdown", "metadata": {}, "source": "# A title"}
+    book = {"cells": [text, cell | {"outputs": [shown]}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+
+    def attempt(random, here):
+        (here / "executed").mkdir()
+        spoil(random, json.dumps(book), here / "executed" / "01_x.ipynb")
+        made = page.whole_book(here)
+        json.dumps(made)
+        assert "text/html" not in str(made["cells"])
+
+    fuzz(attempt, 100, 20, tmp_path)
+
+
+def test_commands_on_spoiled_runs(tmp_path, results):
+    def attempt(random, here):
+        spoil(random, results, here / "results.json")
+        (here / "statement").write_bytes(damaged(random, b"By hand.\n"))
+        words = ["--name", "A Name", "--username", "user", "--tools-statement", str(here / "statement")]
+        main, more = random.choice([(report.main, []), (page.main, []), (readme.main, []), (submission.main, words)])
+        out = random.choice(
+            [here, here / "results.json", Path("/dev/null"), Path("~nosuchuser"), "x" * 5_000, "a\x00b"]
+        )
+        status, _, error = command(main, "--out", str(out), *more)
+        assert status in (0, 1) and bool(status) == bool(error)
+
+    fuzz(attempt, 60, 6, tmp_path)
+
+
+assert set(QUESTIONS) <= set(FIGURES)

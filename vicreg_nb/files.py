@@ -1,0 +1,166 @@
+# Generated from nbs/80c_files.py by `make export`. Do not edit: edit the notebook.
+# cells nbs/80c_files.py 9399a15bbb4ec5cd
+# text 4a302f7db3e77078
+
+"""80c · Files of data."""
+
+import gzip
+import hashlib
+import os
+import pickle
+import tarfile
+import warnings
+import zipfile
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from torchvision.datasets import CIFAR10
+from vicreg_nb.store import UserError
+
+
+EXPECTED = {  # file: shape of images, images of each class (None: at least one)
+    "cifar10_train.npz": ((50_000, 32, 32, 3), 5_000),
+    "cifar10_test.npz": ((10_000, 32, 32, 3), 1_000),
+    "mnist_test.npz": ((10_000, 28, 28), None),
+}
+REMEDY = "delete it and run again to have it fetched afresh"
+
+
+_KINDS = {"images": np.uint8, "labels": np.integer, "lossy": np.bool_}
+
+
+def _check_type(path, part, dtype, shape, name):
+    """UserError unless `dtype` and `shape` are what the array `name` of the data file `part` must have."""
+    expected = EXPECTED[part][0] if name == "images" else EXPECTED[part][0][:1]
+    if not np.issubdtype(dtype, _KINDS[name]):
+        wanted = "whole numbers from 0 to 9" if name == "labels" else np.dtype(_KINDS[name])
+        raise UserError(f"{path} holds {name} of type {dtype} instead of {wanted}: {REMEDY}.")
+    if shape != expected:
+        raise UserError(f"{path} holds {name} of shape {shape}, not {expected}: {REMEDY}.")
+
+
+def _check_classes(path, labels, per_class):
+    if labels.min() < 0 or labels.max() > 9:
+        raise UserError(f"{path} holds labels that are not whole numbers from 0 to 9: {REMEDY}.")
+    counts = np.bincount(labels.astype(np.int64), minlength=10)
+    wrong = np.flatnonzero(counts != per_class if per_class else counts == 0)
+    if len(wrong):
+        wanted = per_class or "at least one"
+        raise UserError(f"{path} holds {counts[wrong[0]]} images of class {wrong[0]} instead of {wanted}: {REMEDY}.")
+
+
+def _read_npz(path, part):
+    """{name: array} of images, labels and, where it is there, lossy."""
+    with zipfile.ZipFile(path) as archive:
+        there = [name for name in ("images", "labels", "lossy") if name != "lossy" or "lossy.npy" in archive.namelist()]
+        return {name: _read_npy(archive, path, part, name) for name in there}
+
+
+def _read_npy(archive, path, part, name):
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with archive.open(f"{name}.npy") as file:
+        shape, is_fortran, dtype = headers[np.lib.format.read_magic(file)](file)
+        _check_type(path, part, dtype, shape, name)
+        size = dtype.itemsize * int(np.prod(shape))
+        content = bytearray(file.read(size))
+        if len(content) != size or file.read(1):
+            raise ValueError(f"{name} has not the {size} bytes that it should have")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+BATCHES = {"cifar10_train.npz": CIFAR10.train_list, "cifar10_test.npz": CIFAR10.test_list}  # [name, MD5]
+LARGEST = 400_000_000  # bytes of all that is in the archive, at most
+
+
+def _contents(path, names):
+    """(name, bytes) of the named files in a folder or a tar archive, as far as they are there."""
+    if path.is_dir():
+        for file in (path / name for name in names if (path / name).is_file()):
+            with file.open("rb") as stream:
+                yield file.name, stream.read(LARGEST)
+        return
+    with tarfile.open(path, "r|gz") as archive:
+        for member in archive:
+            if member.offset_data + member.size > LARGEST:
+                raise ValueError("it holds more than CIFAR-10 does")
+            if member.isfile() and PurePosixPath(member.name).name in names:
+                yield PurePosixPath(member.name).name, archive.extractfile(member).read()
+
+
+def _read_batches(path, part):
+    """{"images", "labels"} of CIFAR-10's published files, in their folder or archive."""
+    published, found = dict(BATCHES[part]), {}
+    for name, content in _contents(path, published):
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != published[name]:
+            raise UserError(f"{path} holds a {name} that is not the published one: {REMEDY}.")
+        with warnings.catch_warnings(action="ignore"):  # of NumPy, for what an old NumPy has pickled
+            found[name] = pickle.loads(content, encoding="latin1")
+        if len(found) == len(published):
+            break
+    planes = np.concatenate([found[name]["data"] for name in published]).reshape(-1, 3, 32, 32)
+    labels = np.array([*chain.from_iterable(found[name]["labels"] for name in published)])
+    return {"images": np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), "labels": labels}
+
+
+DIGITS = {  # array: its file, bytes of the header, MD5
+    "images": ("t10k-images-idx3-ubyte", 16, "2646ac647ad5339dbf082846283269ea"),
+    "labels": ("t10k-labels-idx1-ubyte", 8, "27ae3e4e09519cfbb04c329615203637"),
+}
+
+
+def _read_idx(path, part):
+    """{"images", "labels"} of MNIST's test digits in a folder."""
+    return {name: _idx(path, name, EXPECTED[part][0]) for name in DIGITS}
+
+
+def _idx(folder, name, shape):
+    file, header, md5 = DIGITS[name]
+    packed = folder / f"{file}.gz"
+    path = packed if packed.exists() else folder / file
+    if not path.is_file():  # to open a pipe is to wait for somebody to write
+        raise ValueError(f"{path} is no file")
+    with gzip.open(path) if path == packed else path.open("rb") as stream:
+        content = bytearray(stream.read(2 * int(np.prod(shape))))
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise UserError(f"{path} is not MNIST's file as it is published: {REMEDY}.")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape if name == "images" else shape[:1])
+
+
+_CIFAR = {"cifar-10-python.tar.gz": _read_batches, "cifar-10-batches-py": _read_batches}
+FORMS = {  # data file: {where it may be in a folder: how it is read}
+    "cifar10_train.npz": {"cifar10_train.npz": _read_npz, **_CIFAR},
+    "cifar10_test.npz": {"cifar10_test.npz": _read_npz, **_CIFAR},
+    "mnist_test.npz": {"mnist_test.npz": _read_npz, "MNIST/raw": _read_idx},
+}
+
+
+def find_in(folder: Path, part: str) -> Path | None:
+    """The first form in which a folder has a data file, or None."""
+    for form in FORMS[part]:
+        path = Path(folder) / form
+        digits = [path / (DIGITS["images"][0] + ending) for ending in (".gz", "")]
+        if any(map(os.path.exists, digits if path.name == "raw" else [path])):
+            return path
+    return None
+
+
+def read_data(path: Path, part: str) -> dict:
+    """images uint8, labels int64 and lossy bool of a data file in any of its forms; UserError if it is damaged."""
+    is_folder = path.name in ("cifar-10-batches-py", "raw")
+    if not (os.path.isdir(path) if is_folder else os.path.isfile(path)):
+        raise UserError(f"{path} is not the kind of file that its name says: move it away and run again.")
+    read = next(read for form, read in FORMS[part].items() if Path(form).name == path.name)
+    try:
+        found = read(path, part)
+        for name, array in found.items():
+            _check_type(path, part, array.dtype, array.shape, name)
+    except UserError:
+        raise
+    except PermissionError:
+        raise UserError(f"{path} may not be read: change its permissions.") from None
+    except Exception as error:  # a damaged file may raise anything
+        raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): {REMEDY}.") from None
+    _check_classes(path, found["labels"], EXPECTED[part][1])
+    labels = found["labels"].astype(np.int64)
+    return found | {"labels": labels, "lossy": found.get("lossy", np.zeros(len(labels), bool))}
