@@ -485,7 +485,7 @@ def publish(folder: Path):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("page", "report", "explorer"):
+    for module in ("explorer", "page", "report"):  # the page links to the explorer
         importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py b26e529d148fed24
-# text 39705241c631cfb0
+# cells nbs/08_run_all.py c329095eb965895f
+# text 8ca6341c26662cae
 
 """8 · The whole book."""
 
@@ -273,7 +273,7 @@ def publish(folder: Path):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("page", "report", "explorer"):
+    for module in ("explorer", "page", "report"):  # the page links to the explorer
         importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
 
 

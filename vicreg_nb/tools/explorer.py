@@ -1,6 +1,6 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 0147268603a6c2cf
-# text 02548aaec222bcf8
+# cells nbs/96_explorer.py 56d672c1f14f858e
+# text 22062b83e2e4777c
 
 """96 · The explorer."""
 
@@ -21,7 +21,7 @@ from scipy.linalg import orthogonal_procrustes
 from vicreg_nb.anomaly import inverse_density
 from vicreg_nb.book import own_folder, which_run
 from vicreg_nb.clustering import CLUSTER_COLOURS, cluster, cluster_names
-from vicreg_nb.config import Config, choose_device, make_config
+from vicreg_nb.config import Config, checked_folder, choose_device, make_config
 from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.identity import cached, package_folder
 from vicreg_nb.ladder import free_vectors
@@ -30,7 +30,7 @@ from vicreg_nb.methods import METHODS, features, run_of
 from vicreg_nb.neighbours import farthest, nearest
 from vicreg_nb.plots import CLASS_COLOURS, QUIET
 from vicreg_nb.representations import Features, fit_linear, project_tsne, untrained_features
-from vicreg_nb.store import UserError, atomic, digest, log, project_root
+from vicreg_nb.store import UserError, atomic, digest, log
 from vicreg_nb.tools.report import PROBES, load_results, number, warning
 from vicreg_nb.training import find_run, is_finished
 
@@ -225,7 +225,7 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run (default: the project's folder)")
     options = parser.parse_args(arguments)
     try:
-        made = build(Path(options.out) if options.out else project_root())
+        made = build(checked_folder(options.out))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
