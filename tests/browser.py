@@ -28,6 +28,7 @@ class Browser:
         self.process = subprocess.Popen(command, pass_fds=(reads, writes), **quiet)
         os.close(reads), os.close(writes)
         self.answers, self.events, self.count = os.fdopen(self.gets, "rb"), [], 0
+        self.unread = [b""]
         self.session = None
         page = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page")
         attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
@@ -44,11 +45,12 @@ class Browser:
         os.close(self.sends), self.answers.close()
 
     def _read(self):
-        text = b""
-        while not text.endswith(b"\0"):
-            text += (letter := self.answers.read(1))
-            assert letter, "the browser has gone"
-        return json.loads(text[:-1])
+        while b"\0" not in self.unread[-1]:
+            self.unread.append(self.answers.read1())
+            assert self.unread[-1], "the browser has gone"
+        text, _, rest = b"".join(self.unread).partition(b"\0")
+        self.unread = [rest]
+        return json.loads(text)
 
     def call(self, method: str, **parameters) -> dict:
         """A call of the protocol; its result."""
