@@ -349,8 +349,8 @@ def words(images: Images, header: dict) -> dict:
     """What the page says of itself."""
     count, name = min(POINTS, len(images.test_labels)), {"cifar10": "CIFAR-10"}.get(images.name, images.name)
     about = f"{count:,} test images of {name}, laid out by each step of the ladder in turn (t-SNE)."
-    made = f"Near images are alike; the distance between groups says little. Profile {header['profile']}, "
-    made += f"seed {header['seed']}, commit {header['commit']}."
+    made = "Nearest and farthest are those among the images shown. On a map, distances between groups say little. "
+    made += f"Profile {header['profile']}, seed {header['seed']}, commit {header['commit']}."
     return {"about": about, "stamp": warning(header), "made": made}
 
 

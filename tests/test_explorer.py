@@ -100,7 +100,7 @@ def test_each_image_has_its_tile(made):
         row, column = divmod(i, explorer.COLUMNS)
         tile = sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32].astype(float)
         errors = [abs(tile - picture).mean() for picture in pictures.astype(float)]
-        assert np.argmin(errors) == i and errors[i] < 10
+        assert np.argmin(errors) == i and errors[i] < 15  # WebP keeps colours at half the resolution
 
 
 # ---- of a run

@@ -1,6 +1,6 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 56d672c1f14f858e
-# text 22062b83e2e4777c
+# cells nbs/96_explorer.py 4f8923bac43b2e1e
+# text 6ead8ad895145d4e
 
 """96 · The explorer."""
 
@@ -198,8 +198,8 @@ def words(images: Images, header: dict) -> dict:
     """What the page says of itself."""
     count, name = min(POINTS, len(images.test_labels)), {"cifar10": "CIFAR-10"}.get(images.name, images.name)
     about = f"{count:,} test images of {name}, laid out by each step of the ladder in turn (t-SNE)."
-    made = f"Near images are alike; the distance between groups says little. Profile {header['profile']}, "
-    made += f"seed {header['seed']}, commit {header['commit']}."
+    made = "Nearest and farthest are those among the images shown. On a map, distances between groups say little. "
+    made += f"Profile {header['profile']}, seed {header['seed']}, commit {header['commit']}."
     return {"about": about, "stamp": warning(header), "made": made}
 
 
