@@ -13,6 +13,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 ALONE = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 # Chromium reads from file descriptor 3 and writes to 4
 START = "import os, sys; ends = [os.dup(int(end)) for end in sys.argv[1:3]]; os.dup2(ends[0], 3); os.dup2(ends[1], 4); "
+START += "os.set_inheritable(3, True); os.set_inheritable(4, True); "  # dup2 onto itself leaves it as it was
 START += "os.execv(sys.argv[3], sys.argv[3:])"
 
 
