@@ -1,5 +1,5 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 4f8923bac43b2e1e
+# cells nbs/96_explorer.py 2aff5ef4a7f13ca4
 # text 6ead8ad895145d4e
 
 """96 · The explorer."""
