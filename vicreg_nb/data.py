@@ -1,5 +1,5 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 0a91580eeda67485
+# cells nbs/00a_data.py e0eb6ea6ee2f7f4a
 # text 54a64ecdd2e2752a
 
 """0a · Data."""
