@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py fe469312e998dcbb
-# text 991b417f1b3dc665
+# cells nbs/08_run_all.py df9ced00c85c3b21
+# text 7236609d2e184423
 
 """8 · The whole book."""
 
@@ -25,11 +25,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
+
+
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
     package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
-from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config, profile_values, short
+from vicreg_nb.config import (
+    DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
+)  # fmt: skip
 from vicreg_nb.files import find_file
 from vicreg_nb.identity import plain_code
 from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
@@ -155,7 +159,8 @@ def of_stage(job: Job, stage: Stage) -> tuple:
 def is_done(job: Job, stage: Stage) -> bool:
     """Whether its run's results hold this stage's, and the folder its figures. Only reads, whatever it finds."""
     try:
-        folder, results = results_folder(*of_stage(job, stage)), read_results(*of_stage(job, stage))
+        folder = results_folder(*of_stage(job, stage))
+        results = read_file(folder / RESULTS)
         key = results["stages"][stage.notebook]["key"]
         figures = [figure for name in stage.questions for figure, _ in results["questions"][name]["figures"]]
     except (UserError, OSError, KeyError, TypeError, ValueError):
@@ -336,7 +341,7 @@ def list_stages(cfg: Config, chosen: list[Stage], given=()):
     """Print where the stages stand."""
     at_hand = all(find_file(f"cifar10_{part}.npz") for part in ("train", "test"))
     cfg = cfg.replace(dataset="cifar10" if at_hand else "shapes") if cfg.dataset == "auto" else cfg
-    images = _seen_images(cfg)
+    images = _seen_images(cfg) if cfg.dataset in DATASETS else _job(cfg, given).images
     for stage in chosen:
         done = images and is_done(Job(cfg, images, given), stage)
         print(f"{'done' if done else 'to do':6} {stage}")
@@ -349,7 +354,7 @@ def _seen_images(cfg):
         with contextlib.suppress(UserError, KeyError, TypeError):
             head = read_file(path)["header"]
             known, data = profile_values(head["profile"]) | head.get("settings", {}), head["data"]
-            if head["dataset"] == Path(cfg.dataset).name and all(known[size] == getattr(cfg, size) for size in _SIZES):
+            if head["dataset"] == cfg.dataset and all(known[size] == getattr(cfg, size) for size in _SIZES):
                 labels = {f"{part}_labels": range(data[f"{part}_images"]) for part in ("train", "test")}
                 return SimpleNamespace(name=head["dataset"], identity=data["identity"], **labels)
 
