@@ -8,6 +8,8 @@
 
 # %%
 #| export
+from __future__ import annotations
+
 import ast
 import contextlib
 import importlib
@@ -21,13 +23,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from vicreg_nb.config import PROFILES, SETTINGS, Config, changed_settings, device_name
-from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.identity import package_folder, plain_code
 from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
+
+if TYPE_CHECKING:  # the data need PyTorch, which who only looks at results does not
+    from vicreg_nb.data import Images
 
 # %% tags=["parameters"]
 # Parameters
@@ -37,7 +40,9 @@ device: str = "auto"  # cpu, cuda; auto: a GPU where there is one
 out: str = ""  # where results go; empty: the project's folder
 
 # %%
+import numpy as np
 from vicreg_nb.config import notebook_config
+from vicreg_nb.data import open_dataset
 
 cfg = notebook_config(globals())
 
@@ -64,7 +69,7 @@ def _plain(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
         return Numbers({str(name): _plain(item) for name, item in value.items()})
-    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+    if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()  # of no dimension: a number
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -157,6 +162,12 @@ class Answer(str):
         return str(self)
 
 
+def _images_of(cfg):
+    from vicreg_nb.data import open_dataset  # only now: it brings PyTorch
+
+    return open_dataset(cfg)
+
+
 def changes(settings: dict) -> str:
     """Changed settings in words; empty where there are none."""
     return f"with {', '.join(f'{name} = {value}' for name, value in settings.items())}" if settings else ""
@@ -191,7 +202,7 @@ assert changes({}) == "" and changes({"mu": 5.0, "schedule": "onecycle"}) == "wi
 class Question(_Declared):
     """A question of the exercise: what computes its result, what draws it, what it says."""
 
-    def answer(self, numbers: dict) -> "Answer":
+    def answer(self, numbers: dict) -> Answer:
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
         numbers, said = _plain(numbers), []
         for when, text in self.claims:
@@ -201,9 +212,9 @@ class Question(_Declared):
                 log(f"{self.name} does not claim here: {text[:75]} ...")
         return Answer("\n\n".join(said))
 
-    def run(self, cfg: Config, result=None) -> "Answer":
+    def run(self, cfg: Config, result=None) -> Answer:
         """Compute (unless the result is given), draw, record; returns the answer."""
-        images = open_dataset(cfg)
+        images = _images_of(cfg)
         result = self.compute(cfg, images) if result is None else result
         folder = claim_folder(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():

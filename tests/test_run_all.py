@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import vicreg_nb
 from made_run import answers, assert_same, smoke_book
-from vicreg_nb import book, run_all
+from vicreg_nb import book, data, run_all
 from vicreg_nb.book import QUESTIONS, code_digest
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
@@ -317,7 +317,7 @@ def test_other_images_are_run_again(shelf, monkeypatch):
     shelf.call()
     found = open_dataset(make_config("smoke"))
     other = type(found)(**vars(found) | {"identity": "another"})
-    monkeypatch.setattr(run_all, "open_dataset", lambda cfg: other)
+    monkeypatch.setattr(data, "open_dataset", lambda cfg: other)
     assert shelf.call()[1] == ["Q1", "Q3"]
 
 

@@ -1,8 +1,10 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py a47d5e57d5096f3b
-# text f45ae0298fa6a61c
+# cells nbs/84_book.py 525cd772d08a4e79
+# text f88244f085567103
 
 """84 · Book."""
+
+from __future__ import annotations
 
 import ast
 import contextlib
@@ -17,13 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from vicreg_nb.config import PROFILES, SETTINGS, Config, changed_settings, device_name
-from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.identity import package_folder, plain_code
 from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
+
+if TYPE_CHECKING:  # the data need PyTorch, which who only looks at results does not
+    from vicreg_nb.data import Images
 
 
 class Numbers(dict):
@@ -41,7 +44,7 @@ def _plain(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
         return Numbers({str(name): _plain(item) for name, item in value.items()})
-    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+    if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()  # of no dimension: a number
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -105,6 +108,12 @@ class Answer(str):
         return str(self)
 
 
+def _images_of(cfg):
+    from vicreg_nb.data import open_dataset  # only now: it brings PyTorch
+
+    return open_dataset(cfg)
+
+
 def changes(settings: dict) -> str:
     """Changed settings in words; empty where there are none."""
     return f"with {', '.join(f'{name} = {value}' for name, value in settings.items())}" if settings else ""
@@ -127,7 +136,7 @@ def doubts(cfg: Config, images: Images, own: dict = None) -> str:
 class Question(_Declared):
     """A question of the exercise: what computes its result, what draws it, what it says."""
 
-    def answer(self, numbers: dict) -> "Answer":
+    def answer(self, numbers: dict) -> Answer:
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
         numbers, said = _plain(numbers), []
         for when, text in self.claims:
@@ -137,9 +146,9 @@ class Question(_Declared):
                 log(f"{self.name} does not claim here: {text[:75]} ...")
         return Answer("\n\n".join(said))
 
-    def run(self, cfg: Config, result=None) -> "Answer":
+    def run(self, cfg: Config, result=None) -> Answer:
         """Compute (unless the result is given), draw, record; returns the answer."""
-        images = open_dataset(cfg)
+        images = _images_of(cfg)
         result = self.compute(cfg, images) if result is None else result
         folder = claim_folder(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():
