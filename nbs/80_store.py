@@ -316,6 +316,23 @@ assert [path.is_file() for path in theirs] == [True, os.name != "posix"] and not
 
 # %%
 #| export
+def _fault(path):
+    """What seems to be wrong with what is at a path, in words."""
+    if not path.is_file():
+        return "not a file"
+    with path.open("rb") as file:
+        begins = file.read(30)
+    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+
+
+# %%
+note.write_text("anything")
+assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
+
+
+# %%
+#| export
 def recover(path: Path, read):
     """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
@@ -341,22 +358,6 @@ note.mkdir()
 assert recover(note, Path.read_text) is recover(note, Path.read_text) is None
 assert [path.is_file() for path in sorted(note.parent.glob("note.txt.damaged*"))] == [True, False]
 
-
-# %%
-#| export
-def _fault(path):
-    """What seems to be wrong with what is at a path, in words."""
-    if not path.is_file():
-        return "not a file"
-    with path.open("rb") as file:
-        begins = file.read(30)
-    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
-    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
-
-
-# %%
-note.write_text("anything")
-assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
 
 # %% [markdown]
 # ## One at a time

@@ -1,5 +1,5 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py e47b62f335eb00d8
+# cells nbs/00a_data.py 5ed06936e7e283e6
 # text e34e0ad0a78d0d73
 
 """0a · Data."""

@@ -1,16 +1,17 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py 75d562ed65222668
-# text 30555a113afa9400
+# cells nbs/82_methods.py 4ef8c916ef2cd40e
+# text 677140ff59e1cece
 
 """82 · Methods."""
 
 from typing import NamedTuple
 
+import numpy as np
 from vicreg_nb.config import Config, profile_values
 from vicreg_nb.data import Images
 from vicreg_nb.plots import METHOD_COLOURS
 from vicreg_nb.representations import Features, features_of
-from vicreg_nb.store import UserError, log
+from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
 
@@ -79,3 +80,15 @@ def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -
     from vicreg_nb.ablations import NeighbourPairs
 
     return train(cfg, images, NeighbourPairs(cfg, images, source), tag)
+
+
+def with_labels(one: Features, images: Images) -> Features:
+    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
+
+    Test images have zeros there: they are as far from every class.
+    """
+    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
+    classes = len(images.classes)
+    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
+    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
+    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))

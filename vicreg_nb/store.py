@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py c9a34f21b9df7f91
-# text f9103b04c796c553
+# cells nbs/80_store.py 5a6f9fca6bd96a4e
+# text 6e733c2e52a13948
 
 """80 · Store."""
 
@@ -172,6 +172,16 @@ def _is_running(number):
     return True
 
 
+def _fault(path):
+    """What seems to be wrong with what is at a path, in words."""
+    if not path.is_file():
+        return "not a file"
+    with path.open("rb") as file:
+        begins = file.read(30)
+    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+
+
 def recover(path: Path, read):
     """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
@@ -188,16 +198,6 @@ def recover(path: Path, read):
         what = _fault(path)
         path.rename(path.with_name(aside))
         log(f"{path} is {what}: set aside as {aside}")
-
-
-def _fault(path):
-    """What seems to be wrong with what is at a path, in words."""
-    if not path.is_file():
-        return "not a file"
-    with path.open("rb") as file:
-        begins = file.read(30)
-    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
-    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
 
 
 @contextlib.contextmanager
