@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py 96466b1dba56a50b
-# text 3a3f6ab5659a2c07
+# cells nbs/94_page.py ab818b4d74c7cb23
+# text bb85ce104990ec96
 
 """94 · The book as a page."""
 
@@ -15,7 +15,7 @@ import pypandoc
 from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import (
-    TITLE, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning
+    TITLE, all_seeds, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning, what_of
 )  # fmt: skip
 
 
@@ -76,10 +76,12 @@ def results_html(folder: Path, results: dict) -> str:
         links = ", ".join(f"[{name.replace('_', ' ')}]({name}.html)" for name in drawn)
         told = f"- {heading(entry)}. {entry['answer'].partition(chr(10) * 2)[0]}"
         answers.append(told + (f" Interactive: {links}." if links else ""))
-    tables = markdown_table(*headline_table(results)), markdown_table(["", "This run"], provenance_rows(results))
+    runs = all_seeds(folder, results)
+    headline = markdown_table(*headline_table(runs), what_of(runs))
+    provenance = markdown_table(["", "This run"], provenance_rows(results))
     explorer = ["[The explorer](explorer.html) shows each image, and what every step of the ladder makes of it."]
     notes += explorer if (Path(folder) / "figures" / "explorer.html").is_file() else []
-    return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, tables[0], "\n".join(answers), tables[1]]))
+    return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, headline, "\n".join(answers), provenance]))
 
 
 _STYLE = """<style>
