@@ -9,16 +9,20 @@
 # %%
 #| export
 import ast
+import ctypes
 import dataclasses
 import difflib
 import math
+import os
 import platform
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from vicreg_nb.store import UserError, project_root
+from vicreg_nb.store import Later, UserError, project_root
+
+torch = Later("torch")
 
 # %% tags=["parameters"]
 # Parameters
@@ -51,10 +55,13 @@ print(field.default, dict(field.metadata))
 
 # %%
 #| export
+DATASETS = ("auto", "cifar10", "shapes")
+
+
 @dataclass(frozen=True)
 class _RunSettings:
     profile: str = setting("exercise", ("smoke", "quick", "exercise", "best"), "a set of values under one name")
-    dataset: str = setting("auto", ("auto", "cifar10", "shapes"), "auto: CIFAR-10 where it can be had")
+    dataset: str = setting("auto", None, "auto (CIFAR-10 where it can be had), cifar10, shapes, or a folder of images")
     device: str = setting("auto", None, "auto, cpu, cuda, cuda:1 ...")
     seed: int = setting(0, (0, 2**32 - 1), "of everything random")
     out: str = setting("", None, "folder of results; empty: the project's folder")
@@ -114,6 +121,7 @@ assert (exercise.batch_size, exercise.encoder_dim, exercise.weight_decay) == (25
 class _QuestionSettings:
     neighbour_count: int = setting(3, (1, 1000), "Q5: top neighbours to choose from")
     neighbour_epochs: int = setting(1, (1, 100_000), "Q5: epochs of training with neighbours as views")
+    neighbours_as_long: bool = setting(True, None, "Q5: train with neighbours for as long as Q1, too")
     probe_epochs: int = setting(40, (1, 100_000), "passes of SGD over the frozen features")
     probe_lr: float = setting(0.1, (1e-9, 1000), "the probe's learning rate")
     probe_batch: int = setting(256, (1, 10**6), "the probe's batch")
@@ -257,8 +265,8 @@ def _quick():
     """CIFAR-10 on a CPU: a small encoder, small batches, Muon, ten epochs. When it was chosen, seed 0 reached 67.3 %,
     in eleven and a half minutes on one core of an AVX512 machine."""
     training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
-    probe = dict(probe_epochs=30, tsne_size=4_000, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
-    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1)
+    probe = dict(probe_epochs=30, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
+    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1, neighbours_as_long=False)
 
 
 # %%
@@ -323,6 +331,9 @@ def _check(cfg: Config) -> Config:
                 raise UserError(f"{name} is {short(value)}: give {short(allowed[0])} to {short(allowed[1])}.")
         elif allowed and value not in allowed:
             raise UserError(f"{name} is {short(value)}: choose one of {', '.join(allowed)}.")
+    if cfg.dataset not in DATASETS and not os.path.isdir(os.path.expanduser(cfg.dataset)):
+        known = f"choose one of {', '.join(DATASETS)}, or give a folder of images"
+        raise UserError(f"dataset is {short(cfg.dataset)}: {known}.")
     return cfg
 
 
@@ -354,7 +365,7 @@ def make_config(profile: str = "auto", **overrides) -> Config:
     Raises UserError for an unknown profile or name, a wrong type, a value out of range, or a device that is not there.
     """
     if profile is None or isinstance(profile, str) and profile == "auto":
-        profile = "exercise" if torch.cuda.is_available() and overrides.get("device") != "cpu" else "quick"
+        profile = "exercise" if overrides.get("device") != "cpu" and has_gpu() else "quick"
     for name in overrides:
         if name not in SETTINGS:
             raise UserError(f"{short(name)} is not a parameter{_did_you_mean(name)}.")
@@ -366,7 +377,8 @@ def make_config(profile: str = "auto", **overrides) -> Config:
     checked_folder(cfg.out)
     if not cfg.out and profile == "smoke":
         cfg = cfg.replace(out=str(project_root() / "runs" / "smoke"))
-    choose_device(cfg)
+    if cfg.device not in ("auto", "cpu"):  # these are always there
+        choose_device(cfg)
     return cfg
 
 
@@ -405,7 +417,23 @@ def _did_you_mean(name):
     return f": did you mean {close[0]!r}" if close else f": choose among {', '.join(SETTINGS)}"
 
 
-def choose_device(cfg: Config) -> torch.device:
+# %%
+assert _did_you_mean("epoch") == ": did you mean 'epochs'"
+
+
+# %%
+#| export
+def has_gpu() -> bool:
+    """Whether PyTorch sees a GPU. It is not asked, for it is slow to import, where there is no driver of one."""
+    if "torch" not in sys.modules and sys.platform == "linux" and not Path("/dev/kfd").exists():
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return False
+    return torch.cuda.is_available()
+
+
+def choose_device(cfg: Config) -> "torch.device":
     """The torch device of a `Config`; UserError where it is not there."""
     name = cfg.device
     if name == "auto":

@@ -26,7 +26,7 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, send, to_float
 from vicreg_nb.identity import cached, code_of
-from vicreg_nb.neighbours import checked, nearest, same_class
+from vicreg_nb.neighbours import agreement, checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
 from vicreg_nb.store import UserError, digest, log, new_generator, progress
 from vicreg_nb.training import Run, autocast, cosine_decay, initial_networks, train
@@ -51,7 +51,6 @@ from dataclasses import replace
 
 from vicreg_nb.config import notebook_config
 from vicreg_nb.data import open_dataset
-from vicreg_nb.neighbours import agreement
 from vicreg_nb.plots import lines
 
 cfg = notebook_config(globals())
@@ -233,33 +232,38 @@ assert all(points.shape == (len(images.test_labels[shown]), 2) for points in pan
 # %% [markdown]
 # ## Which classes are mixed?
 # Whether classes overlap in a picture can be counted. Take each point's ten nearest points and note its class and
-# theirs: that is a confusion matrix, as if each neighbour had guessed the class. Out of any confusion matrix, the
-# picture's or the probe's, we take one number for each pair of classes: of all guesses about these two classes, the
-# share that named the other one.
+# theirs: that is a confusion matrix, as if each neighbour had guessed the class. Its rows, and those of the probe's
+# confusion matrix, become shares of the class. Two classes need not be mixed alike from both sides: a small cloud
+# inside a large one is surrounded by it, but not the other way round. So a pair has a share for each way, and is ranked
+# by their mean.
 
 
 # %%
 #| export
-def mixing(confusion: np.ndarray) -> np.ndarray:
-    """Share of guesses about two classes that name the other one, for each pair, in the order of np.tril_indices.
-
-    confusion: [K, K], counts of guesses; rows are the true classes.
-    """
-    totals = confusion.sum(axis=1)
-    return ((confusion + confusion.T) / np.add.outer(totals, totals).clip(min=1))[np.tril_indices(len(totals), -1)]
+def row_shares(confusion: np.ndarray) -> np.ndarray:
+    """Counts [K, K] of guesses, rows are the true classes, as shares of their row."""
+    return confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
 
 
 def most_mixed(shares: np.ndarray, classes: tuple, count: int = 3) -> list[dict]:
-    """The pairs of classes with the largest shares: [{"pair": [name, name], "share": share}, ...]."""
+    """The pairs of classes most often taken for each other: [{"pair": [a, b], "share", "there", "back"}, ...].
+
+    shares: [K, K], of `row_shares`; there: of a's guesses that name b, back: of b's that name a, share: their mean.
+    """
     second, first = np.tril_indices(len(classes), -1)
-    largest = np.argsort(shares, kind="stable")[::-1][:count]
-    return [{"pair": [classes[first[n]], classes[second[n]]], "share": shares[n]} for n in largest]
+    mean = (shares[first, second] + shares[second, first]) / 2
+    pairs = [(first[n], second[n], mean[n]) for n in np.argsort(-mean, kind="stable")[:count]]
+    return [
+        {"pair": [classes[a], classes[b]], "share": both, "there": shares[a, b], "back": shares[b, a]}
+        for a, b, both in pairs
+    ]
 
 
 # %%
-toy = mixing(np.array([[8, 2, 0], [3, 7, 0], [0, 1, 9]]))
-assert toy.tolist() == [5 / 20, 0, 1 / 20]
-assert most_mixed(toy, ("cat", "dog", "ship"), 1) == [{"pair": ["cat", "dog"], "share": 0.25}]
+toy = row_shares(np.array([[8, 2, 0], [3, 7, 0], [0, 1, 9]]))
+cat_dog = most_mixed(toy, ("cat", "dog", "ship"), 1)[0]
+print(cat_dog)
+assert cat_dog["pair"] == ["cat", "dog"] and np.allclose([cat_dog[name] for name in ("there", "back")], [0.2, 0.3])
 
 # %% [markdown]
 # ## The linear probe, Sec. 2.2
@@ -299,8 +303,8 @@ assert (fit_linear(cfg, points, sides, classes=2)(points).argmax(dim=1) == sides
 
 
 # %% [markdown]
-# An accuracy over 10,000 images is an estimate, and so is the difference of two. Two probes are taken as independent
-# here; both are tested on the same images, so this makes the interval of a difference wider rather than narrower.
+# An accuracy over 10,000 images is an estimate: other test images would have given another one. All intervals of this
+# book are over the draw of the test images. They do not hold the luck of a training, which another seed would show.
 
 
 # %%
@@ -310,18 +314,9 @@ def half_interval(values: np.ndarray) -> float:
     return 1.96 * np.std(values) / np.sqrt(len(values))
 
 
-def gain(one: dict, other: dict) -> dict:
-    """The accuracy of `one` less that of `other` in points, with half its 95 % interval; both give their own."""
-    interval = np.hypot(one["interval"], other["interval"])
-    return {"points": 100 * (one["accuracy"] - other["accuracy"]), "interval": 100 * interval}
-
-
 # %%
 hits = np.repeat([1, 0], [60, 40])
 assert abs(half_interval(hits) - 1.96 * np.sqrt(0.6 * 0.4 / 100)) < 1e-12
-better, worse = {"accuracy": 0.6, "interval": 0.03}, {"accuracy": 0.5, "interval": 0.04}
-print("{points:.0f} ± {interval:.0f} points".format(**gain(better, worse)))
-np.testing.assert_allclose(list(gain(better, worse).values()), [10, 5])
 
 
 # %%
@@ -368,6 +363,27 @@ print(f"on all {len(features.train):,}: {probe.accuracy:.1%} ± {probe.interval:
 assert cfg.profile == "smoke" or abs(ours.accuracy - solved) < 0.03
 
 # %% [markdown]
+# Two probes are tested on the same images, and are right or wrong on many of them together. So they are compared image
+# by image: only those that one of them alone names rightly make the difference (McNemar, 1947), and its interval is
+# narrower than that of two accuracies on different images would be.
+
+
+# %%
+#| export
+def gain(one: Probe, other: Probe) -> dict:
+    """The accuracy of `one` less that of `other` in points, with half the 95 % interval of the paired difference."""
+    difference = 100 * (one.hits.astype(float) - other.hits)
+    return {"points": difference.mean(), "interval": half_interval(difference)}
+
+
+# %%
+worse = replace(ours, hits=ours.hits & (np.arange(len(ours.hits)) % 10 > 0))  # a tenth of its hits are lost
+lost = gain(ours, worse)
+unpaired = 100 * np.hypot(half_interval(ours.hits), half_interval(worse.hits))
+print(f"{lost['points']:.1f} ± {lost['interval']:.1f} points; as if on different images ± {unpaired:.1f}")
+assert np.isclose(lost["points"], 100 * (ours.hits.mean() - worse.hits.mean())) and lost["interval"] < unpaired
+
+# %% [markdown]
 # ## Is it the training or the architecture?
 # The features of an untrained convolutional network are already better than chance. What VICReg has learned is what
 # lies above them. So the control is the very network that the training starts from, with the same initial weights.
@@ -402,6 +418,30 @@ start = _untrained_encoder(cfg, images, "cpu").parameters()
 assert all(torch.equal(a, b) for a, b in zip(start, initial_networks(cfg)[0].parameters(), strict=True))
 
 # %% [markdown]
+# ## Neighbours in a picture
+# A picture shows a class well where a point's neighbours are of its class. To know what that is worth, the same is
+# asked of all dimensions of the representation, and of the images themselves, shrunk to 8 x 8 pixels. The second
+# control may also explain what overlaps: if classes overlap in the picture because their images look alike, then the
+# same pairs overlap among plain pixels; if the picture has its own reasons, they do not.
+
+
+# %%
+#| export
+def _neighbourhoods(cfg, spaces, images):
+    """The ten nearest of each point [n, 10] in each of `spaces`, and among 8 x 8 pixels of its image."""
+    pixels = images.reshape(len(images), 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(len(images), -1)
+    return {
+        name: nearest(points, 10, device=choose_device(cfg)).numbers
+        for name, points in (spaces | {"pixels": pixels}).items()
+    }
+
+
+# %%
+found, labels = _neighbourhoods(cfg, panels, images.test_images[shown]), images.test_labels[shown]
+print({name: f"{same_class(numbers, labels).mean():.1%}" for name, numbers in found.items()})
+assert all(not (numbers == np.arange(len(labels))[:, None]).any() for numbers in found.values())
+
+# %% [markdown]
 # ## Q2 and Q3, computed
 # The two questions share what was built above: features, two pictures of them, and two probes.
 
@@ -416,6 +456,7 @@ class _Result(NamedTuple):
     images: Images
     features: Features
     panels: dict  # {"PCA": points [n, 2], "t-SNE": points [n, 2]} of the first n test images
+    near: dict  # the ten nearest of each of these [n, 10]: in each picture, in all dimensions, among pixels
     trained: Probe
     untrained: Probe
 
@@ -426,8 +467,9 @@ def _compute(cfg, images):
     run = train(cfg, images)
     features, shown = features_of(cfg, images, run), slice(0, cfg.tsne_size)
     panels = {"PCA": project_pca(features.test)[shown], "t-SNE": project_tsne(cfg, features.test[shown])}
+    near = _neighbourhoods(cfg, panels | {"representation": features.test[shown]}, images.test_images[shown])
     probes = (linear_probe(cfg, one, images) for one in (features, untrained_features(cfg, images, run)))
-    return _Result(cfg, images, features, panels, *probes)
+    return _Result(cfg, images, features, panels, near, *probes)
 
 
 # %%
@@ -440,7 +482,7 @@ assert abs(result.trained.accuracy - probe.accuracy) < 0.005
 
 # %%
 #| export
-@q2.figure("Representations of the test images, coloured by class: PCA and t-SNE.")
+@q2.figure("Which picture keeps the classes apart? PCA and t-SNE of the representations of the test images.")
 def q2_pca_tsne(result):
     classes, labels = result.images.classes, result.images.test_labels
     return scatter({name: (points, labels[: len(points)]) for name, points in result.panels.items()}, classes)
@@ -450,28 +492,44 @@ def q2_pca_tsne(result):
 q2_pca_tsne(result)
 
 # %% [markdown]
-# What the probe takes for what. A row is a true class, and its numbers are per cent of that class.
+# What overlaps in t-SNE's picture, and beside it what the probe takes for what. A row is a class: on the left the ten
+# nearest points of its points, on the right the probe's answers, in per cent.
 
 
 # %%
 #| export
-@q3.figure("What the linear probe takes each class for, in per cent of the class; off the diagonal are its mistakes.")
-def q3_confusion(result):
-    share = 100 * result.trained.confusion / result.trained.confusion.sum(axis=1, keepdims=True).clip(min=1)
-    classes = result.images.classes
-    return heatmap({"": (classes, share)}, classes, "predicted class", "true class", width=4.6, height=3.9)
+def _confusions(result):
+    """{name: shares [K, K]}: whose points are near whose in t-SNE's picture and among pixels, and the probe's."""
+    labels, kinds = result.images.test_labels, range(len(result.images.classes))
+    guesses = {name: labels[result.near[name]] for name in ("t-SNE", "pixels")}
+    counts = {
+        name: confusion_matrix(labels[: len(near)].repeat(near.shape[1]), near.ravel(), labels=kinds)
+        for name, near in guesses.items()
+    }
+    return {name: row_shares(table) for name, table in (counts | {"probe": result.trained.confusion}).items()}
+
+
+@q2.figure(
+    "The same classes are mixed twice: by the ten nearest points in t-SNE's picture (left) and by the linear probe, "
+    "which sees all dimensions (right); in per cent of the class."
+)
+def q2_confusions(result):
+    shares, classes = _confusions(result), result.images.classes
+    titles = {"t-SNE": "class of the ten nearest in t-SNE's picture", "probe": "class named by the linear probe"}
+    panels = {title: (classes, 100 * shares[name]) for name, title in titles.items()}
+    return heatmap(panels, classes, "", "true class", height=3.3)
 
 
 # %%
-q3_confusion(result)
+q2_confusions(result)
 
 # %% [markdown]
-# And how much each class gains by the training.
+# How much each class gains by the training.
 
 
 # %%
 #| export
-@q3.figure("Accuracy of the linear probe by class, before and after the training of the encoder.")
+@q3.figure("Every class gains by the training of the encoder: accuracy of the linear probe, before and after.")
 def q3_per_class(result):
     series = {"untrained": 100 * result.untrained.per_class, "VICReg": 100 * result.trained.per_class}
     colours = {"untrained": QUIET, "VICReg": METHOD_COLOURS[0]}
@@ -484,111 +542,123 @@ q3_per_class(result)
 
 # %% [markdown]
 # ## Q2: what the pictures show
-# A picture shows a class well where a point's neighbours are of its class. To know what that is worth, the same is
-# asked of all dimensions of the representation, and of the images themselves, shrunk to 8 x 8 pixels. The second
-# control may also explain what overlaps: if classes overlap in the picture because their images look alike, then the
-# same pairs overlap among plain pixels; if the picture has its own reasons, they do not.
+# Two means over the same points are compared by their difference, point by point, with its 95 % interval. And two ways
+# to mix the classes are compared by the rank correlation of their shares off the diagonal: it is one if they order them
+# alike. Why is one picture better? If it is that a plane has no room for what PCA keeps, then PCA must do as well as
+# t-SNE once it is given more dimensions; how many it needs is measured.
+
 
 # %%
 #| export
 _ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
+_DIMENSIONS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
 
 
-def _neighbourhoods(result):
-    """The ten nearest of each shown test image [n, 10], in each picture, in all dimensions, among 8 x 8 pixels."""
+def _pca_needs(result, wanted):
+    """The smallest of `_DIMENSIONS` in which PCA's agreement reaches `wanted`, or None."""
     count = len(result.panels["PCA"])
-    pixels = result.images.test_images[:count].reshape(count, 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(count, -1)
-    spaces = result.panels | {"representation": result.features.test[:count], "pixels": pixels}
-    return {name: nearest(points, 10, device=choose_device(result.cfg)).numbers for name, points in spaces.items()}
+    turned = PCA(random_state=0).fit_transform(result.features.test)[:count]
+    labels = result.images.test_labels[:count]
+    tried = (d for d in _DIMENSIONS if d <= turned.shape[1] and agreement(turned[:, :d], labels) >= wanted)
+    return next(tried, None)
 
 
 # %%
-found = _neighbourhoods(result)
-labels = images.test_labels[shown]
-print({name: f"{same_class(numbers, labels).mean():.1%}" for name, numbers in found.items()})
-assert all(not (numbers == np.arange(len(labels))[:, None]).any() for numbers in found.values())
-
-
-# %% [markdown]
-# Two means of the same points are compared by their difference, point by point, with its 95 % interval. And two ways
-# to mix the pairs of classes are compared by their rank correlation: it is one if they order the pairs alike.
+assert _pca_needs(result, 0) == 2 and _pca_needs(result, 1.1) is None
 
 
 # %%
 #| export
-def _mixed(result, found, labels):
-    """`mixing` in the t-SNE picture, among the pixels, and by the probe."""
-    kinds = range(len(result.images.classes))
-    guesses = {name: (labels.repeat(10), labels[found[name]].ravel()) for name in ("t-SNE", "pixels")}
-    counts = {name: confusion_matrix(*pair, labels=kinds) for name, pair in guesses.items()}
-    return {name: mixing(table) for name, table in (counts | {"probe": result.trained.confusion}).items()}
-
-
 @q2.summary
 def _numbers_q2(result):
-    found, classes = _neighbourhoods(result), result.images.classes
-    labels = result.images.test_labels[: len(found["PCA"])]
-    own, mixed = {name: same_class(one, labels) for name, one in found.items()}, _mixed(result, found, labels)
-    numbers = {"points": len(labels), "agreement": {name: shares.mean() for name, shares in own.items()}}
-    over, animal = own["t-SNE"] - own["PCA"], np.isin(classes, _ANIMALS)[labels]
-    numbers["gain"] = {"over_pca": over.mean(), "interval": half_interval(over)}
-    same = same_class(found["t-SNE"], animal).mean()
-    numbers["groups"] = {"same": same, "chance": animal.mean() ** 2 + (~animal).mean() ** 2}
-    numbers |= {"overlapping": most_mixed(mixed["t-SNE"], classes), "entangled": most_mixed(mixed["probe"], classes)}
-    numbers["alike"] = {name: spearmanr(mixed["t-SNE"], mixed[name]).statistic for name in ("pixels", "probe")}
-    variance = PCA(2).fit(result.features.test).explained_variance_ratio_.sum()
-    return numbers | {"pca_variance": variance, "chance": 1 / len(classes), "pairs": len(mixed["probe"])}
+    near, classes = result.near, result.images.classes
+    labels = result.images.test_labels[: len(near["PCA"])]
+    own, shares = {name: same_class(one, labels) for name, one in near.items()}, _confusions(result)
+    agreements, over = {name: one.mean() for name, one in own.items()}, own["t-SNE"] - own["PCA"]
+    animal, ranked = np.isin(classes, _ANIMALS)[labels], sorted(zip(shares["t-SNE"].diagonal(), classes, strict=True))
+    groups = {name: same_class(near[name], animal).mean() for name in ("t-SNE", "PCA", "pixels")}
+    off = {name: one[~np.eye(len(classes), dtype=bool)] for name, one in shares.items()}
+    return {
+        "points": len(labels), "agreement": agreements, "dimension": result.features.test.shape[1],
+        "gain": {"over_pca": over.mean(), "interval": half_interval(over)},
+        "groups": groups | {"chance": animal.mean() ** 2 + (~animal).mean() ** 2},
+        "overlapping": most_mixed(shares["t-SNE"], classes), "entangled": most_mixed(shares["probe"], classes),
+        "alike": {name: spearmanr(off["t-SNE"], off[name]).statistic for name in ("pixels", "probe")},
+        "pca_variance": PCA(2).fit(result.features.test).explained_variance_ratio_.sum(),
+        "pca_needs": _pca_needs(result, agreements["t-SNE"]), "chance": 1 / len(classes), "pairs": len(off["probe"]),
+        "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
+    }  # fmt: skip
 
 
 # %%
 numbers = _numbers_q2(result)
-for name in ("agreement", "groups", "overlapping", "alike"):
+for name in ("agreement", "groups", "overlapping", "entangled", "alike", "pca_needs"):
     print(name, numbers[name])
 assert np.isclose(numbers["agreement"]["t-SNE"], agreement(panels["t-SNE"], labels))
 
 # %% [markdown]
-# The answer, claim by claim: which picture is better, whether the classes were captured, what the picture separates,
-# which classes overlap in it, and whether that is the picture's doing. A claim whose numbers do not meet its condition
-# is left out.
+# The answer, claim by claim: first which picture is better and why. A claim whose numbers do not meet its condition is
+# left out.
 
 # %%
 #| export
-q2.says("**t-SNE is the more effective picture.**", when=lambda n: n.gain.over_pca > n.gain.interval)
-q2.says("""Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class in t-SNE's picture and
-    {agreement[PCA]:.1%} in PCA's ({points:,} test images; the difference is {gain.over_pca:+.1%} ±
-    {gain.interval:.1%}; chance is {chance:.0%}). In all dimensions of the representation it is
-    {agreement[representation]:.1%}, among the images' own pixels {agreement[pixels]:.1%}.""")
 q2.says(
-    """t-SNE keeps nearly all of the neighbourhoods that there are. PCA's plane holds {pca_variance:.0%} of the
-    variance, and keeps less of a class together than plain pixels do.""",
-    when=lambda n: n.agreement["t-SNE"] > 0.9 * n.agreement.representation and n.agreement.PCA < n.agreement.pixels,
+    """**t-SNE is the more effective picture.** Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class
+    in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1%} ± {gain.interval:.1%}, point by point
+    over {points:,} test images; chance is {chance:.0%}).""",
+    when=lambda n: n.gain.over_pca > n.gain.interval,
 )
 q2.says(
-    """**VICReg has captured the classes in part**: in t-SNE's picture more of a point's neighbours are of its class
-    than among pixels, but most are of another.""",
-    when=lambda n: n.agreement.pixels < n.agreement["t-SNE"] < 0.5,
+    """The reason is that t-SNE keeps neighbourhoods and gives up distances, and PCA keeps distances along two
+    directions. These hold {pca_variance:.0%} of the variance, and classes that differ along the others lie on one
+    another: PCA needs {pca_needs} dimensions to keep as much of the classes together as t-SNE does in two. All
+    {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses little.""",
+    when=lambda n: (
+        n.pca_needs is not None and n.pca_needs > 2 and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
+    ),
 )
 
 # %% [markdown]
-# Then which classes it holds apart and which it mixes.
+# Were the classes captured? One of three claims holds.
+
+# %%
+#| export
+_KEPT = """ In t-SNE's picture {agreement[t-SNE]:.1%} of a point's neighbours are of its class, among the images' own
+    pixels {agreement[pixels]:.1%}; most for {best[class]} ({best.share:.0%}), fewest for {worst[class]}
+    ({worst.share:.0%})."""
+q2.says(
+    "**VICReg has captured the classes in part, and not accurately.**" + _KEPT,
+    when=lambda n: n.agreement.pixels < n.agreement["t-SNE"] < 0.8,
+)
+q2.says("**VICReg has captured the classes accurately.**" + _KEPT, when=lambda n: n.agreement["t-SNE"] >= 0.8)
+q2.says(
+    "**VICReg has not captured the classes better than pixels do.**" + _KEPT,
+    when=lambda n: n.agreement["t-SNE"] <= min(0.8, n.agreement.pixels),
+)
+
+# %% [markdown]
+# Then which classes it holds apart, which it mixes, and whether that is the picture's doing.
 
 # %%
 #| export
 q2.says(
-    """What the picture separates best are animals from vehicles: {groups.same:.0%} of a point's neighbours are of the
-    same of these two groups, by chance it would be {groups.chance:.0%}.""",
-    when=lambda n: n.groups.same - n.groups.chance > 0.5 * (1 - n.groups.chance),
+    """What the picture separates best are animals from vehicles: {groups[t-SNE]:.0%} of a point's neighbours are of the
+    same of these two groups ({groups[PCA]:.0%} in PCA's picture, {groups[pixels]:.0%} among pixels; by chance
+    {groups[chance]:.0%}).""",
+    when=lambda n: n.groups["t-SNE"] - n.groups.chance > 0.5 * (1 - n.groups.chance),
+)
+_PAIR = "{{{0}.pair[0]}} and {{{0}.pair[1]}} ({{{0}.there:.0%}} and {{{0}.back:.0%}})"
+q2.says(
+    f"""**Most entangled are {_PAIR.format("overlapping[0]")}, {_PAIR.format("overlapping[1]")}, and
+    {_PAIR.format("overlapping[2]")}**: so many of the first class's neighbours in the picture are of the second, and of
+    the second's of the first.""",
+    when=lambda n: n.overlapping[2].share > n.chance,
 )
 q2.says(
-    """Most entangled in the picture are {overlapping[0].pair[0]} and {overlapping[0].pair[1]}
-    ({overlapping[0].share:.0%} of their points' neighbours are of the other class), {overlapping[1].pair[0]} and
-    {overlapping[1].pair[1]} ({overlapping[1].share:.0%}), {overlapping[2].pair[0]} and {overlapping[2].pair[1]}
-    ({overlapping[2].share:.0%}).""",
-    when=lambda n: n.overlapping[2].share > 1.25 * n.chance,
-)
-q2.says(
-    """It is not the picture that mixes them. Over the {pairs} pairs of classes, overlap in the picture and confusion by
-    the linear probe, which sees all dimensions, have a rank correlation of {alike.probe:.2f}.""",
+    f"""It is not the picture that mixes them: the linear probe, which sees all dimensions, confuses most often
+    {_PAIR.format("entangled[0]")}, {_PAIR.format("entangled[1]")}, and {_PAIR.format("entangled[2]")}. Over the
+    {{pairs}} ordered pairs of classes, overlap in the picture and confusion by the probe have a rank correlation of
+    {{alike.probe:.2f}}.""",
     when=lambda n: n.alike.probe > 0.5,
 )
 q2.says(
@@ -602,8 +672,8 @@ q2.run(cfg, result)
 
 # %% [markdown]
 # ## Q3: what the probe says
-# The accuracy with its interval; the control; the class that is easiest for the probe and the one that is hardest. The
-# interval of the gain takes the two accuracies as independent, which makes it wider than it need be.
+# The accuracy with its interval; the control, image by image; the class that is easiest for the probe and the one that
+# is hardest.
 
 
 # %%
@@ -614,8 +684,7 @@ def _numbers_q3(result):
     ranked = sorted(zip(probe.per_class, images.classes, strict=True))
     numbers = {name: getattr(probe, name) for name in ("accuracy", "interval", "train_accuracy", "confusion")}
     numbers |= {"untrained_accuracy": untrained.accuracy, "bar": 0.6, "dimension": result.features.test.shape[1]}
-    gain = probe.accuracy - untrained.accuracy
-    numbers["gain"] = {"points": 100 * gain, "interval": 100 * np.hypot(probe.interval, untrained.interval)}
+    numbers["gain"] = gain(probe, untrained)
     for name, one in (("per_class", probe), ("untrained_per_class", untrained)):
         numbers[name] = dict(zip(images.classes, one.per_class, strict=True))
     for name, (accuracy, kind) in (("hardest", ranked[0]), ("easiest", ranked[-1])):
@@ -635,18 +704,22 @@ assert np.isclose(np.trace(numbers["confusion"]) / len(images.test_labels), numb
 # %%
 #| export
 q3.says("""**The linear probe classifies {accuracy:.1%} of the {test_images:,} test images correctly** (±
-    {interval:.1%}, 95 % over the draw of the test images). The protocol: one fully connected layer on the {dimension}
-    frozen features, scaled to zero mean and unit variance, {probe_epochs} epochs of SGD on the {train_images:,}
-    training images, of which {train_accuracy:.1%} come out right.""")
-q3.says("The exercise's {bar:.0%} is reached.", when=lambda n: n.accuracy >= n.bar)
+    {interval:.1%}, 95 % over the draw of the test images, for this one training). The protocol: one fully connected
+    layer on the {dimension} frozen features, scaled to zero mean and unit variance, {probe_epochs} epochs of SGD on the
+    {train_images:,} training images, of which {train_accuracy:.1%} come out right.""")
+q3.says("The exercise's {bar:.0%} is reached.", when=lambda n: n.accuracy - n.interval >= n.bar)
+q3.says(
+    "The exercise's {bar:.0%} is reached, though the interval holds it.",
+    when=lambda n: n.accuracy >= n.bar > n.accuracy - n.interval,
+)
 q3.says(
     """The exercise's {bar:.0%} is not reached in profile {profile} (an encoder of width {width}, {epochs} epochs of
     VICReg).""",
     when=lambda n: n.accuracy < n.bar,
 )
 q3.says(
-    """The very network that training started from, untrained, gives {untrained_accuracy:.1%}: the training has added
-    {gain.points:.1f} points (± {gain.interval:.1f}).""",
+    """The very network that training started from, with the same initial weights, gives {untrained_accuracy:.1%}: the
+    training has added {gain.points:.1f} ± {gain.interval:.1f} points (paired on the same test images).""",
     when=lambda n: n.gain.points > n.gain.interval,
 )
 q3.says("""The easiest class is {easiest[class]} ({easiest.accuracy:.0%}; untrained {easiest.untrained:.0%}), the

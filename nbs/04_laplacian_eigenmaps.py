@@ -627,7 +627,7 @@ print(_graph_numbers(small_graph, small))
 
 # %% [markdown]
 # The control splits the difference between VICReg and Laplacian Eigenmaps in two. Each part is a difference
-# of two accuracies, with an interval of its own.
+# of two accuracies on the same test images, with the interval of the paired difference.
 
 
 # %%
@@ -642,7 +642,7 @@ def _numbers(result):
         methods[name] |= facts
     pairs = {"total": ("vicreg", "laplacian"), "graph": ("control", "laplacian"), "rest": ("vicreg", "control")}
     pairs["held"] = "laplacian", "amortised"
-    gains = {name: gain(methods[one], methods[other]) for name, (one, other) in pairs.items()}
+    gains = {name: gain(probes[one], probes[other]) for name, (one, other) in pairs.items()}
     sizes = {"small": "small", "whole": "laplacian"}
     sizes = {name: _graph_numbers(graphs[graph], embeddings[graph]) for name, graph in sizes.items()}
     settings = {"neighbours": result["neighbours"], "components": result["components"]}

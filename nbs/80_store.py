@@ -11,6 +11,7 @@
 import contextlib
 import errno
 import hashlib
+import importlib
 import itertools
 import os
 import re
@@ -22,9 +23,30 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from tqdm import tqdm
+
+# %% [markdown]
+# ## PyTorch, when it is needed
+# PyTorch takes seconds to import. What only looks, such as `--help` or `--list`, shall not wait for it. So the modules
+# below the data know it by a name that imports it when it is first asked for something.
+
+
+# %%
+#| export
+class Later:
+    """A library that is imported when it is first asked for something."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __getattr__(self, attribute):
+        return getattr(importlib.import_module(self.name), attribute)
+
+
+torch = Later("torch")
+
+# %%
+assert torch.tensor([1]).item() == 1
 
 # %% [markdown]
 # ## One sentence for a mistake
@@ -77,7 +99,7 @@ def digest(*things) -> str:
 # %%
 #| export
 def _feed(state, thing):
-    if isinstance(thing, torch.Tensor):
+    if hasattr(thing, "detach"):  # a tensor
         thing = thing.detach().cpu().numpy()
     if isinstance(thing, np.ndarray):
         if thing.dtype.hasobject:  # their bytes are addresses
@@ -108,7 +130,7 @@ assert digest(np.zeros(3)) != digest(np.zeros(3, "float32")) and digest({"a": 1}
 
 # %%
 #| export
-def new_generator(seed: int, *names) -> torch.Generator:
+def new_generator(seed: int, *names) -> "torch.Generator":
     """A CPU random generator of its own for each combination of seed and names."""
     return torch.Generator().manual_seed(_number(seed, names))
 
@@ -144,7 +166,8 @@ assert torch.equal(before, torch.random.get_rng_state())
 #| export
 def rank() -> int:
     """The number of this process among those that share a training; 0 is the first."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    dist = sys.modules.get("torch.distributed")  # who has not imported it is alone
+    return dist.get_rank() if dist and dist.is_available() and dist.is_initialized() else 0
 
 
 # %%
@@ -316,6 +339,23 @@ assert [path.is_file() for path in theirs] == [True, os.name != "posix"] and not
 
 # %%
 #| export
+def _fault(path):
+    """What seems to be wrong with what is at a path, in words."""
+    if not path.is_file():
+        return "not a file"
+    with path.open("rb") as file:
+        begins = file.read(30)
+    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+
+
+# %%
+note.write_text("anything")
+assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
+
+
+# %%
+#| export
 def recover(path: Path, read):
     """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
@@ -341,22 +381,6 @@ note.mkdir()
 assert recover(note, Path.read_text) is recover(note, Path.read_text) is None
 assert [path.is_file() for path in sorted(note.parent.glob("note.txt.damaged*"))] == [True, False]
 
-
-# %%
-#| export
-def _fault(path):
-    """What seems to be wrong with what is at a path, in words."""
-    if not path.is_file():
-        return "not a file"
-    with path.open("rb") as file:
-        begins = file.read(30)
-    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
-    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
-
-
-# %%
-note.write_text("anything")
-assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
 
 # %% [markdown]
 # ## One at a time

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from vicreg_nb.config import Config, choose_device, profile_values
 from vicreg_nb.data import Images
-from vicreg_nb.plots import METHOD_COLOURS, QUIET
 from vicreg_nb.identity import cached
+from vicreg_nb.plots import METHOD_COLOURS, QUIET
 from vicreg_nb.representations import Features, _untrained_encoder, encode, features_of, untrained_features
-from vicreg_nb.store import UserError, log
+from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
 # %% tags=["parameters"]
@@ -30,6 +30,7 @@ out: str = ""  # where results go; empty: the project's folder
 # %%
 from vicreg_nb.config import notebook_config
 from vicreg_nb.data import open_dataset
+from vicreg_nb.neighbours import nearest, same_class
 
 cfg = notebook_config(globals())
 images = open_dataset(cfg)
@@ -171,3 +172,32 @@ def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -
 short = cfg.replace(epochs=cfg.neighbour_epochs)
 again = run_on_neighbours(short, images, features(cfg, images, "vicreg"), "neighbours")
 assert again.folder == run_of(cfg, images, "neighbours").folder  # with Q1's features it is Q5
+
+# %% [markdown]
+# ## Neighbours of the same class
+# Q5 and the ladder ask what neighbours would be worth if all of them were right. Such an *oracle* uses the training
+# labels: its neighbours are the nearest by the given features within the image's own class.
+
+
+# %%
+#| export
+def with_labels(one: Features, images: Images) -> Features:
+    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
+
+    Test images have zeros there: they are as far from every class.
+    """
+    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
+    classes = len(images.classes)
+    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
+    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
+    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))
+
+
+# %%
+vicreg = features(cfg, images, "vicreg")
+near = nearest(with_labels(vicreg, images).train, cfg.graph_neighbours).numbers
+assert (same_class(near, images.train_labels) == 1).all()
+first = near[0][: min(3, len(near[0]))]
+distances = np.linalg.norm(vicreg.train.astype(np.float64) - vicreg.train[0], axis=1)
+distances[images.train_labels != images.train_labels[0]] = np.inf
+assert (first == np.argsort(distances, kind="stable")[1 : len(first) + 1]).all()  # the first is the image itself

@@ -249,10 +249,13 @@ def _apart(places, names, inch):
 def _name_classes(ax, points, labels, classes, colours, inch):
     kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
     middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
-    for kind, place in zip(kinds, _apart(middles, [classes[kind] for kind in kinds], inch), strict=True):
+    places = _apart(middles, [classes[kind] for kind in kinds], inch)
+    for kind, middle, place in zip(kinds, middles, places, strict=True):
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
-        box["edgecolor"] = colours[kind % len(colours)]
-        ax.text(*place, classes[kind], fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
+        box["edgecolor"] = colour = colours[kind % len(colours)]
+        ax.plot(*zip(middle, place, strict=True), color="#222222", linewidth=0.7, zorder=4)
+        ax.plot(*middle, "o", color=colour, markersize=3.5, markeredgecolor="#222222", markeredgewidth=0.6, zorder=4)
+        ax.text(*place, classes[kind], fontsize=7.5, color="#222222", ha="center", va="center", bbox=box, zorder=5)
 
 
 # %%

@@ -4,18 +4,22 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from scipy.stats import pearsonr
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
+from torchvision.transforms import functional as TF
 from vicreg_nb import ablations
-from vicreg_nb.ablations import NeighbourPairs, ablate, compare, neighbour_run, neighbour_tables, q4, q5, whitened
+from vicreg_nb.ablations import ALONE, NeighbourPairs, ablate, altered, compare, displacement, further_runs
+from vicreg_nb.ablations import neighbour_run, neighbour_tables, q4, q5, whitened
 from vicreg_nb.book import Numbers, _plain
 from vicreg_nb.config import make_config
 from vicreg_nb.data import normalise, open_dataset, to_float
+from vicreg_nb.ladder import ladder_runs
 from vicreg_nb.methods import baseline, features, run_of
 from vicreg_nb.plots import RIGHT, WRONG
-from vicreg_nb.representations import encode, Features, gain
+from vicreg_nb.representations import Features, encode
 from vicreg_nb.store import UserError, new_generator
+from vicreg_nb.training import Trainer
+from vicreg_nb.views import draw_parameters
 
 
 def brute_force(x, queries):
@@ -92,6 +96,57 @@ def test_q5_trains_as_long_as_it_is_told_on_q1s_neighbours(smoke, compared):
     )
 
 
+def test_what_q5_shares_with_the_ladder_is_trained_once(smoke, compared):
+    cfg, images = smoke
+    runs = ladder_runs(cfg, images)
+    ours = {"augmentations": "views", "vicreg": "more", "oracle": "oracle"}
+    assert {kind: runs[kind].folder for kind in ours} == {
+        kind: compared["sides"][name].run.folder for kind, name in ours.items()
+    }
+
+
+def test_neighbours_for_as_long_as_q1_where_it_is_asked_for(smoke):
+    cfg, images = smoke
+    longer, found = cfg.replace(epochs=2, neighbours_as_long=True), features(cfg, images, "vicreg")
+    assert len(further_runs(longer, images, found)["long"].tests) == 2
+    short = cfg.replace(neighbours_as_long=False)
+    assert "long" not in further_runs(short, images, found)
+    result = compare(short, images)
+    numbers = _plain(q5.numbers(result))
+    assert numbers["long"] is None and "as long as Q1" not in str(q5.tables[0](Numbers(numbers)))
+    assert q5.answer(numbers).startswith("**")
+
+
+def test_altered_images_are_torchvisions(smoke):
+    """Colours in their order, a crop as resized_crop makes it; at most a grey level away by rounding."""
+    _, images = smoke
+    pictures = images.test_images[:24]
+    drawn = draw_parameters(len(pictures), new_generator(0, "altered"))
+    shown = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
+    operations = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation, TF.adjust_hue)
+    for kind, names in ALONE.items():
+        found = altered(pictures, names, new_generator(0, "altered"))
+        for i, image in enumerate(shown):
+            if kind == "crop":
+                box = (getattr(drawn, name)[i].item() for name in ("top", "left", "height", "width"))
+                image = TF.resized_crop(image, *box, [32, 32], antialias=True)
+            else:
+                factors = (drawn.brightness[i], drawn.contrast[i], drawn.saturation[i], drawn.hue[i])
+                for number in drawn.order[i].tolist():
+                    image = operations[number](image, factors[number].item())
+            expected = (255 * image).round().permute(1, 2, 0).numpy()
+            assert np.abs(found[i].astype(float) - expected).max() <= 1
+
+
+def test_displacement_is_relative_to_two_unrelated_images():
+    x = np.random.default_rng(0).normal(size=(300, 4)) * [5, 2, 1, 0] + 9
+    unrelated = brute_force(x, x) ** 2
+    moved = x + np.random.default_rng(1).normal(size=x.shape)
+    expected = ((moved - x) ** 2).sum(axis=1) / unrelated.mean()
+    np.testing.assert_allclose(displacement(x, moved, x), expected, rtol=1e-9)
+    np.testing.assert_allclose(displacement(7 * x, 7 * moved, 7 * x), expected, rtol=1e-9)  # of any scale
+
+
 def test_more_neighbours_than_images(smoke):
     cfg, images = smoke
     with pytest.raises(UserError, match="k is 400"):
@@ -150,15 +205,40 @@ def test_q4s_numbers_from_their_definitions(smoke, ablated):
     assert found["agreement"] == pytest.approx((images.test_labels[near] == images.test_labels[:, None]).mean())
     assert (found["mu"], numbers["vicreg"]["mu"], numbers["epochs"]) == (0, cfg.mu, cfg.epochs)
     whole = ablated["sides"]["vicreg"].probe.accuracy
+    pca = PCA().fit(ablated["z"]["ablated"].astype(np.float64))
+    assert found["z"]["first_singular_value"] == pytest.approx(np.sqrt(pca.explained_variance_[0]), rel=1e-4)
+    assert found["z"]["spread"] == pytest.approx(ablated["z"]["ablated"].std(axis=0).mean(), rel=1e-4)
     assert numbers["lost"]["points"] == pytest.approx(100 * (whole - side.probe.accuracy))
     assert found["learned"]["points"] == pytest.approx(100 * (side.probe.accuracy - ablated["untrained"].accuracy))
 
 
-def test_the_interval_of_a_difference_is_that_of_two_independent_samples():
-    half = {"accuracy": 0.5, "interval": 1.96 * np.sqrt(0.25 / 400)}
-    draws = np.random.default_rng(0).binomial(400, 0.5, (2, 200_000)) / 400
-    expected = 100 * np.quantile(np.abs(draws[0] - draws[1]), 0.95)
-    assert gain(half, half)["interval"] == pytest.approx(expected, rel=0.04)
+def test_projections_are_those_of_the_trained_networks(smoke, ablated):
+    cfg, images = smoke
+    run = ablated["sides"]["vicreg"].run
+    trainer = Trainer(cfg, {"precision": "fp32"}, 1)
+    trainer.load(torch.load(run.folder / "last.pt", weights_only=False))
+    with torch.no_grad():
+        z = trainer.model.eval()(normalise(to_float(images.test_images)))
+    np.testing.assert_allclose(ablated["z"]["vicreg"], z.numpy(), atol=1e-4)
+
+
+def test_without_a_checkpoint_nothing_is_said_of_projections(ablated):
+    without = ablated | {"z": dict.fromkeys(ablated["z"])}
+    assert len(ablations.q4_spectrum(ablated).picture.axes) == 2
+    assert len(ablations.q4_spectrum(without).picture.axes) == 1
+    assert "projection" not in q4.answer(_plain(q4.numbers(without)))
+
+
+def test_the_terms_are_drawn_as_they_were_recorded(ablated):
+    axes = ablations.q4_terms(ablated).picture.axes
+    run = ablated["sides"]["ablated"].run
+    window = max(1, len(run.history) // 50)
+    for column, ax in enumerate(axes):
+        drawn = ax.lines[1].get_ydata()
+        assert len(drawn) == len(run.history)
+        middle = len(drawn) // 2
+        near = run.history[max(0, middle - window) : middle + window + 1, column]
+        assert near.min() - 1e-6 <= drawn[middle] <= near.max() + 1e-6
 
 
 def test_q5s_numbers_from_their_definitions(smoke, compared):
@@ -167,12 +247,14 @@ def test_q5s_numbers_from_their_definitions(smoke, compared):
     right = labels[compared["table"]] == labels[:, None]
     assert numbers["same_class"] == pytest.approx(right.mean()) == pytest.approx(1 - numbers["other_class"])
     np.testing.assert_allclose(numbers["same_class_by_rank"], right.mean(axis=0))
-    probes = {name: side.probe for name, side in compared["sides"].items()}
-    by_class = [right[labels == kind].mean() for kind in range(10)]
-    lost = probes["vicreg"].per_class - probes["neighbours"].per_class
-    assert numbers["correlation"] == pytest.approx(pearsonr(by_class, lost).statistic)
-    ahead = probes["neighbours"].accuracy - probes["control"].accuracy
+    right = labels[compared["more"]] == labels[:, None]
+    assert numbers["same_class_of_more"] == pytest.approx(right.mean()) == pytest.approx(1 - numbers["other_of_more"])
+    accuracies = {name: side.probe.accuracy for name, side in compared["sides"].items()}
+    ahead = accuracies["neighbours"] - accuracies["control"]
     assert numbers["ahead_of_control"]["points"] == pytest.approx(100 * ahead)
+    assert numbers["by_labels"]["points"] == pytest.approx(100 * (accuracies["oracle"] - accuracies["more"]))
+    means = {name: compared["moved"][name]["crop"].mean() for name in ("neighbours", "control")}
+    assert numbers["moved_more"]["crop"]["more"] == pytest.approx(means["neighbours"] - means["control"])
 
 
 def test_frames_are_green_for_the_same_class_and_red_for_another(smoke, compared):
@@ -218,4 +300,15 @@ def test_baseline_restores_the_profiles_weights():
 def test_there_is_one_verdict_whatever_comes_out(ablated, compared, name, lost):
     question, result = {"Q4": (q4, ablated), "Q5": (q5, compared)}[name]
     numbers = _plain(question.numbers(result)) | {"lost": Numbers(points=lost, interval=1.0)}
-    assert sum(paragraph.startswith("**") for paragraph in question.answer(numbers).split("\n\n")) == 1
+    verdicts = ("**The accuracy is", "**Yes", "**No")
+    assert sum(paragraph.startswith(verdicts) for paragraph in question.answer(numbers).split("\n\n")) == 1
+
+
+@pytest.mark.parametrize("number, begins", [("by_time", "With "), ("by_labels", "**")])
+@pytest.mark.parametrize("points", [5, 0, -5])
+def test_each_reason_has_one_claim_whatever_comes_out(compared, number, begins, points):
+    numbers = _plain(q5.numbers(compared))
+    measured = {number: Numbers(points=points, interval=1.0)}
+    said = q5.answer(numbers | measured).split("\n\n")
+    told = {"by_time": "as many as Q1", "by_labels": "never show two classes"}[number]
+    assert len([paragraph for paragraph in said if told in paragraph and paragraph.startswith(begins)]) == 1

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest, spearmanr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import make_config
@@ -17,13 +19,14 @@ from vicreg_nb.representations import (
     effective_rank,
     encode,
     features_of,
+    gain,
     linear_probe,
-    mixing,
     most_mixed,
     project_pca,
     project_tsne,
     q2,
     q3,
+    row_shares,
     singular_values,
     untrained_features,
 )
@@ -175,42 +178,75 @@ def test_singular_values_are_the_roots_of_the_covariances_eigenvalues():
     np.testing.assert_allclose(singular_values(x), expected, rtol=1e-9)
 
 
+def nearest_labels(points, labels):
+    """The labels of the ten nearest of each point, by scikit-learn."""
+    return labels[NearestNeighbors(n_neighbors=10).fit(points).kneighbors(return_distance=False)]
+
+
 def test_mixed_classes_by_counting():
     random = np.random.default_rng(0)
     true, guess = random.integers(0, 4, (2, 200))
     confusion = np.zeros((4, 4), int)
     np.add.at(confusion, (true, guess), 1)
-    expected = []
-    for a in range(4):
-        for b in range(a):
-            about = np.isin(true, (a, b))
-            expected.append((about & np.isin(guess, (a, b)) & (guess != true)).sum() / about.sum())
-    np.testing.assert_allclose(mixing(confusion), expected)
-    names, pairs = ("cat", "dog", "frog", "ship"), [(a, b) for a in range(4) for b in range(a)]
-    largest = most_mixed(mixing(confusion), names, count=6)
-    assert [entry["share"] for entry in largest] == sorted(expected, reverse=True)
-    assert {tuple(entry["pair"]) for entry in largest} == {(names[b], names[a]) for a, b in pairs}
-    assert mixing(np.zeros((3, 3), int)).tolist() == [0, 0, 0]
+    shares, names = row_shares(confusion), ("cat", "dog", "frog", "ship")
+    expected = {(a, b): (guess[true == a] == b).mean() for a in range(4) for b in range(4)}
+    assert all(shares[pair] == pytest.approx(share) for pair, share in expected.items())
+    largest = most_mixed(shares, names, count=6)
+    for entry in largest:
+        a, b = map(names.index, entry["pair"])
+        assert (entry["there"], entry["back"]) == (pytest.approx(expected[a, b]), pytest.approx(expected[b, a]))
+        assert entry["share"] == pytest.approx((entry["there"] + entry["back"]) / 2)
+    assert len({frozenset(entry["pair"]) for entry in largest}) == 6
+    assert largest == sorted(largest, key=lambda entry: -entry["share"])
+    assert row_shares(np.zeros((3, 3), int)).tolist() == [[0, 0, 0]] * 3
+
+
+def test_a_difference_is_that_of_mcnemar_and_of_a_paired_bootstrap(blobs):
+    features, images = blobs
+    cfg = make_config("quick", device="cpu")
+    noise = np.random.default_rng(0).normal(size=features.test.shape).astype(np.float32)
+    worse = replace(features, test=features.test + 0.5 * features.train.std(axis=0) * noise)
+    one, other = (linear_probe(cfg, each, images) for each in (features, worse))
+    found = gain(one, other)
+    only = (one.hits & ~other.hits).sum(), (other.hits & ~one.hits).sum()
+    assert found["points"] == pytest.approx(100 * (only[0] - only[1]) / len(one.hits))
+    drawn = np.random.default_rng(1).integers(0, len(one.hits), (10_000, len(one.hits)))
+    low, high = np.quantile(100 * (one.hits.astype(int) - other.hits)[drawn].mean(axis=1), (0.025, 0.975))
+    assert (high - low) / 2 == pytest.approx(found["interval"], rel=0.05)
+    assert (found["points"] > found["interval"]) == (binomtest(only[0], sum(only)).pvalue < 0.05)
 
 
 def test_numbers_are_those_of_a_plain_count(smoke):
     cfg, images = smoke
     result = q2.compute(cfg, images)
     numbers, labels = q2.numbers(result), images.test_labels[: cfg.tsne_size]
-    counts, own = np.zeros((10, 10), int), []
-    for row, point in enumerate(result.panels["t-SNE"].astype(np.float64)):
-        distances = np.linalg.norm(result.panels["t-SNE"] - point, axis=1)
-        distances[row] = np.inf
-        near = labels[np.argsort(distances)[:10]]
-        own.append((near == labels[row]).mean())
-        np.add.at(counts[labels[row]], near, 1)
-    assert numbers["agreement"]["t-SNE"] == pytest.approx(np.mean(own))
-    assert numbers["overlapping"] == most_mixed(mixing(counts), images.classes)
-    assert numbers["entangled"] == most_mixed(mixing(result.trained.confusion), images.classes)
+    near = nearest_labels(result.panels["t-SNE"], labels)
+    assert numbers["agreement"]["t-SNE"] == pytest.approx((near == labels[:, None]).mean())
+    by_class = np.array([[(near[labels == a] == b).mean() for b in range(10)] for a in range(10)])
+    assert numbers["overlapping"] == most_mixed(by_class, images.classes)
+    assert numbers["best"]["share"] == pytest.approx(by_class.diagonal().max())
+    assert numbers["worst"]["class"] == images.classes[by_class.diagonal().argmin()]
+    probe = result.trained.confusion / result.trained.confusion.sum(axis=1, keepdims=True)
+    off = ~np.eye(10, dtype=bool)
+    assert numbers["alike"]["probe"] == pytest.approx(spearmanr(by_class[off], probe[off]).statistic)
+    assert numbers["entangled"] == most_mixed(probe, images.classes)
     numbers = q3.numbers(result)
     best, worst = max(numbers["per_class"].values()), min(numbers["per_class"].values())
     assert (numbers["easiest"]["accuracy"], numbers["hardest"]["accuracy"]) == (best, worst)
     assert numbers["per_class"][numbers["hardest"]["class"]] == worst
+
+
+def test_how_many_dimensions_pca_needs(smoke):
+    cfg, images = smoke
+    result = q2.compute(cfg, images)
+    numbers, labels = q2.numbers(result), images.test_labels[: cfg.tsne_size]
+    kept = {}
+    for dimensions in range(2, result.features.test.shape[1] + 1):
+        near = nearest_labels(PCA(dimensions).fit_transform(result.features.test)[: cfg.tsne_size], labels)
+        kept[dimensions] = (near == labels[:, None]).mean()
+    needed, wanted = numbers["pca_needs"], numbers["agreement"]["t-SNE"]
+    assert kept[2] == pytest.approx(numbers["agreement"]["PCA"], abs=1e-3)
+    assert max(kept.values()) < wanted if needed is None else kept[needed] >= wanted - 1e-3
 
 
 def test_animals_and_vehicles_are_counted(smoke):
@@ -222,9 +258,10 @@ def test_animals_and_vehicles_are_counted(smoke):
     animal = np.isin(np.array(names)[images.test_labels], names[2:8])
     points = np.random.default_rng(0).normal(size=(len(animal), 2))
     for gap, same in ((100, 1), (0, animal.mean() ** 2 + (1 - animal.mean()) ** 2)):
-        apart = result._replace(images=named, panels=result.panels | {"t-SNE": points + gap * animal[:, None]})
-        groups = q2.numbers(apart)["groups"]
-        assert groups["same"] == pytest.approx(same, abs=0.06)
+        apart = points + gap * animal[:, None]
+        near = NearestNeighbors(n_neighbors=10).fit(apart).kneighbors(return_distance=False)
+        groups = q2.numbers(result._replace(images=named, near=result.near | {"t-SNE": near}))["groups"]
+        assert groups["t-SNE"] == pytest.approx(same, abs=0.06)
         assert groups["chance"] == pytest.approx(animal.mean() ** 2 + (1 - animal.mean()) ** 2)
 
 
@@ -232,9 +269,12 @@ def test_figures_show_the_numbers(smoke):
     cfg, images = smoke
     result = q2.compute(cfg, images)
     drawn = {name: draw(result) for question in (q2, q3) for name, (draw, _) in question.figures.items()}
-    assert set(drawn) == {"q2_pca_tsne", "q3_confusion", "q3_per_class"}
-    heat = drawn["q3_confusion"].interactive.data[0].z
-    np.testing.assert_allclose(np.diag(heat), 100 * result.trained.per_class)
+    assert set(drawn) == {"q2_pca_tsne", "q2_confusions", "q3_per_class"}
+    picture, probe = (trace.z for trace in drawn["q2_confusions"].interactive.data)
+    np.testing.assert_allclose(np.diag(probe), 100 * result.trained.per_class)
+    near = nearest_labels(result.panels["t-SNE"], images.test_labels[: cfg.tsne_size])
+    cats = 100 * (near[images.test_labels[: cfg.tsne_size] == 3] == 5).mean()
+    assert picture[3][5] == pytest.approx(cats)
     shown = {trace.name: trace.x for trace in drawn["q3_per_class"].interactive.data}
     np.testing.assert_allclose(shown["untrained"], 100 * result.untrained.per_class)
     names = {text.get_text() for text in drawn["q2_pca_tsne"].picture.axes[0].texts}

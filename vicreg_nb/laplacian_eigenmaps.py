@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 1ee16032855f4dd4
-# text 1f5575dda01277a6
+# cells nbs/04_laplacian_eigenmaps.py aa9383e2c1c7c68d
+# text 57e015006c670482
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -298,7 +298,7 @@ def _numbers(result):
         methods[name] |= facts
     pairs = {"total": ("vicreg", "laplacian"), "graph": ("control", "laplacian"), "rest": ("vicreg", "control")}
     pairs["held"] = "laplacian", "amortised"
-    gains = {name: gain(methods[one], methods[other]) for name, (one, other) in pairs.items()}
+    gains = {name: gain(probes[one], probes[other]) for name, (one, other) in pairs.items()}
     sizes = {"small": "small", "whole": "laplacian"}
     sizes = {name: _graph_numbers(graphs[graph], embeddings[graph]) for name, graph in sizes.items()}
     settings = {"neighbours": result["neighbours"], "components": result["components"]}

@@ -1,6 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py 673a275552faf7ac
-# text 9126e78680363253
+# cells nbs/82_methods.py be7163bd182817f5
+# text 7f360d630c4bef49
 
 """82 · Methods."""
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from vicreg_nb.config import Config, choose_device, profile_values
 from vicreg_nb.data import Images
-from vicreg_nb.plots import METHOD_COLOURS, QUIET
 from vicreg_nb.identity import cached
+from vicreg_nb.plots import METHOD_COLOURS, QUIET
 from vicreg_nb.representations import Features, _untrained_encoder, encode, features_of, untrained_features
-from vicreg_nb.store import UserError, log
+from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
 
@@ -95,3 +95,15 @@ def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -
     from vicreg_nb.ablations import NeighbourPairs
 
     return train(cfg, images, NeighbourPairs(cfg, images, source), tag)
+
+
+def with_labels(one: Features, images: Images) -> Features:
+    """`one` with the class of a training image as ten more dimensions, so far apart that its nearest are of its class.
+
+    Test images have zeros there: they are as far from every class.
+    """
+    far = 4 * np.linalg.norm(one.train - one.train.mean(axis=0), axis=1).max()
+    classes = len(images.classes)
+    train = np.c_[one.train, far * np.eye(classes, dtype=np.float32)[images.train_labels]]
+    test = np.c_[one.test, np.zeros((len(one.test), classes), np.float32)]
+    return Features(train.astype(np.float32), test, digest(one.identity, "labels", images.train_labels))

@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py 37a5bfeef4d791a4
-# text 12ea9a72507a8f94
+# cells nbs/83_plots.py bec9beb6d2d71758
+# text 5645df8667822997
 
 """83 · Plots."""
 
@@ -163,10 +163,13 @@ def _apart(places, names, inch):
 def _name_classes(ax, points, labels, classes, colours, inch):
     kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
     middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
-    for kind, place in zip(kinds, _apart(middles, [classes[kind] for kind in kinds], inch), strict=True):
+    places = _apart(middles, [classes[kind] for kind in kinds], inch)
+    for kind, middle, place in zip(kinds, middles, places, strict=True):
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
-        box["edgecolor"] = colours[kind % len(colours)]
-        ax.text(*place, classes[kind], fontsize=7, color="#222222", ha="center", va="center", bbox=box, zorder=5)
+        box["edgecolor"] = colour = colours[kind % len(colours)]
+        ax.plot(*zip(middle, place, strict=True), color="#222222", linewidth=0.7, zorder=4)
+        ax.plot(*middle, "o", color=colour, markersize=3.5, markeredgecolor="#222222", markeredgewidth=0.6, zorder=4)
+        ax.text(*place, classes[kind], fontsize=7.5, color="#222222", ha="center", va="center", bbox=box, zorder=5)
 
 
 def _cloud(ax, points, shades):

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py d64a17ad5f54d95e
-# text 4689d31dbaaa3950
+# cells nbs/02_representations.py ef66d1039e38db9f
+# text 8ec24c107bbf0ad5
 
 """2 · Representations (Q2, Q3)."""
 
@@ -19,7 +19,7 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, send, to_float
 from vicreg_nb.identity import cached, code_of
-from vicreg_nb.neighbours import checked, nearest, same_class
+from vicreg_nb.neighbours import agreement, checked, nearest, same_class
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
 from vicreg_nb.store import UserError, digest, log, new_generator, progress
 from vicreg_nb.training import Run, autocast, cosine_decay, initial_networks, train
@@ -120,20 +120,23 @@ def project_tsne(cfg: Config, x: np.ndarray) -> np.ndarray:
     return cached(cfg.cache, "tsne", [x, cfg.perplexity, cfg.seed], compute)["points"]
 
 
-def mixing(confusion: np.ndarray) -> np.ndarray:
-    """Share of guesses about two classes that name the other one, for each pair, in the order of np.tril_indices.
-
-    confusion: [K, K], counts of guesses; rows are the true classes.
-    """
-    totals = confusion.sum(axis=1)
-    return ((confusion + confusion.T) / np.add.outer(totals, totals).clip(min=1))[np.tril_indices(len(totals), -1)]
+def row_shares(confusion: np.ndarray) -> np.ndarray:
+    """Counts [K, K] of guesses, rows are the true classes, as shares of their row."""
+    return confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
 
 
 def most_mixed(shares: np.ndarray, classes: tuple, count: int = 3) -> list[dict]:
-    """The pairs of classes with the largest shares: [{"pair": [name, name], "share": share}, ...]."""
+    """The pairs of classes most often taken for each other: [{"pair": [a, b], "share", "there", "back"}, ...].
+
+    shares: [K, K], of `row_shares`; there: of a's guesses that name b, back: of b's that name a, share: their mean.
+    """
     second, first = np.tril_indices(len(classes), -1)
-    largest = np.argsort(shares, kind="stable")[::-1][:count]
-    return [{"pair": [classes[first[n]], classes[second[n]]], "share": shares[n]} for n in largest]
+    mean = (shares[first, second] + shares[second, first]) / 2
+    pairs = [(first[n], second[n], mean[n]) for n in np.argsort(-mean, kind="stable")[:count]]
+    return [
+        {"pair": [classes[a], classes[b]], "share": both, "there": shares[a, b], "back": shares[b, a]}
+        for a, b, both in pairs
+    ]
 
 
 def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> nn.Linear:
@@ -155,12 +158,6 @@ def fit_linear(cfg: Config, x: torch.Tensor, y: torch.Tensor, classes: int) -> n
 def half_interval(values: np.ndarray) -> float:
     """Half the 95 % interval of the mean of independent values [n]; for hits and misses, that of an accuracy."""
     return 1.96 * np.std(values) / np.sqrt(len(values))
-
-
-def gain(one: dict, other: dict) -> dict:
-    """The accuracy of `one` less that of `other` in points, with half its 95 % interval; both give their own."""
-    interval = np.hypot(one["interval"], other["interval"])
-    return {"points": 100 * (one["accuracy"] - other["accuracy"]), "interval": 100 * interval}
 
 
 @dataclass(frozen=True)
@@ -189,6 +186,12 @@ def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
     return Probe(float(accuracy), on_train, confusion, per_class, half_interval(hits), hits)
 
 
+def gain(one: Probe, other: Probe) -> dict:
+    """The accuracy of `one` less that of `other` in points, with half the 95 % interval of the paired difference."""
+    difference = 100 * (one.hits.astype(float) - other.hits)
+    return {"points": difference.mean(), "interval": half_interval(difference)}
+
+
 def _untrained_encoder(cfg, images, device):
     """The encoder that training starts from, in evaluation mode."""
     encoder = initial_networks(cfg)[0].to(device, memory_format=torch.channels_last).train()
@@ -208,6 +211,15 @@ def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     return _features(cfg, images, key, lambda device: _untrained_encoder(cfg, images, device), run.precision)
 
 
+def _neighbourhoods(cfg, spaces, images):
+    """The ten nearest of each point [n, 10] in each of `spaces`, and among 8 x 8 pixels of its image."""
+    pixels = images.reshape(len(images), 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(len(images), -1)
+    return {
+        name: nearest(points, 10, device=choose_device(cfg)).numbers
+        for name, points in (spaces | {"pixels": pixels}).items()
+    }
+
+
 q2 = Question("Q2", "PCA and t-SNE", "Section 3.2, Question 2")
 q3 = Question("Q3", "Linear probing", "Section 3.2, Question 3")
 
@@ -217,6 +229,7 @@ class _Result(NamedTuple):
     images: Images
     features: Features
     panels: dict  # {"PCA": points [n, 2], "t-SNE": points [n, 2]} of the first n test images
+    near: dict  # the ten nearest of each of these [n, 10]: in each picture, in all dimensions, among pixels
     trained: Probe
     untrained: Probe
 
@@ -227,24 +240,40 @@ def _compute(cfg, images):
     run = train(cfg, images)
     features, shown = features_of(cfg, images, run), slice(0, cfg.tsne_size)
     panels = {"PCA": project_pca(features.test)[shown], "t-SNE": project_tsne(cfg, features.test[shown])}
+    near = _neighbourhoods(cfg, panels | {"representation": features.test[shown]}, images.test_images[shown])
     probes = (linear_probe(cfg, one, images) for one in (features, untrained_features(cfg, images, run)))
-    return _Result(cfg, images, features, panels, *probes)
+    return _Result(cfg, images, features, panels, near, *probes)
 
 
-@q2.figure("Representations of the test images, coloured by class: PCA and t-SNE.")
+@q2.figure("Which picture keeps the classes apart? PCA and t-SNE of the representations of the test images.")
 def q2_pca_tsne(result):
     classes, labels = result.images.classes, result.images.test_labels
     return scatter({name: (points, labels[: len(points)]) for name, points in result.panels.items()}, classes)
 
 
-@q3.figure("What the linear probe takes each class for, in per cent of the class; off the diagonal are its mistakes.")
-def q3_confusion(result):
-    share = 100 * result.trained.confusion / result.trained.confusion.sum(axis=1, keepdims=True).clip(min=1)
-    classes = result.images.classes
-    return heatmap({"": (classes, share)}, classes, "predicted class", "true class", width=4.6, height=3.9)
+def _confusions(result):
+    """{name: shares [K, K]}: whose points are near whose in t-SNE's picture and among pixels, and the probe's."""
+    labels, kinds = result.images.test_labels, range(len(result.images.classes))
+    guesses = {name: labels[result.near[name]] for name in ("t-SNE", "pixels")}
+    counts = {
+        name: confusion_matrix(labels[: len(near)].repeat(near.shape[1]), near.ravel(), labels=kinds)
+        for name, near in guesses.items()
+    }
+    return {name: row_shares(table) for name, table in (counts | {"probe": result.trained.confusion}).items()}
 
 
-@q3.figure("Accuracy of the linear probe by class, before and after the training of the encoder.")
+@q2.figure(
+    "The same classes are mixed twice: by the ten nearest points in t-SNE's picture (left) and by the linear probe, "
+    "which sees all dimensions (right); in per cent of the class."
+)
+def q2_confusions(result):
+    shares, classes = _confusions(result), result.images.classes
+    titles = {"t-SNE": "class of the ten nearest in t-SNE's picture", "probe": "class named by the linear probe"}
+    panels = {title: (classes, 100 * shares[name]) for name, title in titles.items()}
+    return heatmap(panels, classes, "", "true class", height=3.3)
+
+
+@q3.figure("Every class gains by the training of the encoder: accuracy of the linear probe, before and after.")
 def q3_per_class(result):
     series = {"untrained": 100 * result.untrained.per_class, "VICReg": 100 * result.trained.per_class}
     colours = {"untrained": QUIET, "VICReg": METHOD_COLOURS[0]}
@@ -253,72 +282,88 @@ def q3_per_class(result):
 
 
 _ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
+_DIMENSIONS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
 
 
-def _neighbourhoods(result):
-    """The ten nearest of each shown test image [n, 10], in each picture, in all dimensions, among 8 x 8 pixels."""
+def _pca_needs(result, wanted):
+    """The smallest of `_DIMENSIONS` in which PCA's agreement reaches `wanted`, or None."""
     count = len(result.panels["PCA"])
-    pixels = result.images.test_images[:count].reshape(count, 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(count, -1)
-    spaces = result.panels | {"representation": result.features.test[:count], "pixels": pixels}
-    return {name: nearest(points, 10, device=choose_device(result.cfg)).numbers for name, points in spaces.items()}
-
-
-def _mixed(result, found, labels):
-    """`mixing` in the t-SNE picture, among the pixels, and by the probe."""
-    kinds = range(len(result.images.classes))
-    guesses = {name: (labels.repeat(10), labels[found[name]].ravel()) for name in ("t-SNE", "pixels")}
-    counts = {name: confusion_matrix(*pair, labels=kinds) for name, pair in guesses.items()}
-    return {name: mixing(table) for name, table in (counts | {"probe": result.trained.confusion}).items()}
+    turned = PCA(random_state=0).fit_transform(result.features.test)[:count]
+    labels = result.images.test_labels[:count]
+    tried = (d for d in _DIMENSIONS if d <= turned.shape[1] and agreement(turned[:, :d], labels) >= wanted)
+    return next(tried, None)
 
 
 @q2.summary
 def _numbers_q2(result):
-    found, classes = _neighbourhoods(result), result.images.classes
-    labels = result.images.test_labels[: len(found["PCA"])]
-    own, mixed = {name: same_class(one, labels) for name, one in found.items()}, _mixed(result, found, labels)
-    numbers = {"points": len(labels), "agreement": {name: shares.mean() for name, shares in own.items()}}
-    over, animal = own["t-SNE"] - own["PCA"], np.isin(classes, _ANIMALS)[labels]
-    numbers["gain"] = {"over_pca": over.mean(), "interval": half_interval(over)}
-    same = same_class(found["t-SNE"], animal).mean()
-    numbers["groups"] = {"same": same, "chance": animal.mean() ** 2 + (~animal).mean() ** 2}
-    numbers |= {"overlapping": most_mixed(mixed["t-SNE"], classes), "entangled": most_mixed(mixed["probe"], classes)}
-    numbers["alike"] = {name: spearmanr(mixed["t-SNE"], mixed[name]).statistic for name in ("pixels", "probe")}
-    variance = PCA(2).fit(result.features.test).explained_variance_ratio_.sum()
-    return numbers | {"pca_variance": variance, "chance": 1 / len(classes), "pairs": len(mixed["probe"])}
-
-
-q2.says("**t-SNE is the more effective picture.**", when=lambda n: n.gain.over_pca > n.gain.interval)
-q2.says("""Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class in t-SNE's picture and
-    {agreement[PCA]:.1%} in PCA's ({points:,} test images; the difference is {gain.over_pca:+.1%} ±
-    {gain.interval:.1%}; chance is {chance:.0%}). In all dimensions of the representation it is
-    {agreement[representation]:.1%}, among the images' own pixels {agreement[pixels]:.1%}.""")
-q2.says(
-    """t-SNE keeps nearly all of the neighbourhoods that there are. PCA's plane holds {pca_variance:.0%} of the
-    variance, and keeps less of a class together than plain pixels do.""",
-    when=lambda n: n.agreement["t-SNE"] > 0.9 * n.agreement.representation and n.agreement.PCA < n.agreement.pixels,
-)
-q2.says(
-    """**VICReg has captured the classes in part**: in t-SNE's picture more of a point's neighbours are of its class
-    than among pixels, but most are of another.""",
-    when=lambda n: n.agreement.pixels < n.agreement["t-SNE"] < 0.5,
-)
+    near, classes = result.near, result.images.classes
+    labels = result.images.test_labels[: len(near["PCA"])]
+    own, shares = {name: same_class(one, labels) for name, one in near.items()}, _confusions(result)
+    agreements, over = {name: one.mean() for name, one in own.items()}, own["t-SNE"] - own["PCA"]
+    animal, ranked = np.isin(classes, _ANIMALS)[labels], sorted(zip(shares["t-SNE"].diagonal(), classes, strict=True))
+    groups = {name: same_class(near[name], animal).mean() for name in ("t-SNE", "PCA", "pixels")}
+    off = {name: one[~np.eye(len(classes), dtype=bool)] for name, one in shares.items()}
+    return {
+        "points": len(labels), "agreement": agreements, "dimension": result.features.test.shape[1],
+        "gain": {"over_pca": over.mean(), "interval": half_interval(over)},
+        "groups": groups | {"chance": animal.mean() ** 2 + (~animal).mean() ** 2},
+        "overlapping": most_mixed(shares["t-SNE"], classes), "entangled": most_mixed(shares["probe"], classes),
+        "alike": {name: spearmanr(off["t-SNE"], off[name]).statistic for name in ("pixels", "probe")},
+        "pca_variance": PCA(2).fit(result.features.test).explained_variance_ratio_.sum(),
+        "pca_needs": _pca_needs(result, agreements["t-SNE"]), "chance": 1 / len(classes), "pairs": len(off["probe"]),
+        "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
+    }  # fmt: skip
 
 
 q2.says(
-    """What the picture separates best are animals from vehicles: {groups.same:.0%} of a point's neighbours are of the
-    same of these two groups, by chance it would be {groups.chance:.0%}.""",
-    when=lambda n: n.groups.same - n.groups.chance > 0.5 * (1 - n.groups.chance),
+    """**t-SNE is the more effective picture.** Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class
+    in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1%} ± {gain.interval:.1%}, point by point
+    over {points:,} test images; chance is {chance:.0%}).""",
+    when=lambda n: n.gain.over_pca > n.gain.interval,
 )
 q2.says(
-    """Most entangled in the picture are {overlapping[0].pair[0]} and {overlapping[0].pair[1]}
-    ({overlapping[0].share:.0%} of their points' neighbours are of the other class), {overlapping[1].pair[0]} and
-    {overlapping[1].pair[1]} ({overlapping[1].share:.0%}), {overlapping[2].pair[0]} and {overlapping[2].pair[1]}
-    ({overlapping[2].share:.0%}).""",
-    when=lambda n: n.overlapping[2].share > 1.25 * n.chance,
+    """The reason is that t-SNE keeps neighbourhoods and gives up distances, and PCA keeps distances along two
+    directions. These hold {pca_variance:.0%} of the variance, and classes that differ along the others lie on one
+    another: PCA needs {pca_needs} dimensions to keep as much of the classes together as t-SNE does in two. All
+    {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses little.""",
+    when=lambda n: (
+        n.pca_needs is not None and n.pca_needs > 2 and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
+    ),
+)
+
+
+_KEPT = """ In t-SNE's picture {agreement[t-SNE]:.1%} of a point's neighbours are of its class, among the images' own
+    pixels {agreement[pixels]:.1%}; most for {best[class]} ({best.share:.0%}), fewest for {worst[class]}
+    ({worst.share:.0%})."""
+q2.says(
+    "**VICReg has captured the classes in part, and not accurately.**" + _KEPT,
+    when=lambda n: n.agreement.pixels < n.agreement["t-SNE"] < 0.8,
+)
+q2.says("**VICReg has captured the classes accurately.**" + _KEPT, when=lambda n: n.agreement["t-SNE"] >= 0.8)
+q2.says(
+    "**VICReg has not captured the classes better than pixels do.**" + _KEPT,
+    when=lambda n: n.agreement["t-SNE"] <= min(0.8, n.agreement.pixels),
+)
+
+
+q2.says(
+    """What the picture separates best are animals from vehicles: {groups[t-SNE]:.0%} of a point's neighbours are of the
+    same of these two groups ({groups[PCA]:.0%} in PCA's picture, {groups[pixels]:.0%} among pixels; by chance
+    {groups[chance]:.0%}).""",
+    when=lambda n: n.groups["t-SNE"] - n.groups.chance > 0.5 * (1 - n.groups.chance),
+)
+_PAIR = "{{{0}.pair[0]}} and {{{0}.pair[1]}} ({{{0}.there:.0%}} and {{{0}.back:.0%}})"
+q2.says(
+    f"""**Most entangled are {_PAIR.format("overlapping[0]")}, {_PAIR.format("overlapping[1]")}, and
+    {_PAIR.format("overlapping[2]")}**: so many of the first class's neighbours in the picture are of the second, and of
+    the second's of the first.""",
+    when=lambda n: n.overlapping[2].share > n.chance,
 )
 q2.says(
-    """It is not the picture that mixes them. Over the {pairs} pairs of classes, overlap in the picture and confusion by
-    the linear probe, which sees all dimensions, have a rank correlation of {alike.probe:.2f}.""",
+    f"""It is not the picture that mixes them: the linear probe, which sees all dimensions, confuses most often
+    {_PAIR.format("entangled[0]")}, {_PAIR.format("entangled[1]")}, and {_PAIR.format("entangled[2]")}. Over the
+    {{pairs}} ordered pairs of classes, overlap in the picture and confusion by the probe have a rank correlation of
+    {{alike.probe:.2f}}.""",
     when=lambda n: n.alike.probe > 0.5,
 )
 q2.says(
@@ -334,8 +379,7 @@ def _numbers_q3(result):
     ranked = sorted(zip(probe.per_class, images.classes, strict=True))
     numbers = {name: getattr(probe, name) for name in ("accuracy", "interval", "train_accuracy", "confusion")}
     numbers |= {"untrained_accuracy": untrained.accuracy, "bar": 0.6, "dimension": result.features.test.shape[1]}
-    gain = probe.accuracy - untrained.accuracy
-    numbers["gain"] = {"points": 100 * gain, "interval": 100 * np.hypot(probe.interval, untrained.interval)}
+    numbers["gain"] = gain(probe, untrained)
     for name, one in (("per_class", probe), ("untrained_per_class", untrained)):
         numbers[name] = dict(zip(images.classes, one.per_class, strict=True))
     for name, (accuracy, kind) in (("hardest", ranked[0]), ("easiest", ranked[-1])):
@@ -345,18 +389,22 @@ def _numbers_q3(result):
 
 
 q3.says("""**The linear probe classifies {accuracy:.1%} of the {test_images:,} test images correctly** (±
-    {interval:.1%}, 95 % over the draw of the test images). The protocol: one fully connected layer on the {dimension}
-    frozen features, scaled to zero mean and unit variance, {probe_epochs} epochs of SGD on the {train_images:,}
-    training images, of which {train_accuracy:.1%} come out right.""")
-q3.says("The exercise's {bar:.0%} is reached.", when=lambda n: n.accuracy >= n.bar)
+    {interval:.1%}, 95 % over the draw of the test images, for this one training). The protocol: one fully connected
+    layer on the {dimension} frozen features, scaled to zero mean and unit variance, {probe_epochs} epochs of SGD on the
+    {train_images:,} training images, of which {train_accuracy:.1%} come out right.""")
+q3.says("The exercise's {bar:.0%} is reached.", when=lambda n: n.accuracy - n.interval >= n.bar)
+q3.says(
+    "The exercise's {bar:.0%} is reached, though the interval holds it.",
+    when=lambda n: n.accuracy >= n.bar > n.accuracy - n.interval,
+)
 q3.says(
     """The exercise's {bar:.0%} is not reached in profile {profile} (an encoder of width {width}, {epochs} epochs of
     VICReg).""",
     when=lambda n: n.accuracy < n.bar,
 )
 q3.says(
-    """The very network that training started from, untrained, gives {untrained_accuracy:.1%}: the training has added
-    {gain.points:.1f} points (± {gain.interval:.1f}).""",
+    """The very network that training started from, with the same initial weights, gives {untrained_accuracy:.1%}: the
+    training has added {gain.points:.1f} ± {gain.interval:.1f} points (paired on the same test images).""",
     when=lambda n: n.gain.points > n.gain.interval,
 )
 q3.says("""The easiest class is {easiest[class]} ({easiest.accuracy:.0%}; untrained {easiest.untrained:.0%}), the
