@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from plotly.subplots import make_subplots
 from vicreg_nb.store import atomic
 
@@ -63,11 +64,24 @@ class Drawing(NamedTuple):
         if label:
             height = 0.13 / self.picture.get_figheight()  # a line of its own, below everything
             self.picture.get_layout_engine().set(rect=(0, height, 1, 1 - height))
-            self.picture.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=6, color=WRONG)
-        atomic(Path(f"{path}.png"), lambda place: self.picture.savefig(place, dpi=200))
+            self.picture.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=7, color=WRONG)
+        said = {"smallest letters": f"{_smallest_letters(self.picture):g}"}  # how small may the report show it?
+        atomic(Path(f"{path}.png"), lambda place: self.picture.savefig(place, dpi=200, metadata=said))
         if self.interactive is not None:
             _save_html(self.interactive, Path(f"{path}.html"), label)
         return self
+
+
+# %%
+#| export
+def _smallest_letters(figure):
+    """Points of the smallest text that a figure shows."""
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return min((text.get_fontsize() for text in shown), default=STYLE["font.size"])
+
+
+# %%
+assert _smallest_letters(Figure()) == 9
 
 
 # %%
