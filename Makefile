@@ -9,7 +9,7 @@ READY  := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.installed)
 EXPORT := $(if $(wildcard vicreg_nb/tools/export.py),-m vicreg_nb.tools.export,nbs/90_export.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run smoke test fuzz check export report submission
+.PHONY: help run smoke test fuzz check export report explorer submission
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-17s %s\n' "$$name" "$$text"; done
@@ -37,6 +37,9 @@ export: $(READY) ## carry edits between .py and .ipynb, and write the package fr
 
 report: $(READY) ## make report.pdf from the last run
 	$(PYTHON) -m vicreg_nb.tools.report $(ARGS)
+
+explorer: $(READY) ## make figures/explorer.html from the last run
+	$(PYTHON) -m vicreg_nb.tools.explorer $(ARGS)
 
 submission: $(READY) ## make the submission's zip from the last run
 	$(PYTHON) -m vicreg_nb.tools.submission $(ARGS)

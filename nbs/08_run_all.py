@@ -36,7 +36,7 @@ from tqdm import tqdm
 #| export
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
-    package_folder, questions_of, read_file, read_results, results_folder, which_run,
+    keep_numbers, package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
 from vicreg_nb.config import (
     DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
@@ -411,8 +411,9 @@ with tempfile.TemporaryDirectory() as folder:
     assert is_done(here, nothing) and not is_done(here._replace(given=("mu",)), nothing)
 
 # %% [markdown]
-# A whole run, all of the present code, says so. If it is of CIFAR-10 with a profile as it stands, it is what the
-# project's folder shows from then on, and the run that was there moves to a folder of its own.
+# A whole run, all of the present code, says so. If it is of CIFAR-10 with a profile as it stands, its numbers are kept
+# for means over seeds, and it is what the project's folder shows from then on: the run that was there moves to a folder
+# of its own.
 
 
 # %%
@@ -427,7 +428,10 @@ def finish(job: Job):
     if read_results(job.cfg, job.images)["header"]["code"] != code_digest():
         with changing_results(job.cfg, job.images) as results:
             results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
-    if not (job.cfg.out or doubts(job.cfg, job.images)):
+    if doubts(job.cfg, job.images):
+        return
+    keep_numbers(job.cfg.folder, read_results(job.cfg, job.images))
+    if not job.cfg.out:
         show(job.cfg.folder, results_folder(job.cfg, job.images), job.cfg.runs / ".results.lock")
 
 
@@ -491,13 +495,13 @@ with tempfile.TemporaryDirectory() as folder:
         run_book(here, [nothing])
 
 # %% [markdown]
-# At its end a run publishes what it found: the report and the page.
+# At its end a run publishes what it found: the report, the page and the explorer.
 
 
 # %%
 #| export
 def publish(folder: Path):
-    """Report and page of a run, where it has answered something and the tools for them are installed."""
+    """Report, page and explorer of a run, where it has answered something and the tools for them are installed."""
     results = read_file(folder / RESULTS)
     if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
         return
@@ -505,7 +509,7 @@ def publish(folder: Path):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("page", "report"):
+    for module in ("explorer", "page", "report"):  # the page links to the explorer
         importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
 
 
@@ -527,12 +531,10 @@ def _parser():
     add = parser.add_argument
     profiles = "smoke (a test, two minutes), quick (for a CPU), exercise (the exercise's settings), best"
     add("--profile", default="auto", help=f"{profiles}; default: exercise on a GPU, else quick")
-    add(
-        "--dataset",
-        default="auto",
-        help="cifar10, shapes (embedded) or a folder of images; default: CIFAR-10 if possible",
-    )
+    add("--dataset", default="auto", help="cifar10, shapes (embedded) or a folder of images; default: CIFAR-10")
     add("--seed", type=int, default=0, help="of everything random; default 0")
+    several = "the book once for each, one after the other; tables then show means over them"
+    add("--seeds", type=int, nargs="+", metavar="SEED", help=several)
     add("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
     add("--out", default="", metavar="FOLDER", help="of results; default: the project's (smoke: its runs/smoke)")
     other = "any other setting, as in --set lr=1e-3; may be repeated"
@@ -693,31 +695,52 @@ train_together(job, [Stage("00_config", "config")])  # nothing to train
 
 # %%
 #| export
-def _command(options):
-    chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
-    named = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
-    cfg = make_config(**named | changes)
-    given = tuple(name for name, value in changes.items() if value is not None)
-    check_weights(given, chosen)
-    if options.list:
-        return list_stages(cfg, chosen, given)
-    from vicreg_nb.parallel import after_first, go_on_alone, join
+def _run(cfg, given, chosen, again):
+    """Run and publish the book for one seed; returns its job."""
     from vicreg_nb.training import choose_precision
 
-    if join(choose_device(cfg)):
-        train_together(after_first(lambda: _job(cfg, given)), chosen)
-        return go_on_alone()
     job = _job(cfg, given)
     size = f"{job.images.name} ({len(job.images.train_images):,} training images)"
     log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
-    seconds = run_book(job, chosen, again=options.again or bool(options.only))
+    seconds = run_book(job, chosen, again)
     print(f"\nDone in {duration(seconds)}:")
     for folder in dict.fromkeys(results_folder(*of_stage(job, stage)) for stage in chosen):
         publish(folder)
-        places = (folder / name for name in (RESULTS, "figures/index.html", "report.pdf", "executed"))
-        print(*filter(Path.exists, places), sep="\n")
+        names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
+        print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
     if doubted := doubts(job.cfg, job.images):
         print(doubted)
+    return job
+
+
+# %% [markdown]
+# Several seeds are several runs, one after the other. The first of them is what the project shows at the end, with
+# means over all.
+
+
+# %%
+#| export
+def _command(options):
+    chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
+    named = {name: getattr(options, name) for name in ("profile", "dataset", "device", "out")}
+    cfgs = [make_config(**named | {"seed": seed} | changes) for seed in dict.fromkeys(options.seeds or [options.seed])]
+    given = tuple(name for name, value in changes.items() if value is not None)
+    check_weights(given, chosen)
+    if options.list:
+        for cfg in cfgs:
+            list_stages(cfg, chosen, given)
+        return
+    from vicreg_nb.parallel import after_first, go_on_alone, join
+
+    if join(choose_device(cfgs[0])):
+        for cfg in cfgs:
+            train_together(after_first(lambda cfg=cfg: _job(cfg, given)), chosen)
+        return go_on_alone()
+    again = options.again or bool(options.only)
+    jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
+    if jobs[1:]:  # the first is what the project shows, now with means over all
+        finish(jobs[0])
+        publish(results_folder(jobs[0].cfg, jobs[0].images))
 
 
 # %%

@@ -11,6 +11,7 @@
 #| export
 import argparse
 import json
+import math
 import re
 import string
 import sys
@@ -26,7 +27,8 @@ import numpy as np
 import pypandoc
 import typst
 from PIL import Image
-from vicreg_nb.book import Numbers, all_questions, changes, read_file
+from scipy import stats
+from vicreg_nb.book import Numbers, all_questions, changes, kept_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
 from vicreg_nb.store import UserError, atomic, duration
@@ -143,8 +145,8 @@ print(markdown_table(["Method", "Accuracy"], [["VICReg", "70.1 %"], ["a|b", "9.8
 assert markdown_table(["a"], [["1"], ["2.5 %"]]).splitlines()[1] == "| ---: |"
 
 # %% [markdown]
-# ## In short
-# One line for each method, one column for each task, taken from where the questions put their numbers.
+# ## The numbers of a run
+# Where the questions put what the methods are compared by.
 
 # %%
 #| export
@@ -175,22 +177,96 @@ def number(results: dict, question: str, *path, kind=(int, float)):
 print(number(results, *PROBES["vicreg"]))
 assert number(results, *PROBES["neighbours"]) is None
 
+# %% [markdown]
+# ## Over seeds
+# One run says nothing of what another seed would give. Whole runs of one profile on the same images leave their numbers
+# in the folder `results`, and a table shows the mean of them with the 95 % interval of Student's t.
+
 
 # %%
 #| export
-def headline_table(results: dict) -> tuple[list, list]:
-    """(header, rows) of the methods' main numbers; a method or task without any is left out, a dash is one of none."""
-    columns = {"Linear probe": [(number(results, *PROBES[method]), ".1%") for method in METHODS]}
+def all_seeds(folder: Path, results: dict) -> list[dict]:
+    """The whole runs of a run's profile that a folder keeps, seed by seed, itself among them; or the run alone."""
+    if warning(results["header"]) or missing(results):
+        return [results]
+    wanted = what_runs_alike(results["header"])
+    runs = {
+        run["header"]["seed"]: run for run in kept_numbers(Path(folder)) if what_runs_alike(run["header"]) == wanted
+    }
+    runs[results["header"]["seed"]] = results
+    return [runs[seed] for seed in sorted(runs)]
+
+
+def what_runs_alike(header: dict) -> dict:
+    """What runs over which a mean is taken have in common."""
+    return {name: value for name, value in which_run(header).items() if name != "seed"}
+
+
+def mean_interval(values: list) -> tuple[float, float]:
+    """Mean of one number over seeds, and half its 95 % t-interval; infinite for a single value."""
+    count = len(values)
+    half = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count) if count > 1 else math.inf
+    return float(np.mean(values)), float(half)
+
+
+# %%
+mean, half = mean_interval([0.61, 0.62, 0.64])
+assert abs(mean - half - 0.585390) < 1e-6 and mean_interval([0.61]) == (0.61, math.inf)  # scipy's ttest_1samp has it
+print(len(all_seeds(made, results)), "run of this profile")
+
+# %% [markdown]
+# The methods in short: one line for each method, one column for each task.
+
+
+# %%
+#| export
+def _cell(runs, path, form):
+    """A number over the runs that have it, in words; a dash where none has."""
+    values = [value for run in runs if (value := number(run, *path)) is not None]
+    mean, half = mean_interval(values) if values else (None, None)
+    if mean is None or len(values) == 1:
+        return "–" if mean is None else format(mean, form)
+    return f"{mean:{form}} ± {half:{form}}"
+
+
+def headline_table(runs: list[dict]) -> tuple[list, list]:
+    """(header, rows) of the methods' main numbers over runs; a method or task without any is left out."""
+    paths = {"Linear probe": [(PROBES[method], ".1%") for method in METHODS]}
     for task, (question, name, form) in TASKS.items():
-        columns[task] = [(number(results, question, "methods", method, name), form) for method in METHODS]
-    columns = {name: column for name, column in columns.items() if any(value is not None for value, _ in column)}
-    words = [["–" if value is None else format(value, form) for value, form in column] for column in columns.values()]
-    rows = [list(row) for row in zip((method.title for method in METHODS.values()), *words, strict=True)]
+        paths[task] = [((question, "methods", method, name), form) for method in METHODS]
+    columns = {task: [_cell(runs, path, form) for path, form in column] for task, column in paths.items()}
+    columns = {task: cells for task, cells in columns.items() if set(cells) - {"–"}}
+    rows = [list(row) for row in zip((method.title for method in METHODS.values()), *columns.values(), strict=True)]
     return ["Method", *columns], [row for row in rows if set(row[1:]) - {"–"}]
 
 
 # %%
-print(markdown_table(*headline_table(results)))
+others = [json.loads(json.dumps(results)) for _ in range(3)]
+for accuracy, other in zip((0.61, 0.62, 0.64), others, strict=True):
+    other["questions"]["Q3"]["numbers"]["accuracy"] = accuracy
+print(markdown_table(*headline_table(others)))
+assert headline_table(others)[1] == [["VICReg", "62.3% ± 3.8%"]] and headline_table(others[:1])[1][0][1] == "61.0%"
+
+
+# %%
+#| export
+COUNTS = "no one two three four five six seven eight nine ten".split()
+
+
+def what_of(runs: list[dict]) -> str:
+    """What the numbers in a table are: of a single run, or over seeds."""
+    seeds = [str(run["header"]["seed"]) for run in runs]
+    profile = f"profile `{runs[0]['header']['profile']}`"
+    if len(runs) == 1:
+        return f"A single run of {profile}, seed {seeds[0]}: there is no interval over seeds."
+    count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else len(runs)
+    said = f"Mean over {count} seeds of {profile} ({', '.join(seeds)}), with 95 % t-intervals over seeds."
+    codes = len({run["header"]["code"] for run in runs})
+    return f"{said} The runs are of {codes} versions of the code." if codes > 1 else said
+
+
+# %%
+print(what_of(others[:1]), what_of(others), sep="\n")
 
 # %% [markdown]
 # ## Sentences with numbers
@@ -833,21 +909,21 @@ FOUND = (
 )
 
 
-def opening(results: dict) -> str:
+def opening(folder: Path, results: dict) -> str:
     """Abstract, contents, the methods in short, and what is missing if the run is not whole."""
     found = [filled(results, text) for text in FOUND]
     name = results["header"]["dataset"]
     parts = [ABSTRACT.format(data=DATASET_NAMES.get(name, name), found=" ".join(found) if all(found) else found[0])]
     if missing(results):
         parts.append(f"**Not a whole report:** this run has not answered {', '.join(missing(results))} yet.")
-    names, rows = headline_table(results)
-    caption = "The methods in short; what each number means is told where its question is answered."
-    table = [markdown_table(names, rows, caption)] if rows else []
+    runs = all_seeds(folder, results)
+    names, rows = headline_table(runs)
+    table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}")] if rows else []
     return "\n\n".join([*parts, typst_block("#contents"), *table])
 
 
 # %%
-print(opening(results))
+print(opening(made, results))
 
 # %%
 #| export
@@ -886,7 +962,7 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     """The whole report's pieces, as markdown; statement: as somebody wrote it."""
     tools = typst_block(statement_typst(statement)) if statement else NO_STATEMENT
     run = markdown_table(["", "This run"], provenance_rows(results))
-    pieces = [Piece("opening", opening(results)), Piece("section", method_section(results))]
+    pieces = [Piece("opening", opening(folder, results)), Piece("section", method_section(results))]
     for entry in results["questions"].values():
         pieces += question_section(folder, entry)
     last = [difficulties(results), f"# Automatic tools\n\n{tools}", f"# The run: provenance and cost\n\n{run}"]

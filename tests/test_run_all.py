@@ -313,6 +313,24 @@ def test_changed_settings_are_run_again(shelf):
     assert shelf.call("--seed", "1")[1] == ["Q1", "Q3"] and shelf.call("--set", "mu=3")[1] == []
 
 
+def test_several_seeds_are_run_one_after_the_other_and_resumed(shelf):
+    assert shelf.call("--seeds", "0", "2", "0")[:2] == (0, ["Q1", "Q3"] * 2)
+    assert shelf.results["header"]["seed"] == 0 and shelf.results_with(seed=2)["questions"].keys() == {"Q1", "Q3"}
+    assert shelf.call("--seeds", "0", "2", "1")[1] == ["Q1", "Q3"]
+    assert not (shelf.folder / "out" / "results").exists()  # smoke runs are no results to take means of
+
+
+def test_whole_runs_of_a_profile_keep_their_numbers_and_the_first_seed_is_shown(shelf, monkeypatch):
+    monkeypatch.setattr(run_all, "doubts", lambda cfg, images, own=None: "")
+    shelf.call("--seeds", "0", "1", "--only", "Q1")
+    assert not list(shelf.folder.rglob("*-seed*.json"))  # not whole
+    shelf.call("--seeds", "0", "1")
+    kept = book.kept_numbers(shelf.folder / "out")
+    assert [one["header"]["seed"] for one in kept] == [0, 1] and shelf.results["header"]["seed"] == 0
+    for one, whole in zip(kept, (shelf.results, shelf.results_with(seed=1)), strict=True):
+        assert one["questions"]["Q3"]["numbers"] == whole["questions"]["Q3"]["numbers"]
+
+
 def test_other_images_are_run_again(shelf, monkeypatch):
     shelf.call()
     found = open_dataset(make_config("smoke"))

@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py 525cd772d08a4e79
-# text f88244f085567103
+# cells nbs/84_book.py 77a0230795f8692f
+# text 1158e19b0917afcc
 
 """84 · Book."""
 
@@ -64,6 +64,7 @@ class _Parts:
     compute: Callable = None  # (Config, Images) -> the result
     numbers: Callable = None  # result -> nested dict of numbers
     figures: dict = field(default_factory=dict)  # name: (result -> Drawing, caption)
+    asides: list = field(default_factory=list)  # names of figures that the report may do without
     tables: list = field(default_factory=list)  # numbers -> {"caption", "header", "rows"}
     claims: list = field(default_factory=list)  # (when or None, text)
 
@@ -86,11 +87,12 @@ class _Declared(_Parts):
         self.numbers = function
         return function
 
-    def figure(self, caption: str):
-        """Decorator: `function(result)` draws; the function's name is the file's."""
+    def figure(self, caption: str, aside: bool = False):
+        """Decorator: `function(result)` draws; its name is the file's. aside: a full report leaves it out."""
 
         def keep(function):
             self.figures[function.__name__] = function, caption
+            self.asides += [function.__name__] if aside else []
             return function
 
         return keep
@@ -266,7 +268,7 @@ _TABLE = {"caption": str, "header": [str], "rows": [[str]]}
 _QUESTION = {
     "title": str, "place?": str, "required?": bool, "answer": str,
     "numbers": lambda value: isinstance(value, dict) and _are_numbers(value),
-    "figures": [_is_figure], "tables": [_TABLE], "settings?": _are_settings,
+    "figures": [_is_figure], "asides?": [str], "tables": [_TABLE], "settings?": _are_settings,
 }  # fmt: skip
 _HEADER = {
     "profile": lambda value: value in list(PROFILES), "dataset": str, "seed": _is_number, "device": str, "commit": str,
@@ -341,9 +343,25 @@ def _entry(cfg, question, numbers):
         "numbers": numbers,
         "answer": question.answer(numbers),
         "figures": [[name, caption] for name, (_, caption) in question.figures.items()],
+        "asides": question.asides,
         "tables": [_plain(table(Numbers(numbers))) for table in question.tables],
         "settings": changed_settings(cfg),
     }
+
+
+def keep_numbers(folder: Path, results: dict) -> Path:
+    """Write what tables over seeds need of a whole run; returns the file."""
+    nothing = {"answer": "", "figures": [], "asides": [], "tables": []}
+    bare = results | {"questions": {name: entry | nothing for name, entry in results["questions"].items()}}
+    path = folder / "results" / "{profile}-seed{seed}.json".format(**results["header"])
+    path.parent.mkdir(exist_ok=True)
+    return atomic(path, lambda place: place.write_text(json.dumps(bare, ensure_ascii=False) + "\n", encoding="utf-8"))
+
+
+def kept_numbers(folder: Path) -> list[dict]:
+    """The results whose numbers are kept in a folder, profile by profile, seed by seed."""
+    kept = [read_file(path) for path in (folder / "results").glob("*-seed*.json")]
+    return sorted(kept, key=lambda results: (results["header"]["profile"], results["header"]["seed"]))
 
 
 def chapters() -> dict:

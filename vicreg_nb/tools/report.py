@@ -1,11 +1,12 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 3bbf816444b76f5b
-# text dc5a6aa1fe56154c
+# cells nbs/92_report.py e528377ec9d776b1
+# text 165157a5faba289d
 
 """92 · The report."""
 
 import argparse
 import json
+import math
 import re
 import string
 import sys
@@ -21,7 +22,8 @@ import numpy as np
 import pypandoc
 import typst
 from PIL import Image
-from vicreg_nb.book import Numbers, all_questions, changes, read_file
+from scipy import stats
+from vicreg_nb.book import Numbers, all_questions, changes, kept_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
 from vicreg_nb.store import UserError, atomic, duration
@@ -102,15 +104,63 @@ def number(results: dict, question: str, *path, kind=(int, float)):
     return value if isinstance(value, kind) else None
 
 
-def headline_table(results: dict) -> tuple[list, list]:
-    """(header, rows) of the methods' main numbers; a method or task without any is left out, a dash is one of none."""
-    columns = {"Linear probe": [(number(results, *PROBES[method]), ".1%") for method in METHODS]}
+def all_seeds(folder: Path, results: dict) -> list[dict]:
+    """The whole runs of a run's profile that a folder keeps, seed by seed, itself among them; or the run alone."""
+    if warning(results["header"]) or missing(results):
+        return [results]
+    wanted = what_runs_alike(results["header"])
+    runs = {
+        run["header"]["seed"]: run for run in kept_numbers(Path(folder)) if what_runs_alike(run["header"]) == wanted
+    }
+    runs[results["header"]["seed"]] = results
+    return [runs[seed] for seed in sorted(runs)]
+
+
+def what_runs_alike(header: dict) -> dict:
+    """What runs over which a mean is taken have in common."""
+    return {name: value for name, value in which_run(header).items() if name != "seed"}
+
+
+def mean_interval(values: list) -> tuple[float, float]:
+    """Mean of one number over seeds, and half its 95 % t-interval; infinite for a single value."""
+    count = len(values)
+    half = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count) if count > 1 else math.inf
+    return float(np.mean(values)), float(half)
+
+
+def _cell(runs, path, form):
+    """A number over the runs that have it, in words; a dash where none has."""
+    values = [value for run in runs if (value := number(run, *path)) is not None]
+    mean, half = mean_interval(values) if values else (None, None)
+    if mean is None or len(values) == 1:
+        return "–" if mean is None else format(mean, form)
+    return f"{mean:{form}} ± {half:{form}}"
+
+
+def headline_table(runs: list[dict]) -> tuple[list, list]:
+    """(header, rows) of the methods' main numbers over runs; a method or task without any is left out."""
+    paths = {"Linear probe": [(PROBES[method], ".1%") for method in METHODS]}
     for task, (question, name, form) in TASKS.items():
-        columns[task] = [(number(results, question, "methods", method, name), form) for method in METHODS]
-    columns = {name: column for name, column in columns.items() if any(value is not None for value, _ in column)}
-    words = [["–" if value is None else format(value, form) for value, form in column] for column in columns.values()]
-    rows = [list(row) for row in zip((method.title for method in METHODS.values()), *words, strict=True)]
+        paths[task] = [((question, "methods", method, name), form) for method in METHODS]
+    columns = {task: [_cell(runs, path, form) for path, form in column] for task, column in paths.items()}
+    columns = {task: cells for task, cells in columns.items() if set(cells) - {"–"}}
+    rows = [list(row) for row in zip((method.title for method in METHODS.values()), *columns.values(), strict=True)]
     return ["Method", *columns], [row for row in rows if set(row[1:]) - {"–"}]
+
+
+COUNTS = "no one two three four five six seven eight nine ten".split()
+
+
+def what_of(runs: list[dict]) -> str:
+    """What the numbers in a table are: of a single run, or over seeds."""
+    seeds = [str(run["header"]["seed"]) for run in runs]
+    profile = f"profile `{runs[0]['header']['profile']}`"
+    if len(runs) == 1:
+        return f"A single run of {profile}, seed {seeds[0]}: there is no interval over seeds."
+    count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else len(runs)
+    said = f"Mean over {count} seeds of {profile} ({', '.join(seeds)}), with 95 % t-intervals over seeds."
+    codes = len({run["header"]["code"] for run in runs})
+    return f"{said} The runs are of {codes} versions of the code." if codes > 1 else said
 
 
 def filled(results: dict, text: str, when=None) -> str:
@@ -534,16 +584,16 @@ FOUND = (
 )
 
 
-def opening(results: dict) -> str:
+def opening(folder: Path, results: dict) -> str:
     """Abstract, contents, the methods in short, and what is missing if the run is not whole."""
     found = [filled(results, text) for text in FOUND]
     name = results["header"]["dataset"]
     parts = [ABSTRACT.format(data=DATASET_NAMES.get(name, name), found=" ".join(found) if all(found) else found[0])]
     if missing(results):
         parts.append(f"**Not a whole report:** this run has not answered {', '.join(missing(results))} yet.")
-    names, rows = headline_table(results)
-    caption = "The methods in short; what each number means is told where its question is answered."
-    table = [markdown_table(names, rows, caption)] if rows else []
+    runs = all_seeds(folder, results)
+    names, rows = headline_table(runs)
+    table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}")] if rows else []
     return "\n\n".join([*parts, typst_block("#contents"), *table])
 
 
@@ -577,7 +627,7 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     """The whole report's pieces, as markdown; statement: as somebody wrote it."""
     tools = typst_block(statement_typst(statement)) if statement else NO_STATEMENT
     run = markdown_table(["", "This run"], provenance_rows(results))
-    pieces = [Piece("opening", opening(results)), Piece("section", method_section(results))]
+    pieces = [Piece("opening", opening(folder, results)), Piece("section", method_section(results))]
     for entry in results["questions"].values():
         pieces += question_section(folder, entry)
     last = [difficulties(results), f"# Automatic tools\n\n{tools}", f"# The run: provenance and cost\n\n{run}"]
