@@ -529,7 +529,7 @@ for wrong in ({"components": 383}, {"perplexity": 160}, {"batch_size": 385}):
 def notebook_config(namespace: dict) -> Config:
     """The `Config` of the parameters cells run in a notebook; `namespace` is its `globals()`."""
     sources = [source for source in namespace.get("In", []) if source.lstrip().startswith("# Parameters")]
-    names = {name for source in sources for name in _assigned(source)}
+    names = {name for source in sources for name in _assigned(source) if not name.startswith("PAPERMILL_")}
     if not sources:  # a plain script: no history of cells to read
         names = set(SETTINGS) & set(namespace)
     return make_config(**{name: namespace[name] for name in sorted(names) if name in namespace})

@@ -28,7 +28,7 @@ import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -44,9 +44,6 @@ from vicreg_nb.config import (
 from vicreg_nb.files import find_file
 from vicreg_nb.identity import plain_code
 from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
-
-if TYPE_CHECKING:  # what needs PyTorch, which takes seconds, is imported where work begins
-    from vicreg_nb.data import Images
 
 # %% tags=["parameters"]
 # Parameters
@@ -211,7 +208,7 @@ class Job(NamedTuple):
     """What the stages are run with: settings, images, and the names of the settings that were given by hand."""
 
     cfg: Config
-    images: "Images"
+    images: object  # Images; its module brings PyTorch, which takes seconds, so it is imported where work begins
     given: tuple = ()
 
 

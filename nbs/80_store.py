@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import importlib.util
 import itertools
 import os
 import re
@@ -58,24 +59,31 @@ assert torch.tensor([1]).item() == 1
 class UserError(ValueError):
     """A mistake in the input, told in one sentence that names the value and the remedy."""
 
+    def _render_traceback_(self):
+        """What a notebook shows of it: where in our code it was noticed says nothing to who made it."""
+        return [f"UserError: {self}"]
+
 
 # %%
 try:
     raise UserError("epochs is 0: give 1 to 10000.")
 except UserError as error:
-    print(error)
+    print(*error._render_traceback_())
 
 # %% [markdown]
 # ## The project's folder
 # The nearest folder from here upwards that holds `settings.ini`: a notebook in `nbs/` finds it, and so does a command.
+# From anywhere else, as with papermill in some other folder, it is the one in which the package lies.
 
 
 # %%
 #| export
 def project_root() -> Path:
-    """The nearest folder upwards with a settings.ini, else the current folder."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "settings.ini").is_file()), here)
+    """The nearest folder upwards with a settings.ini, else the package's, if it has one; else the current folder."""
+    here, package = Path.cwd(), importlib.util.find_spec("vicreg_nb")
+    beside = [Path(place).parent for place in package.submodule_search_locations] if package else []
+    places = (here, *here.parents, *beside)
+    return next((folder for folder in places if (folder / "settings.ini").is_file()), here)
 
 
 # %%

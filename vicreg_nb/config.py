@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py efc52392cf058bea
-# text beab9bc79c73ff7f
+# cells nbs/00_config.py 169a1de64de50bdb
+# text dc2ef066005b6300
 
 """0 · Configuration."""
 
@@ -303,7 +303,7 @@ def check_fit(cfg: Config, train: int, test: int, smallest: int = None):
 def notebook_config(namespace: dict) -> Config:
     """The `Config` of the parameters cells run in a notebook; `namespace` is its `globals()`."""
     sources = [source for source in namespace.get("In", []) if source.lstrip().startswith("# Parameters")]
-    names = {name for source in sources for name in _assigned(source)}
+    names = {name for source in sources for name in _assigned(source) if not name.startswith("PAPERMILL_")}
     if not sources:  # a plain script: no history of cells to read
         names = set(SETTINGS) & set(namespace)
     return make_config(**{name: namespace[name] for name in sorted(names) if name in namespace})

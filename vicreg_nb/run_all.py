@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 952e75d7fcbfc594
-# text 58c88995a401966b
+# cells nbs/08_run_all.py 38c4aa9caed55d7a
+# text 9411278201fe37ce
 
 """8 · The whole book."""
 
@@ -22,7 +22,7 @@ import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -37,9 +37,6 @@ from vicreg_nb.config import (
 from vicreg_nb.files import find_file
 from vicreg_nb.identity import plain_code
 from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
-
-if TYPE_CHECKING:  # what needs PyTorch, which takes seconds, is imported where work begins
-    from vicreg_nb.data import Images
 
 
 class Stage(NamedTuple):
@@ -124,7 +121,7 @@ class Job(NamedTuple):
     """What the stages are run with: settings, images, and the names of the settings that were given by hand."""
 
     cfg: Config
-    images: "Images"
+    images: object  # Images; its module brings PyTorch, which takes seconds, so it is imported where work begins
     given: tuple = ()
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 92a877b511f37c19
-# text a73f8f4601dfbadd
+# cells nbs/80_store.py 45f52edccc20ce16
+# text 5bc5539b317683b4
 
 """80 · Store."""
 
@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import importlib.util
 import itertools
 import os
 import re
@@ -38,11 +39,17 @@ torch = Later("torch")
 class UserError(ValueError):
     """A mistake in the input, told in one sentence that names the value and the remedy."""
 
+    def _render_traceback_(self):
+        """What a notebook shows of it: where in our code it was noticed says nothing to who made it."""
+        return [f"UserError: {self}"]
+
 
 def project_root() -> Path:
-    """The nearest folder upwards with a settings.ini, else the current folder."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "settings.ini").is_file()), here)
+    """The nearest folder upwards with a settings.ini, else the package's, if it has one; else the current folder."""
+    here, package = Path.cwd(), importlib.util.find_spec("vicreg_nb")
+    beside = [Path(place).parent for place in package.submodule_search_locations] if package else []
+    places = (here, *here.parents, *beside)
+    return next((folder for folder in places if (folder / "settings.ini").is_file()), here)
 
 
 def digest(*things) -> str:
