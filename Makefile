@@ -6,10 +6,11 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 ARGS   :=
 READY  := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.installed)
+EXTRA   = $(if $(READY),$(VENV)/.installed-$(1))
 EXPORT := $(if $(wildcard vicreg_nb/tools/export.py),-m vicreg_nb.tools.export,nbs/90_export.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run smoke test fuzz check export report submission
+.PHONY: help run smoke test fuzz check export lab docs report explorer submission
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-17s %s\n' "$$name" "$$text"; done
@@ -35,8 +36,17 @@ check: $(READY) ## are notebooks, their pairs and the package in step, does ruff
 export: $(READY) ## carry edits between .py and .ipynb, and write the package from the notebooks
 	$(PYTHON) $(EXPORT) $(ARGS)
 
+lab: $(READY) $(call EXTRA,lab) ## open the notebooks in JupyterLab, in the project's environment
+	$(PYTHON) -m jupyterlab --notebook-dir=nbs $(ARGS)
+
+docs: $(READY) $(call EXTRA,docs) ## make docs/: the library's pages, from the docstrings
+	$(PYTHON) -m pdoc --docformat google --output-directory docs vicreg_nb '!vicreg_nb.tools'
+
 report: $(READY) ## make report.pdf from the last run
 	$(PYTHON) -m vicreg_nb.tools.report $(ARGS)
+
+explorer: $(READY) ## make figures/explorer.html from the last run
+	$(PYTHON) -m vicreg_nb.tools.explorer $(ARGS)
 
 submission: $(READY) ## make the submission's zip from the last run
 	$(PYTHON) -m vicreg_nb.tools.submission $(ARGS)
@@ -44,4 +54,8 @@ submission: $(READY) ## make the submission's zip from the last run
 $(VENV)/.installed: pyproject.toml settings.ini
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	@touch $@

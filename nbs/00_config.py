@@ -9,16 +9,20 @@
 # %%
 #| export
 import ast
+import ctypes
 import dataclasses
 import difflib
 import math
+import os
 import platform
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from vicreg_nb.store import UserError, project_root
+from vicreg_nb.store import Later, UserError, project_root
+
+torch = Later("torch")
 
 # %% tags=["parameters"]
 # Parameters
@@ -51,10 +55,13 @@ print(field.default, dict(field.metadata))
 
 # %%
 #| export
+DATASETS = ("auto", "cifar10", "shapes")
+
+
 @dataclass(frozen=True)
 class _RunSettings:
     profile: str = setting("exercise", ("smoke", "quick", "exercise", "best"), "a set of values under one name")
-    dataset: str = setting("auto", ("auto", "cifar10", "shapes"), "auto: CIFAR-10 where it can be had")
+    dataset: str = setting("auto", None, "auto (CIFAR-10 where it can be had), cifar10, shapes, or a folder of images")
     device: str = setting("auto", None, "auto, cpu, cuda, cuda:1 ...")
     seed: int = setting(0, (0, 2**32 - 1), "of everything random")
     out: str = setting("", None, "folder of results; empty: the project's folder")
@@ -120,7 +127,7 @@ class _QuestionSettings:
     probe_batch: int = setting(256, (1, 10**6), "the probe's batch")
     tsne_size: int = setting(10_000, (20, 10**6), "test images in a t-SNE picture")
     perplexity: float = setting(30.0, (1, 10_000), "t-SNE's")
-    per_class: int = setting(1, (1, 10), "Q7: query images of each class")
+    per_class: int = setting(3, (1, 10), "Q7: query images of each class")
     neighbours_shown: int = setting(5, (1, 12), "Q7: nearest and most distant images of each query")
     anomaly_k: int = setting(2, (1, 10_000), "k of Eq. 7")
     max_k: int = setting(50, (1, 10_000), "the AUC is drawn for k up to this")
@@ -324,6 +331,9 @@ def _check(cfg: Config) -> Config:
                 raise UserError(f"{name} is {short(value)}: give {short(allowed[0])} to {short(allowed[1])}.")
         elif allowed and value not in allowed:
             raise UserError(f"{name} is {short(value)}: choose one of {', '.join(allowed)}.")
+    if cfg.dataset not in DATASETS and not os.path.isdir(os.path.expanduser(cfg.dataset)):
+        known = f"choose one of {', '.join(DATASETS)}, or give a folder of images"
+        raise UserError(f"dataset is {short(cfg.dataset)}: {known}.")
     return cfg
 
 
@@ -355,7 +365,7 @@ def make_config(profile: str = "auto", **overrides) -> Config:
     Raises UserError for an unknown profile or name, a wrong type, a value out of range, or a device that is not there.
     """
     if profile is None or isinstance(profile, str) and profile == "auto":
-        profile = "exercise" if torch.cuda.is_available() and overrides.get("device") != "cpu" else "quick"
+        profile = "exercise" if overrides.get("device") != "cpu" and has_gpu() else "quick"
     for name in overrides:
         if name not in SETTINGS:
             raise UserError(f"{short(name)} is not a parameter{_did_you_mean(name)}.")
@@ -367,7 +377,8 @@ def make_config(profile: str = "auto", **overrides) -> Config:
     checked_folder(cfg.out)
     if not cfg.out and profile == "smoke":
         cfg = cfg.replace(out=str(project_root() / "runs" / "smoke"))
-    choose_device(cfg)
+    if cfg.device not in ("auto", "cpu"):  # these are always there
+        choose_device(cfg)
     return cfg
 
 
@@ -406,7 +417,23 @@ def _did_you_mean(name):
     return f": did you mean {close[0]!r}" if close else f": choose among {', '.join(SETTINGS)}"
 
 
-def choose_device(cfg: Config) -> torch.device:
+# %%
+assert _did_you_mean("epoch") == ": did you mean 'epochs'"
+
+
+# %%
+#| export
+def has_gpu() -> bool:
+    """Whether PyTorch sees a GPU. It is not asked, for it is slow to import, where there is no driver of one."""
+    if "torch" not in sys.modules and sys.platform == "linux" and not Path("/dev/kfd").exists():
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return False
+    return torch.cuda.is_available()
+
+
+def choose_device(cfg: Config) -> "torch.device":
     """The torch device of a `Config`; UserError where it is not there."""
     name = cfg.device
     if name == "auto":
@@ -502,7 +529,7 @@ for wrong in ({"components": 383}, {"perplexity": 160}, {"batch_size": 385}):
 def notebook_config(namespace: dict) -> Config:
     """The `Config` of the parameters cells run in a notebook; `namespace` is its `globals()`."""
     sources = [source for source in namespace.get("In", []) if source.lstrip().startswith("# Parameters")]
-    names = {name for source in sources for name in _assigned(source)}
+    names = {name for source in sources for name in _assigned(source) if not name.startswith("PAPERMILL_")}
     if not sources:  # a plain script: no history of cells to read
         names = set(SETTINGS) & set(namespace)
     return make_config(**{name: namespace[name] for name in sorted(names) if name in namespace})

@@ -9,21 +9,23 @@
 
 # %%
 #| export
-import os
+import re
 import socket
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
 from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets import CIFAR10, MNIST, ImageFolder
+from torchvision.datasets.folder import default_loader
 from torchvision.datasets.utils import download_url
-from vicreg_nb.config import Config, check_fit
-from vicreg_nb.files import FORMS, find_in, read_data
-from vicreg_nb.store import UserError, atomic, digest, log
+from torchvision.transforms import functional as TF
+from vicreg_nb.config import DATASETS, Config, check_fit
+from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data
+from vicreg_nb.store import UserError, atomic, digest, log, progress
 
 # %% tags=["parameters"]
 # Parameters
@@ -36,7 +38,6 @@ train_size: int = None  # training images; 0: all; None: the profile's value
 test_size: int = None  # test images; 0: all; None: the profile's value
 
 # %%
-import hashlib
 import tempfile
 
 from vicreg_nb.config import notebook_config
@@ -83,40 +84,6 @@ class Outliers:
 
 # %%
 print(CIFAR10_CLASSES, MEAN.tolist(), STD.tolist())
-
-# %% [markdown]
-# ## Where it is looked for
-# First in the folder that the environment variable `VICREG_NB_DATA` names, then in the user's cache; there also in
-# `downloads`, where earlier versions kept what they had fetched. In which forms, [80c](80c_files.ipynb) says.
-
-
-# %%
-#| export
-def cache_folder() -> Path | None:
-    """Where what is fetched is kept; None where there is no such place."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
-    except RuntimeError:  # no HOME, and a user whom the system does not know
-        return None
-
-
-def data_folders() -> list[Path]:
-    """Folders that may hold the data, first come first served."""
-    given = os.environ.get("VICREG_NB_DATA")
-    if given and not os.path.isdir(given):
-        raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
-    cache = cache_folder()
-    return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
-
-
-def find_file(name: str) -> Path | None:
-    """The first form of a data file in `data_folders()`, or None."""
-    return next((path for folder in data_folders() if (path := find_in(folder, name))), None)
-
-
-# %%
-for folder in data_folders():
-    print(folder.name, "holds", [path.name for name in FORMS if (path := find_in(folder, name))])
 
 # %% [markdown]
 # ## Fetching
@@ -186,15 +153,11 @@ def obtain(name: str) -> dict:
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    (Path(folder) / "archive").write_bytes(b"a text")
-    address, md5 = (Path(folder) / "archive").as_uri(), hashlib.md5(b"a text").hexdigest()
-    _download(Path(folder) / "copy", [f"{address}-not", address], md5)
-    assert (Path(folder) / "copy").read_bytes() == b"a text"
     try:
-        _download(Path(folder) / "other", [address], "another")
-    except RuntimeError as error:
+        _download(Path(folder) / "copy", [(Path(folder) / "not there").as_uri()], "an MD5")
+    except _BROKEN as error:
         print(error)
-    assert not (Path(folder) / "other").exists()
+    assert not (Path(folder) / "copy").exists()
 
 # %% [markdown]
 # A copy of CIFAR-10 may say of some images that they are not exact, in an array `lossy` beside the others (the
@@ -302,9 +265,161 @@ names = [list(SHAPES)[kind] for kind in kinds]
 image_grid([list(pictures[:10]), list(pictures[10:])], captions=[names[:10], names[10:]])
 
 # %% [markdown]
+# ## Images of your own
+# They come as arrays, or as a folder of pictures. From there on they are treated like CIFAR-10's, and a training on
+# them is told from all others by a digest of their bytes. CIFAR-100, for example, is four lines:
+#
+# ```python
+# parts = [torchvision.datasets.CIFAR100("data", train=train, download=True) for train in (True, False)]
+# arrays = [array for part in parts for array in (part.data, part.targets)]
+# images = Images.from_arrays(*arrays, classes=parts[0].classes, name="cifar100")
+# run = train(make_config("quick"), images)  # of vicreg_nb.config and vicreg_nb.training
+# ```
+#
+# What does not fit is told before any work.
+
+
+# %%
+#| export
+def _checked_part(part, images, labels, classes):
+    """Images and labels of one part; UserError for the first thing that is wrong with them."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
+        wanted = "give bytes (uint8) of the shape [N, 32, 32, 3], red green blue from 0 to 255"
+        raise UserError(f"{part}_images are {images.dtype} of the shape {list(images.shape)}: {wanted}.")
+    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        wanted = f"give a whole number for each of the {len(images)} images"
+        raise UserError(f"{part}_labels are {labels.dtype} of the shape {list(labels.shape)}: {wanted}.")
+    if len(strange := np.setdiff1d(labels, np.arange(len(classes)))):
+        raise UserError(f"{part}_labels hold {strange[0]}: give numbers from 0 to {len(classes) - 1}, one a class.")
+    if len(absent := np.setdiff1d(np.arange(len(classes)), labels)):
+        raise UserError(f"class {classes[absent[0]]!r} has no {part} image: add some, or leave the class out.")
+    return images, labels.astype(np.int64)
+
+
+# %%
+pictures, kinds = draw_shapes(30, seed=0)
+wrongs = (pictures / 255, kinds), (pictures[..., 0], kinds), (pictures, kinds[1:]), (pictures, kinds - 1)
+for wrong in (*wrongs, (pictures[:9], kinds[:9])):
+    try:
+        _checked_part("train", *wrong, tuple(SHAPES))
+    except UserError as error:
+        print(error)
+    else:
+        raise AssertionError(wrong)
+
+
+# %%
+#| export
+def images_from_arrays(train_images, train_labels, test_images, test_labels, classes=(), name: str = "own") -> Images:
+    """`Images` of your own arrays; also `Images.from_arrays`.
+
+    images: uint8 [N, 32, 32, 3], red green blue, 0 to 255. labels: whole numbers [N] from 0, each class in both parts.
+    classes: a name for each label; without them, the numbers. UserError for the first thing that does not fit.
+    """
+    if not len(classes):
+        classes = range(int(np.max(train_labels, initial=0)) + 1)
+    classes = tuple(map(str, classes))
+    parts = _checked_part("train", train_images, train_labels, classes)
+    parts += _checked_part("test", test_images, test_labels, classes)
+    name = re.sub(r"[^\w.-]+", "-", name) or "own"  # it will be a part of folders' names
+    return Images(f"own-{name}" if name in DATASETS else name, *parts, classes, digest(*parts))
+
+
+# %%
+mine = images_from_arrays(pictures, kinds, *draw_shapes(10, seed=1), name="cifar10")
+assert mine.name == "own-cifar10" and mine.classes == tuple("0123456789")
+assert mine.identity == digest(pictures, kinds, *draw_shapes(10, seed=1))
+
+# %% [markdown]
+# Pictures of any size and shape are made small: the shorter side becomes 32 pixels, and the middle square is kept.
+# `torchvision` lists a folder class by class; they are shuffled, always in the same way, so that any first thousand of
+# them holds all classes.
+
+
+# %%
+#| export
+def _small_picture(path):
+    try:
+        return np.asarray(TF.center_crop(TF.resize(default_loader(path), 32), 32))
+    except Exception as error:  # a damaged file may raise anything
+        raise UserError(f"{path} is no image that can be read ({type(error).__name__}): repair or remove it.") from None
+
+
+def _read_folder(folder):
+    """(images, labels, classes) of a folder that holds a folder of pictures for each class."""
+    try:
+        found = ImageFolder(folder)
+    except OSError as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise UserError(f"{reason} in {folder}: give a folder with a folder of pictures for each class.") from None
+    images = np.stack([_small_picture(path) for path, _ in progress(found.samples, "reading pictures")])
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[order], np.array(found.targets)[order], found.classes
+
+
+# %%
+place = tempfile.TemporaryDirectory()
+album = Path(place.name) / "album"
+for number, (picture, kind) in enumerate(zip(*draw_shapes(50, seed=0))):
+    (album / list(SHAPES)[kind]).mkdir(parents=True, exist_ok=True)
+    TF.to_pil_image(picture).resize((64, 48)).save(album / list(SHAPES)[kind] / f"{number}.png")
+small, kinds, names = _read_folder(album)
+assert small.shape == (50, 32, 32, 3) and names == sorted(SHAPES) and not (np.diff(kinds) >= 0).all()
+image_grid([list(small[:10])], captions=[[names[kind] for kind in kinds[:10]]])
+
+
+# %%
+#| export
+def images_from_folder(path: str | Path) -> Images:
+    """`Images` of the pictures in path/train/<class>/ and path/test/<class>/ (or val); also `Images.from_folder`.
+
+    Without these, of path/<class>/, a fifth of each class for testing. UserError for what cannot be read as such.
+    """
+    path = Path(path).expanduser()
+    parts = [path / "train", path / ("val" if (path / "val").is_dir() else "test")]
+    if len({part.is_dir() for part in parts}) > 1:
+        raise UserError(f"{path} has one of the folders train and test (or val): give both, or neither.")
+    if parts[0].is_dir():
+        (images, labels, classes), (test_images, test_labels, others) = map(_read_folder, parts)
+        if others != classes:
+            raise UserError(f"{parts[0]} has the classes {', '.join(classes)}, {parts[1].name} {', '.join(others)}.")
+        return images_from_arrays(images, labels, test_images, test_labels, classes, path.resolve().name)
+    images, labels, classes = _read_folder(path)
+    of_class = [np.flatnonzero(labels == label) for label in range(len(classes))]
+    is_test = np.isin(np.arange(len(labels)), np.concatenate([places[::5] for places in of_class]))
+    halves = images[~is_test], labels[~is_test], images[is_test], labels[is_test]
+    note = "A fifth of the images of each class are the test images."
+    return replace(images_from_arrays(*halves, classes, path.resolve().name), note=note)
+
+
+# %%
+drawn = images_from_folder(album)
+assert drawn.name == "album" and (np.bincount(drawn.train_labels) == 4).all() and len(drawn.test_labels) == 10
+(album / "train").mkdir()
+try:
+    images_from_folder(album)
+except UserError as error:
+    print(str(error).replace(place.name, "..."))
+place.cleanup()
+
+# %% [markdown]
+# Both are at hand in `Images`. They are put there from outside, and as plain objects: the code of `Images` is a part of
+# what all kept features rest on, and how other images are read shall not have them computed again.
+
+# %%
+#| export
+Images.from_arrays = partial(images_from_arrays)
+Images.from_folder = partial(images_from_folder)
+
+# %%
+assert Images.from_arrays(*draw_shapes(10, seed=0), *draw_shapes(10, seed=1)).name == "own"
+
+# %% [markdown]
 # ## Opening
-# `auto` means CIFAR-10 where it is found or can be fetched. Nothing is replaced silently: a damaged file stops `auto`,
-# too. What was opened last stays in memory, so that every chapter may ask for it.
+# `auto` means CIFAR-10 where it is found or can be fetched; a folder's name means the pictures in it. Nothing is
+# replaced silently: a damaged file stops `auto`, too. What was opened last stays in memory, so that every chapter may
+# ask for it.
 
 
 # %%
@@ -322,8 +437,8 @@ def _cut(name, size, labels):
             f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
         )
     chosen = slice(0, size or None)
-    if len(np.unique(labels[chosen])) < 10:
-        raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
+    if len(np.unique(labels[chosen])) < len(np.unique(labels)):
+        raise UserError(f"{name} is {size}, too few to hold all classes: raise it, or give 0 for all.")
     return chosen
 
 
@@ -343,6 +458,10 @@ for size in (9, 5_001):
 #| export
 @lru_cache(maxsize=1)
 def _open(name, train_size, test_size, folders):
+    if name not in DATASETS:
+        own = Images.from_folder(name)
+        parts = own.train_images, own.train_labels, own.test_images, own.test_labels
+        return _images(own.name, parts, own.classes, (train_size, test_size), own.note)
     if name in ("auto", "cifar10"):
         try:
             found = obtain("cifar10_train.npz"), obtain("cifar10_test.npz")
@@ -447,8 +566,6 @@ def send(x: torch.Tensor, device) -> torch.Tensor:
 # `torchvision`'s own operations give the same:
 
 # %%
-from torchvision.transforms import functional as TF
-
 sample = draw_shapes(4, seed=2)[0]
 expected = torch.stack([TF.normalize(TF.to_tensor(image), MEAN.tolist(), STD.tolist()) for image in sample])
 torch.testing.assert_close(normalise(to_float(sample)), expected)
@@ -475,7 +592,7 @@ image_grid([list(row) for row in examples], labels=images.classes, width=5.2)
 # the mean that the exercise's normalisation assumes.
 
 # %%
-counts = np.bincount(images.train_labels, minlength=10)
+counts = np.bincount(images.train_labels, minlength=len(images.classes))
 print(dict(zip(images.classes, counts.tolist(), strict=True)))
 if images.name == "cifar10" and not cfg.train_size:
     assert (counts == 5_000).all()

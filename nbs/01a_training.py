@@ -13,6 +13,7 @@
 # %%
 #| export
 import contextlib
+import copy
 import json
 import math
 import os
@@ -27,7 +28,7 @@ import pandas as pd
 import torch
 from torch import nn
 from vicreg_nb.book import Question
-from vicreg_nb.config import Config, choose_device, device_name
+from vicreg_nb.config import Config, choose_device, device_name, short
 from vicreg_nb.data import Images, send
 from vicreg_nb.identity import code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
@@ -69,7 +70,7 @@ import tempfile
 from dataclasses import replace
 
 from vicreg_nb.config import notebook_config
-from vicreg_nb.data import MEAN, STD, open_dataset
+from vicreg_nb.data import MEAN, STD, normalise, open_dataset, to_float
 from vicreg_nb.plots import image_grid
 
 cfg = notebook_config(globals())
@@ -263,11 +264,15 @@ _WEIGHT_SETTINGS = (
 )  # fmt: skip
 
 
-def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs) -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs`: where they come from, or its class."""
+def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs, encoder: nn.Module = None) -> dict:
+    """Everything that changes the weights of a run, and nothing else.
+
+    pairs: where they come from, or its class. encoder: one that is not the book's.
+    """
     settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS} | {"precision": choose_precision(cfg)}
     code = code_of(pairs, initial_networks, Trainer, train_epoch, evaluate_terms)
-    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code}
+    own = {} if encoder is None else {"own_encoder": own_encoder(encoder)}
+    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code} | own
 
 
 def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
@@ -700,9 +705,9 @@ assert _read_run(kept.folder / "written") is None and not is_finished(kept.folde
 
 # %%
 #| export
-def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag: str = "vicreg") -> tuple[dict, Path]:
+def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag="vicreg", encoder=None) -> tuple[dict, Path]:
     """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
-    settings = run_settings(cfg, images, pairs)
+    settings = run_settings(cfg, images, pairs, encoder)
     for precision in PRECISIONS if cfg.precision == "auto" else ():
         other = settings | {"precision": precision}
         if is_finished(run_folder(cfg, other, tag)) and not is_finished(run_folder(cfg, settings, tag)):
@@ -823,6 +828,122 @@ print(f"as here: {told.getvalue()}")
 assert [machine["threads"] for machine in _read_settings(kept.folder)["machines"]] == [64, torch.get_num_threads()]
 
 # %% [markdown]
+# ## An encoder of your own
+# Whatever maps images to vectors can be trained in f's place: any `nn.Module`, given to `train` below. Its training is
+# found again by its code, by its layers and the numbers in them, and by its weights at the start. Layers of libraries
+# are known by how they print. (Dropout draws from PyTorch's global generator, so with it a training cannot be repeated
+# bit by bit.)
+
+
+# %%
+#| export
+def own_encoder(encoder: nn.Module) -> dict:
+    """What makes the weights of an encoder that is not the book's: code, layers as they print, numbers, weights."""
+    values = [
+        (name, value)
+        for part in encoder.modules()
+        for name, value in vars(part).items()
+        if not name.startswith("_") and name != "training"
+    ]
+    functions = [value for _, value in values if callable(value) and not isinstance(value, nn.Module)]
+    plain = [(name, repr(value)) for name, value in values if isinstance(value, (int, float, str, tuple, list))]
+    code = code_of([type(part) for part in encoder.modules()], functions)
+    return {"code": code, "layers": digest(repr(encoder), plain), "weights": digest(encoder.state_dict())}
+
+
+# %%
+class Dots(nn.Module):
+    """Eight random dots of light, weighted: a poor encoder, and a quick one."""
+
+    def __init__(self, stride=1):
+        super().__init__()
+        self.stride, self.layer = stride, nn.Linear(24, 8)
+
+    def forward(self, x):
+        return self.layer(x[:, :, :: 4 * self.stride, 0].flatten(1)[:, :24])
+
+
+with seeded(seed, "dots"):
+    dots, other = Dots(), Dots()
+assert "Dots" in own_encoder(dots)["code"]
+assert own_encoder(dots) == own_encoder(copy.deepcopy(dots)) != own_encoder(other)
+other.load_state_dict(dots.state_dict())
+other.stride = 2
+assert own_encoder(other) != own_encoder(dots)
+
+# %% [markdown]
+# It is tried out on two empty views before any work. The dimension of its vectors is what the projector begins with.
+
+
+# %%
+#| export
+def _fitted(cfg, encoder):
+    """The `Config` with the dimension of an own encoder's vectors; UserError if it makes none."""
+    if not isinstance(encoder, nn.Module):
+        raise UserError(f"encoder is {short(encoder)}: give a torch.nn.Module that makes [B, d] of [B, 3, 32, 32].")
+    views = torch.zeros(2, 3, cfg.view_size, cfg.view_size)
+    try:
+        with torch.no_grad():
+            y = copy.deepcopy(encoder).cpu().eval()(views)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(".")
+        raise UserError(
+            f"the encoder fails on views {list(views.shape)} ({why}): give one that makes [2, d]."
+        ) from error
+    if not isinstance(y, torch.Tensor) or y.dim() != 2 or len(y) != 2:
+        made = list(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+        raise UserError(f"the encoder makes {made} of views {list(views.shape)}: give one that makes [2, d].")
+    return cfg.replace(encoder_dim=y.shape[1])
+
+
+# %%
+assert _fitted(tiny, dots).encoder_dim == 8
+for wrong in ("resnet18", nn.Conv2d(3, 8, 3), nn.Linear(7, 8)):
+    try:
+        _fitted(tiny, wrong)
+    except UserError as error:
+        print(error)
+    else:
+        raise AssertionError(wrong)
+
+# %% [markdown]
+# It is copied, so that the one that was given stays as it was, and finds its training again.
+
+
+# %%
+#| export
+class _OwnTrainer(Trainer):
+    """A `Trainer` of an encoder that is not the book's."""
+
+    def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int, encoder: nn.Module):
+        super().__init__(cfg, settings, steps_per_epoch)
+        self.encoder = copy.deepcopy(encoder)
+        model = synchronised(nn.Sequential(self.encoder, self.projector), self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.forward = torch.compile(self.model) if cfg.compile else self.model
+        moved = nn.ParameterList(weight for weight in self.encoder.parameters() if weight.requires_grad)
+        self.optimizers = _optimizers(cfg, moved, self.projector)
+
+
+@dataclass(frozen=True)
+class OwnRun(Run):
+    """A finished training of an encoder that is not the book's."""
+
+    made: nn.Module
+
+    def encoder(self, device="cpu") -> nn.Module:
+        """f, frozen and in evaluation mode."""
+        encoder = copy.deepcopy(self.made)
+        encoder.load_state_dict(self._weights())
+        return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+# %%
+moving = _OwnTrainer(_fitted(tiny, dots), {"precision": "fp32"}, 3, dots)
+_one_step = train_step(moving, *next(pairs.epoch(torch.arange(64), [slice(64)], new_generator(seed, "trial"))))
+assert _one_step.isfinite().all() and not torch.equal(moving.encoder.layer.weight.cpu(), dots.layer.weight)
+
+# %% [markdown]
 # ## Algorithm 1, the outer loop
 # After each epoch: the test terms, the checkpoint, and a line that tells how it goes and how long it will take. It is
 # the line that one looks at during a long training, so it has the three terms twice, on training and on test images.
@@ -879,9 +1000,10 @@ def _write_events(trainer, folder):
 
 # %%
 #| export
-def _begin(cfg, images, settings, folder, tag):
+def _begin(cfg, images, settings, folder, tag, encoder=None):
     """A trainer in the state from which the training begins or goes on, the same on all ranks."""
-    trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
+    facts = cfg, settings, len(images.train_images) // cfg.batch_size
+    trainer = Trainer(*facts) if encoder is None else _OwnTrainer(*facts, encoder)
     if rank() == 0:
         resumed = _resume(trainer, folder)
         if not resumed and (why := _why_anew(cfg, settings, tag)):
@@ -905,20 +1027,22 @@ assert begun.epoch == 0 and (Path(scratch.name) / "begun" / "config.json").is_fi
 
 # %%
 #| export
-def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
+def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg", encoder: nn.Module = None) -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 
+    encoder: any module from views float32 [B, 3, S, S] to [B, d], in place of the one that `cfg` names.
     Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
-    A damaged file is set aside, and made again from the others. UserError if the loss turns NaN or infinite.
+    A damaged file is set aside, and made again. UserError for an encoder that does not fit, or a loss that breaks.
     """
+    cfg = cfg if encoder is None else _fitted(cfg, encoder)
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings = from_first(find_run(cfg, images, pairs, tag)[0])
+    settings = from_first(find_run(cfg, images, pairs, tag, encoder)[0])
     folder = run_folder(cfg, settings, tag)
     if rank() == 0:
         remove_leftovers(folder, cfg.cache)
     finished = _read_run(folder) if rank() == 0 else None
     if not from_first(finished is not None):
-        trainer = _begin(cfg, images, settings, folder, tag)
+        trainer = _begin(cfg, images, settings, folder, tag, encoder)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
@@ -926,7 +1050,8 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
         if rank() == 0:
             (folder / "previous.pt").unlink(missing_ok=True)
     record = after_first(lambda: finished or _read_run(folder))
-    return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
+    found = cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"]
+    return Run(*found) if encoder is None else OwnRun(*found, encoder)
 
 
 # %%
@@ -947,6 +1072,52 @@ with contextlib.suppress(KeyboardInterrupt):
 resumed = train(tiny, few)
 whole = train(tiny.replace(out=f"{scratch.name}/whole"), few)
 assert resumed.identity == whole.identity and (resumed.history == whole.history).all()
+
+# %% [markdown]
+# ## What is left, used elsewhere
+# A training is a folder, and so a trained encoder can be had from it by name, for images of one's own:
+# `encode(load_encoder("runs/vicreg-..."), images)` of [02_representations](02_representations.ipynb).
+
+
+# %%
+#| export
+def load_encoder(run: Run | str | Path, device="cpu", encoder: nn.Module = None) -> nn.Module:
+    """f of a finished training, frozen and in evaluation mode: normalised images [B, 3, H, W] to [B, d].
+
+    run: a `Run`, or its folder. encoder: for the folder of an own encoder, one made in the same way.
+    UserError if the folder holds no finished training, or one of another encoder.
+    """
+    if isinstance(run, Run):
+        return run.encoder(device)
+    folder = Path(run).expanduser()
+    settings = _read_settings(folder)
+    if not (settings and is_finished(folder)):
+        raise UserError(f"{folder} holds no finished training: give a folder of runs/ with encoder.pt and config.json.")
+    if "own_encoder" in settings and encoder is None:
+        raise UserError(f"{folder} is a training of an own encoder: give one that is made in the same way, encoder=...")
+    cfg = Config(**{name: settings[name] for name in ("encoder", "width", "encoder_dim")})
+    kept = (cfg, folder, None, None, 0.0, settings["precision"])
+    try:
+        return (Run(*kept) if encoder is None else OwnRun(*kept, encoder)).encoder(device)
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:120]
+        raise UserError(f"the weights in {folder} are of another encoder ({why} ...): give its own.") from None
+
+
+# %%
+shown = normalise(to_float(few.test_images[:4]))
+assert torch.equal(load_encoder(whole)(shown), load_encoder(whole.folder)(shown))
+own = train(tiny.replace(epochs=1), few, encoder=dots)
+assert (
+    own.folder == train(tiny.replace(epochs=1), few, encoder=dots).folder != train(tiny.replace(epochs=1), few).folder
+)
+other.stride = 1
+assert torch.equal(load_encoder(own)(shown), load_encoder(own.folder, encoder=other)(shown))
+for wrong in ("nowhere", own.folder):
+    try:
+        load_encoder(wrong)
+    except UserError as error:
+        print(str(error).replace(scratch.name, "..."))
 scratch.cleanup()
 
 # %% [markdown]

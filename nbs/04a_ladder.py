@@ -991,23 +991,33 @@ for (kind, way), probe in result["probes"].items():
 
 # %%
 #| export
+def _name_point(ax, x, y, name, colour):
+    ax.annotate(name, (x, y), (8, 0), textcoords="offset points", va="center", fontsize=8, color=colour)
+
+
+# %%
+#| export
 @steps_down.figure(
     "One strand for each kind of neighbours, from a network down to eigenvectors: the linear probe on the test images, "
     "with 95 % intervals. All networks have the same number of epochs; the star is VICReg at full length."
 )
 def ladder(result: dict) -> Drawing:
     fig, ax = new_figure(width=5.6, height=2.9)
-    for shift, (kind, title) in zip((0, -0.03, 0, 0.03), KINDS.items(), strict=True):
+    for shift, (kind, title) in zip((0, -0.02, 0, 0.02), KINDS.items(), strict=True):
         ways = [way for way in WAYS if (kind, way) in result["probes"]]
         probes = [result["probes"][kind, way] for way in ways]
         place = np.array([list(WAYS).index(way) for way in ways]) + shift
         heights, bars = ([100 * getattr(probe, name) for probe in probes] for name in ("accuracy", "interval"))
-        ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=KIND_COLOURS[kind], label=title)
-    ax.plot(0, 100 * result["top"].accuracy, "*", markersize=9, color=KIND_COLOURS["augmentations"], zorder=3)
-    ax.axhline(100 / len(result["classes"]), linestyle=":", color="#777777", label="chance")
+        ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=KIND_COLOURS[kind])
+        _name_point(ax, place[-1], heights[-1], title, KIND_COLOURS[kind])
+    top, colour = 100 * result["top"].accuracy, KIND_COLOURS["augmentations"]
+    ax.plot(0, top, "*", markersize=9, color=colour, zorder=3)
+    _name_point(ax, 0, top, f"VICReg, {result['cfg'].epochs} epochs", colour)
+    chance = 100 / len(result["classes"])
+    ax.plot((0, len(WAYS) - 1), (chance, chance), ":", color="#777777")
+    _name_point(ax, len(WAYS) - 1, chance, "chance", "#777777")
     ax.set_xticks(range(len(WAYS)), list(WAYS.values()))
-    ax.set(ylabel="linear probe / %", xlim=(-0.25, len(WAYS) - 0.75), ylim=(0, None))
-    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(ylabel="linear probe / %", xlim=(-0.15, len(WAYS) - 0.9), ylim=(0, None))
     return Drawing(fig)
 
 
@@ -1090,7 +1100,9 @@ def ladder_network(result: dict) -> Drawing:
         style = {"fmt": "o-", "markersize": 4, "color": KIND_COLOURS[kind], "label": KINDS[kind]}
         right.errorbar(LAMBDAS, *100 * rows[:, :2].T, **style)
         for times, (accuracy, _, lives) in zip(LAMBDAS, rows, strict=True):
-            right.annotate(f"{lives:.0f}", (times, 100 * accuracy), (0, 7), textcoords="offset points", fontsize=7)
+            place = {"va": "bottom", "xytext": (0, 4)} if kind == "oracle" else {"va": "top", "xytext": (0, -5)}
+            text = {"fontsize": 7, "color": KIND_COLOURS[kind], "ha": "center", "textcoords": "offset points"}
+            right.annotate(f"{lives:.0f}", (times, 100 * accuracy), **place, **text)
     right.set(xscale="log", xlabel="lambda, times the profile's", ylabel="linear probe / %")
     right.set_ylim(0, 1.25 * right.get_ylim()[1])  # room for the legend
     right.set_xticks(LAMBDAS, [f"{times:g}" for times in LAMBDAS])

@@ -19,27 +19,31 @@ os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, whic
 #| export
 import argparse
 import ast
+import contextlib
+import functools
 import importlib.util
 import re
 import sys
 import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from tqdm import tqdm
+
+# %%
+#| export
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
-    package_folder, questions_of, read_file, read_results, results_folder, which_run,
+    keep_numbers, package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
-from vicreg_nb.config import Config, changed_settings, choose_device, device_name, make_config, short
-from vicreg_nb.data import Images, find_file, open_dataset
+from vicreg_nb.config import (
+    DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
+)  # fmt: skip
+from vicreg_nb.files import find_file
 from vicreg_nb.identity import plain_code
-from vicreg_nb.methods import ENCODERS, baseline, run_of
-from vicreg_nb.parallel import after_first, from_first, go_on_alone, join, share, world
-from vicreg_nb.representations import features_of
 from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
-from vicreg_nb.training import choose_precision, train
 
 # %% tags=["parameters"]
 # Parameters
@@ -51,6 +55,7 @@ out: str = ""  # where results go; empty: the project's folder
 
 # %%
 from vicreg_nb.config import notebook_config
+from vicreg_nb.data import open_dataset
 
 cfg = notebook_config(globals())
 images = open_dataset(cfg)
@@ -140,13 +145,19 @@ def imported_names(node: ast.AST) -> list[str]:
     return [f"{above.rstrip('.')}.{alias.name}" for alias in node.names]
 
 
+@functools.cache
+def _names_in(text):
+    """The full names that a source imports, wherever in it; None where Python cannot read it."""
+    with contextlib.suppress(SyntaxError):  # in a notebook, % and ! begin a line that is not Python
+        tree = ast.parse(re.sub(r"(?m)^(\s*)[%!]", r"\1pass #", text))
+        return [name.split(".") for node in ast.walk(tree) for name in imported_names(node)]
+
+
 def _imported(path):
-    """The package's modules that a notebook or module imports, wherever in it; all, where Python cannot read it."""
-    try:  # in a notebook, % and ! begin a line that is not Python
-        tree = ast.parse(re.sub(r"(?m)^(\s*)[%!]", r"\1pass #", path.read_text(encoding="utf-8")))
-    except SyntaxError:
+    """The package's modules that a notebook or module imports; all, where Python cannot read it."""
+    names = _names_in(path.read_text(encoding="utf-8"))
+    if names is None:
         return set(package_folder().glob("*.py"))
-    names = [name.split(".") for node in ast.walk(tree) for name in imported_names(node)]
     own = {package_folder() / f"{name[1]}.py" for name in names if name[0] == "vicreg_nb" and name[1:]}
     return {path for path in own if path.is_file()}
 
@@ -197,7 +208,7 @@ class Job(NamedTuple):
     """What the stages are run with: settings, images, and the names of the settings that were given by hand."""
 
     cfg: Config
-    images: Images
+    images: object  # Images; its module brings PyTorch, which takes seconds, so it is imported where work begins
     given: tuple = ()
 
 
@@ -242,10 +253,17 @@ def of_stage(job: Job, stage: Stage) -> tuple:
     return job.cfg.replace(**own), job.images, stage.own
 
 
+# %%
+assert stage_key(job, stages()[0]) != stage_key(job._replace(given=("mu",)), stages()[0])
+
+
+# %%
+#| export
 def is_done(job: Job, stage: Stage) -> bool:
     """Whether its run's results hold this stage's, and the folder its figures. Only reads, whatever it finds."""
     try:
-        folder, results = results_folder(*of_stage(job, stage)), read_results(*of_stage(job, stage))
+        folder = results_folder(*of_stage(job, stage))
+        results = read_file(folder / RESULTS)
         key = results["stages"][stage.notebook]["key"]
         figures = [figure for name in stage.questions for figure, _ in results["questions"][name]["figures"]]
     except (UserError, OSError, KeyError, TypeError, ValueError):
@@ -257,7 +275,6 @@ def is_done(job: Job, stage: Stage) -> bool:
 # %%
 for stage in stages():
     print(f"{'done' if is_done(job, stage) else 'to do':6} {stage}")
-assert stage_key(job, stages()[0]) != stage_key(job._replace(given=("mu",)), stages()[0])
 
 # %% [markdown]
 # ## As plain Python
@@ -391,8 +408,9 @@ with tempfile.TemporaryDirectory() as folder:
     assert is_done(here, nothing) and not is_done(here._replace(given=("mu",)), nothing)
 
 # %% [markdown]
-# A whole run, all of the present code, says so. If it is of CIFAR-10 with a profile as it stands, it is what the
-# project's folder shows from then on, and the run that was there moves to a folder of its own.
+# A whole run, all of the present code, says so. If it is of CIFAR-10 with a profile as it stands, its numbers are kept
+# for means over seeds, and it is what the project's folder shows from then on: the run that was there moves to a folder
+# of its own.
 
 
 # %%
@@ -407,7 +425,10 @@ def finish(job: Job):
     if read_results(job.cfg, job.images)["header"]["code"] != code_digest():
         with changing_results(job.cfg, job.images) as results:
             results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
-    if not (job.cfg.out or doubts(job.cfg, job.images)):
+    if doubts(job.cfg, job.images):
+        return
+    keep_numbers(job.cfg.folder, read_results(job.cfg, job.images))
+    if not job.cfg.out:
         show(job.cfg.folder, results_folder(job.cfg, job.images), job.cfg.runs / ".results.lock")
 
 
@@ -471,13 +492,13 @@ with tempfile.TemporaryDirectory() as folder:
         run_book(here, [nothing])
 
 # %% [markdown]
-# At its end a run publishes what it found: the report and the page.
+# At its end a run publishes what it found: the report, the page and the explorer.
 
 
 # %%
 #| export
 def publish(folder: Path):
-    """Report and page of a run, where it has answered something and the tools for them are installed."""
+    """Report, page and explorer of a run, where it has answered something and the tools for them are installed."""
     results = read_file(folder / RESULTS)
     if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
         return
@@ -485,7 +506,7 @@ def publish(folder: Path):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("page", "report"):
+    for module in ("explorer", "page", "report"):  # the page links to the explorer
         importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
 
 
@@ -507,8 +528,10 @@ def _parser():
     add = parser.add_argument
     profiles = "smoke (a test, two minutes), quick (for a CPU), exercise (the exercise's settings), best"
     add("--profile", default="auto", help=f"{profiles}; default: exercise on a GPU, else quick")
-    add("--dataset", default="auto", help="cifar10 or shapes (embedded); default: CIFAR-10 where it can be had")
+    add("--dataset", default="auto", help="cifar10, shapes (embedded) or a folder of images; default: CIFAR-10")
     add("--seed", type=int, default=0, help="of everything random; default 0")
+    several = "the book once for each, one after the other; tables then show means over them"
+    add("--seeds", type=int, nargs="+", metavar="SEED", help=several)
     add("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
     add("--out", default="", metavar="FOLDER", help="of results; default: the project's (smoke: its runs/smoke)")
     other = "any other setting, as in --set lr=1e-3; may be repeated"
@@ -561,7 +584,8 @@ except UserError as error:
 
 # %% [markdown]
 # `--list` looks and touches nothing. It fetches nothing either: without CIFAR-10 at hand, `auto` is the embedded data
-# set, and a run on CIFAR-10 has not begun.
+# set. To open CIFAR-10 takes seconds, so it believes what the results of the latest run on it say of it. Where there
+# are no results, nothing is done.
 
 
 # %%
@@ -569,17 +593,45 @@ except UserError as error:
 def list_stages(cfg: Config, chosen: list[Stage], given=()):
     """Print where the stages stand."""
     at_hand = all(find_file(f"cifar10_{part}.npz") for part in ("train", "test"))
-    if cfg.dataset == "auto" and not at_hand:
-        cfg = cfg.replace(dataset="shapes")
-    known = at_hand or cfg.dataset == "shapes"
-    job = _job(cfg, given) if known else None
+    cfg = cfg.replace(dataset="cifar10" if at_hand else "shapes") if cfg.dataset == "auto" else cfg
+    images = _seen_images(cfg) if cfg.dataset in DATASETS else _job(cfg, given).images
     for stage in chosen:
-        print(f"{'done' if known and is_done(job, stage) else 'to do':6} {stage}")
+        done = images and is_done(Job(cfg, images, given), stage)
+        print(f"{'done' if done else 'to do':6} {stage}")
 
 
+def _seen_images(cfg):
+    """What the results of the latest run on these images say of them; None where there are none."""
+    paths = (path for path in (cfg.folder / RESULTS, *cfg.runs.glob(f"*/{RESULTS}")) if path.is_file())
+    for path in sorted(paths, key=lambda path: -path.stat().st_mtime):
+        with contextlib.suppress(UserError, KeyError, TypeError):
+            head = read_file(path)["header"]
+            known, data = profile_values(head["profile"]) | head.get("settings", {}), head["data"]
+            if head["dataset"] == cfg.dataset and all(known[size] == getattr(cfg, size) for size in _SIZES):
+                labels = {f"{part}_labels": range(data[f"{part}_images"]) for part in ("train", "test")}
+                return SimpleNamespace(name=head["dataset"], identity=data["identity"], **labels)
+
+
+_SIZES = "train_size", "test_size"
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    here = cfg.replace(out=folder, dataset=images.name)
+    assert _seen_images(here) is None
+    claim_folder(here, images)
+    assert _seen_images(here.replace(mu=3.0)).identity == images.identity
+    assert _seen_images(here.replace(train_size=128)) is None
+
+
+# %%
+#| export
 def _job(cfg, given):
+    from vicreg_nb.data import open_dataset
+
     images = open_dataset(cfg)
-    return Job(cfg.replace(dataset=images.name), images, given)  # so that no kernel decides anew what `auto` is
+    named = images.name if cfg.dataset == "auto" else cfg.dataset  # so that no kernel decides anew what `auto` is
+    return Job(cfg.replace(dataset=named), images, given)
 
 
 # %%
@@ -594,12 +646,29 @@ list_stages(cfg, choose_stages(["01", "training"]))
 
 # %%
 #| export
+def _world():
+    """How many processes share the training; one, where nothing has been imported that could."""
+    parallel = sys.modules.get("vicreg_nb.parallel")
+    return parallel.world() if parallel else 1
+
+
+# %%
+assert _world() == 1
+
+
+# %%
+#| export
 def train_together(job: Job, chosen: list[Stage]):
     """Train what the stages need, on all processes of torchrun. UserError for a batch that they cannot share."""
+    from vicreg_nb.methods import ENCODERS, baseline, run_of
+    from vicreg_nb.parallel import after_first, from_first, share
+    from vicreg_nb.representations import features_of
+    from vicreg_nb.training import choose_precision, train
+
     for size in (job.cfg.batch_size, min(job.cfg.batch_size, len(job.images.test_images))):
         share(slice(0, size))
     precision = from_first(choose_precision(job.cfg) if rank() == 0 else None)
-    log(f"{world()} processes, {job.cfg.batch_size // world()} images of each batch to each, {precision}")
+    log(f"{_world()} processes, {job.cfg.batch_size // _world()} images of each batch to each, {precision}")
     modules = {stage.module for stage in chosen if stage.notebook >= "01a"}
     cfg = job.cfg.replace(precision=precision)
     cfg = baseline(cfg) if "ablations" in modules else cfg
@@ -623,28 +692,52 @@ train_together(job, [Stage("00_config", "config")])  # nothing to train
 
 # %%
 #| export
-def _command(options):
-    chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
-    named = {name: getattr(options, name) for name in ("profile", "dataset", "seed", "device", "out")}
-    cfg = make_config(**named | changes)
-    given = tuple(name for name, value in changes.items() if value is not None)
-    check_weights(given, chosen)
-    if options.list:
-        return list_stages(cfg, chosen, given)
-    if join(choose_device(cfg)):
-        train_together(after_first(lambda: _job(cfg, given)), chosen)
-        return go_on_alone()
+def _run(cfg, given, chosen, again):
+    """Run and publish the book for one seed; returns its job."""
+    from vicreg_nb.training import choose_precision
+
     job = _job(cfg, given)
     size = f"{job.images.name} ({len(job.images.train_images):,} training images)"
     log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
-    seconds = run_book(job, chosen, again=options.again or bool(options.only))
+    seconds = run_book(job, chosen, again)
     print(f"\nDone in {duration(seconds)}:")
     for folder in dict.fromkeys(results_folder(*of_stage(job, stage)) for stage in chosen):
         publish(folder)
-        places = (folder / name for name in (RESULTS, "figures/index.html", "report.pdf", "executed"))
-        print(*filter(Path.exists, places), sep="\n")
+        names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
+        print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
     if doubted := doubts(job.cfg, job.images):
         print(doubted)
+    return job
+
+
+# %% [markdown]
+# Several seeds are several runs, one after the other. The first of them is what the project shows at the end, with
+# means over all.
+
+
+# %%
+#| export
+def _command(options):
+    chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
+    named = {name: getattr(options, name) for name in ("profile", "dataset", "device", "out")}
+    cfgs = [make_config(**named | {"seed": seed} | changes) for seed in dict.fromkeys(options.seeds or [options.seed])]
+    given = tuple(name for name, value in changes.items() if value is not None)
+    check_weights(given, chosen)
+    if options.list:
+        for cfg in cfgs:
+            list_stages(cfg, chosen, given)
+        return
+    from vicreg_nb.parallel import after_first, go_on_alone, join
+
+    if join(choose_device(cfgs[0])):
+        for cfg in cfgs:
+            train_together(after_first(lambda cfg=cfg: _job(cfg, given)), chosen)
+        return go_on_alone()
+    again = options.again or bool(options.only)
+    jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
+    if jobs[1:]:  # the first is what the project shows, now with means over all
+        finish(jobs[0])
+        publish(results_folder(jobs[0].cfg, jobs[0].images))
 
 
 # %%
@@ -655,7 +748,7 @@ def main(arguments=None) -> int:
         _command(_parser().parse_args(arguments))
     except (UserError, OSError) as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        who = f"process {rank()} of {world()}: " if world() > 1 else ""
+        who = f"process {rank()} of {_world()}: " if _world() > 1 else ""
         print(f"\n{who}{kind}{error}", file=sys.stderr, flush=True)
         return 1
     except RuntimeError:
@@ -676,7 +769,7 @@ assert main(["--list", "--profile", "smoke", "--set", "epoch=1"]) == 1
 #| export
 if __name__ == "__main__" and "get_ipython" not in globals():  # a notebook's kernel is __main__, too
     status = main()
-    if status and world() > 1:
+    if status and _world() > 1:
         os._exit(status)  # at once: torchrun then ends the others, which may be waiting for this one
     raise SystemExit(status)
 

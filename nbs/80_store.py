@@ -11,6 +11,8 @@
 import contextlib
 import errno
 import hashlib
+import importlib
+import importlib.util
 import itertools
 import os
 import re
@@ -22,9 +24,30 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from tqdm import tqdm
+
+# %% [markdown]
+# ## PyTorch, when it is needed
+# PyTorch takes seconds to import. What only looks, such as `--help` or `--list`, shall not wait for it. So the modules
+# below the data know it by a name that imports it when it is first asked for something.
+
+
+# %%
+#| export
+class Later:
+    """A library that is imported when it is first asked for something."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __getattr__(self, attribute):
+        return getattr(importlib.import_module(self.name), attribute)
+
+
+torch = Later("torch")
+
+# %%
+assert torch.tensor([1]).item() == 1
 
 # %% [markdown]
 # ## One sentence for a mistake
@@ -36,24 +59,31 @@ from tqdm import tqdm
 class UserError(ValueError):
     """A mistake in the input, told in one sentence that names the value and the remedy."""
 
+    def _render_traceback_(self):
+        """What a notebook shows of it: where in our code it was noticed says nothing to who made it."""
+        return [f"UserError: {self}"]
+
 
 # %%
 try:
     raise UserError("epochs is 0: give 1 to 10000.")
 except UserError as error:
-    print(error)
+    print(*error._render_traceback_())
 
 # %% [markdown]
 # ## The project's folder
 # The nearest folder from here upwards that holds `settings.ini`: a notebook in `nbs/` finds it, and so does a command.
+# From anywhere else, as with papermill in some other folder, it is the one in which the package lies.
 
 
 # %%
 #| export
 def project_root() -> Path:
-    """The nearest folder upwards with a settings.ini, else the current folder."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "settings.ini").is_file()), here)
+    """The nearest folder upwards with a settings.ini, else the package's, if it has one; else the current folder."""
+    here, package = Path.cwd(), importlib.util.find_spec("vicreg_nb")
+    beside = [Path(place).parent for place in package.submodule_search_locations] if package else []
+    places = (here, *here.parents, *beside)
+    return next((folder for folder in places if (folder / "settings.ini").is_file()), here)
 
 
 # %%
@@ -77,7 +107,7 @@ def digest(*things) -> str:
 # %%
 #| export
 def _feed(state, thing):
-    if isinstance(thing, torch.Tensor):
+    if hasattr(thing, "detach"):  # a tensor
         thing = thing.detach().cpu().numpy()
     if isinstance(thing, np.ndarray):
         if thing.dtype.hasobject:  # their bytes are addresses
@@ -108,7 +138,7 @@ assert digest(np.zeros(3)) != digest(np.zeros(3, "float32")) and digest({"a": 1}
 
 # %%
 #| export
-def new_generator(seed: int, *names) -> torch.Generator:
+def new_generator(seed: int, *names) -> "torch.Generator":
     """A CPU random generator of its own for each combination of seed and names."""
     return torch.Generator().manual_seed(_number(seed, names))
 
@@ -144,7 +174,8 @@ assert torch.equal(before, torch.random.get_rng_state())
 #| export
 def rank() -> int:
     """The number of this process among those that share a training; 0 is the first."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    dist = sys.modules.get("torch.distributed")  # who has not imported it is alone
+    return dist.get_rank() if dist and dist.is_available() and dist.is_initialized() else 0
 
 
 # %%
@@ -316,6 +347,23 @@ assert [path.is_file() for path in theirs] == [True, os.name != "posix"] and not
 
 # %%
 #| export
+def _fault(path):
+    """What seems to be wrong with what is at a path, in words."""
+    if not path.is_file():
+        return "not a file"
+    with path.open("rb") as file:
+        begins = file.read(30)
+    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+
+
+# %%
+note.write_text("anything")
+assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
+
+
+# %%
+#| export
 def recover(path: Path, read):
     """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
@@ -341,22 +389,6 @@ note.mkdir()
 assert recover(note, Path.read_text) is recover(note, Path.read_text) is None
 assert [path.is_file() for path in sorted(note.parent.glob("note.txt.damaged*"))] == [True, False]
 
-
-# %%
-#| export
-def _fault(path):
-    """What seems to be wrong with what is at a path, in words."""
-    if not path.is_file():
-        return "not a file"
-    with path.open("rb") as file:
-        begins = file.read(30)
-    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
-    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
-
-
-# %%
-note.write_text("anything")
-assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
 
 # %% [markdown]
 # ## One at a time

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
-import torch
-from vicreg_nb.store import UserError, digest, read_whole, recover, write_arrays
+from vicreg_nb.store import Later, UserError, digest, read_whole, recover, write_arrays
+
+torch = Later("torch")
 
 # %% [markdown]
 # ## The code that computes

@@ -20,7 +20,6 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from torchvision.datasets import CIFAR10
 from vicreg_nb.store import UserError
 
 # %%
@@ -135,10 +134,26 @@ refused(_read_npz, here / "wrong.npz", "mnist_test.npz")
 
 # %%
 #| export
-BATCHES = {"cifar10_train.npz": CIFAR10.train_list, "cifar10_test.npz": CIFAR10.test_list}  # [name, MD5]
+BATCHES = {  # data file: its parts and their MD5
+    "cifar10_train.npz": {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    },
+    "cifar10_test.npz": {"test_batch": "40351d587109b95175f43aff81a1287e"},
+}
 LARGEST = 400_000_000  # bytes of all that is in the archive, at most
 
+# %%
+from torchvision.datasets import CIFAR10  # in the package it would take a second, whenever somebody looks for a file
 
+assert BATCHES == {f"cifar10_{part}.npz": dict(getattr(CIFAR10, f"{part}_list")) for part in ("train", "test")}
+
+
+# %%
+#| export
 def _contents(path, names):
     """(name, bytes) of the named files in a folder or a tar archive, as far as they are there."""
     if path.is_dir():
@@ -168,7 +183,7 @@ assert [*_contents(batches, ["few", "many"])] == [*_contents(here / "few.tar.gz"
 #| export
 def _read_batches(path, part):
     """{"images", "labels"} of CIFAR-10's published files, in their folder or archive."""
-    published, found = dict(BATCHES[part]), {}
+    published, found = BATCHES[part], {}
     for name, content in _contents(path, published):
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != published[name]:
             raise UserError(f"{path} holds a {name} that is not the published one: {REMEDY}.")
@@ -185,7 +200,7 @@ def _read_batches(path, part):
 # The four images made up above, in a folder and in an archive:
 
 # %%
-BATCHES["few"] = [["few", hashlib.md5(batch).hexdigest()]]
+BATCHES["few"] = {"few": hashlib.md5(batch).hexdigest()}
 for path in (batches, here / "few.tar.gz"):
     made = _read_batches(path, "few")
     assert (
@@ -259,6 +274,40 @@ def find_in(folder: Path, part: str) -> Path | None:
 
 # %%
 assert find_in(here, "cifar10_test.npz") == batches and find_in(here, "mnist_test.npz") is None
+
+# %% [markdown]
+# ## Where they are looked for
+# First in the folder that the environment variable `VICREG_NB_DATA` names, then in the user's cache; there also in
+# `downloads`, where earlier versions kept what they had fetched.
+
+
+# %%
+#| export
+def cache_folder() -> Path | None:
+    """Where what is fetched is kept; None where there is no such place."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return None
+
+
+def data_folders() -> list[Path]:
+    """Folders that may hold the data, first come first served."""
+    given = os.environ.get("VICREG_NB_DATA")
+    if given and not os.path.isdir(given):
+        raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
+    cache = cache_folder()
+    return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
+
+
+def find_file(name: str) -> Path | None:
+    """The first form of a data file in `data_folders()`, or None."""
+    return next((path for folder in data_folders() if (path := find_in(folder, name))), None)
+
+
+# %%
+for folder in data_folders():
+    print(folder.name, "holds", [path.name for name in FORMS if (path := find_in(folder, name))])
 
 
 # %%

@@ -8,6 +8,8 @@
 
 # %%
 #| export
+from __future__ import annotations
+
 import ast
 import contextlib
 import importlib
@@ -21,13 +23,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from vicreg_nb.config import PROFILES, SETTINGS, Config, changed_settings, device_name
-from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.identity import package_folder, plain_code
 from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
+
+if TYPE_CHECKING:  # the data need PyTorch, which who only looks at results does not
+    from vicreg_nb.data import Images
 
 # %% tags=["parameters"]
 # Parameters
@@ -37,7 +40,9 @@ device: str = "auto"  # cpu, cuda; auto: a GPU where there is one
 out: str = ""  # where results go; empty: the project's folder
 
 # %%
+import numpy as np
 from vicreg_nb.config import notebook_config
+from vicreg_nb.data import open_dataset
 
 cfg = notebook_config(globals())
 
@@ -64,7 +69,7 @@ def _plain(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
         return Numbers({str(name): _plain(item) for name, item in value.items()})
-    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+    if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()  # of no dimension: a number
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -102,6 +107,7 @@ class _Parts:
     compute: Callable = None  # (Config, Images) -> the result
     numbers: Callable = None  # result -> nested dict of numbers
     figures: dict = field(default_factory=dict)  # name: (result -> Drawing, caption)
+    asides: list = field(default_factory=list)  # names of figures that the report may do without
     tables: list = field(default_factory=list)  # numbers -> {"caption", "header", "rows"}
     claims: list = field(default_factory=list)  # (when or None, text)
 
@@ -133,11 +139,12 @@ class _Declared(_Parts):
         self.numbers = function
         return function
 
-    def figure(self, caption: str):
-        """Decorator: `function(result)` draws; the function's name is the file's."""
+    def figure(self, caption: str, aside: bool = False):
+        """Decorator: `function(result)` draws; its name is the file's. aside: a full report leaves it out."""
 
         def keep(function):
             self.figures[function.__name__] = function, caption
+            self.asides += [function.__name__] if aside else []
             return function
 
         return keep
@@ -155,6 +162,12 @@ class Answer(str):
 
     def _repr_markdown_(self):
         return str(self)
+
+
+def _images_of(cfg):
+    from vicreg_nb.data import open_dataset  # only now: it brings PyTorch
+
+    return open_dataset(cfg)
 
 
 def changes(settings: dict) -> str:
@@ -191,7 +204,7 @@ assert changes({}) == "" and changes({"mu": 5.0, "schedule": "onecycle"}) == "wi
 class Question(_Declared):
     """A question of the exercise: what computes its result, what draws it, what it says."""
 
-    def answer(self, numbers: dict) -> "Answer":
+    def answer(self, numbers: dict) -> Answer:
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
         numbers, said = _plain(numbers), []
         for when, text in self.claims:
@@ -201,9 +214,9 @@ class Question(_Declared):
                 log(f"{self.name} does not claim here: {text[:75]} ...")
         return Answer("\n\n".join(said))
 
-    def run(self, cfg: Config, result=None) -> "Answer":
+    def run(self, cfg: Config, result=None) -> Answer:
         """Compute (unless the result is given), draw, record; returns the answer."""
-        images = open_dataset(cfg)
+        images = _images_of(cfg)
         result = self.compute(cfg, images) if result is None else result
         folder = claim_folder(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():
@@ -406,7 +419,7 @@ _TABLE = {"caption": str, "header": [str], "rows": [[str]]}
 _QUESTION = {
     "title": str, "place?": str, "required?": bool, "answer": str,
     "numbers": lambda value: isinstance(value, dict) and _are_numbers(value),
-    "figures": [_is_figure], "tables": [_TABLE], "settings?": _are_settings,
+    "figures": [_is_figure], "asides?": [str], "tables": [_TABLE], "settings?": _are_settings,
 }  # fmt: skip
 _HEADER = {
     "profile": lambda value: value in list(PROFILES), "dataset": str, "seed": _is_number, "device": str, "commit": str,
@@ -503,6 +516,7 @@ def _entry(cfg, question, numbers):
         "numbers": numbers,
         "answer": question.answer(numbers),
         "figures": [[name, caption] for name, (_, caption) in question.figures.items()],
+        "asides": question.asides,
         "tables": [_plain(table(Numbers(numbers))) for table in question.tables],
         "settings": changed_settings(cfg),
     }
@@ -519,6 +533,37 @@ with tempfile.TemporaryDirectory() as folder:
     assert (here.figures / "mine_brightness.png").is_file() and kept["figures"][0][0] == "mine_brightness"
     assert kept["settings"] == {} and results_folder(here.replace(mu=5.0), images).parent == here.runs
     print(json.dumps(kept, indent=1))
+
+# %% [markdown]
+# ## Several seeds
+# A number of one run says nothing of what another seed would give. So the numbers of each whole run of a profile as it
+# stands are kept in a small file, `results/quick-seed0.json`, for the tables that show means over seeds.
+
+
+# %%
+#| export
+def keep_numbers(folder: Path, results: dict) -> Path:
+    """Write what tables over seeds need of a whole run; returns the file."""
+    nothing = {"answer": "", "figures": [], "asides": [], "tables": []}
+    bare = results | {"questions": {name: entry | nothing for name, entry in results["questions"].items()}}
+    path = folder / "results" / "{profile}-seed{seed}.json".format(**results["header"])
+    path.parent.mkdir(exist_ok=True)
+    return atomic(path, lambda place: place.write_text(json.dumps(bare, ensure_ascii=False) + "\n", encoding="utf-8"))
+
+
+def kept_numbers(folder: Path) -> list[dict]:
+    """The results whose numbers are kept in a folder, profile by profile, seed by seed."""
+    kept = [read_file(path) for path in (folder / "results").glob("*-seed*.json")]
+    return sorted(kept, key=lambda results: (results["header"]["profile"], results["header"]["seed"]))
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    for seed in (10, 9):
+        keep_numbers(Path(folder), _no_results(cfg.replace(seed=seed), images, None) | {"questions": {"mine": kept}})
+    numbers = kept_numbers(Path(folder))
+    assert [one["header"]["seed"] for one in numbers] == [9, 10]
+    assert numbers[0]["questions"]["mine"]["numbers"] == kept["numbers"]
 
 # %% [markdown]
 # ## The chapters

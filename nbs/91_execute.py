@@ -189,9 +189,10 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     hooks = {"on_cell_start": progress.started, "on_cell_complete": progress.completed, "stdout_file": progress}
     kernel = {"kernel_name": "python3", "kernel_manager_class": _Kernel, "extra_arguments": ["--log-level=50"]}
     output.parent.mkdir(parents=True, exist_ok=True)
+    place = str(output).replace("{", "{{").replace("}", "}}")  # papermill puts parameters into the braces of a path
     os.environ.update(brief_waiting(os.environ))  # the kernel inherits it
     try:
-        papermill.execute_notebook(notebook, output, parameters, progress_bar=False, cwd=cwd, **hooks, **kernel)
+        papermill.execute_notebook(notebook, place, parameters, progress_bar=False, cwd=cwd, **hooks, **kernel)
     except PapermillExecutionError as error:
         raise NotebookError(_failure(source, notebook.cells[: progress.number], error.ename, error.evalue)) from None
     except DeadKernelError:

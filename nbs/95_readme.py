@@ -13,33 +13,45 @@ import argparse
 import sys
 from pathlib import Path
 
+from vicreg_nb.book import RESULTS, kept_numbers
 from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic, duration
-from vicreg_nb.tools.report import headline_table, load_results, markdown_table, number, warning
+from vicreg_nb.tools.report import (
+    PROBES, all_seeds, headline_table, load_results, markdown_table, mean_interval, missing, number, warning, what_of
+)  # fmt: skip
 
 # %% [markdown]
 # ## Which runs
-# `results.json`, and results of other runs that somebody put beside it (as `results-quick.json`), as far as they are
-# results on CIFAR-10 of a profile as it stands.
+# `results.json`, and the numbers of whole runs that the folder `results` keeps: for each profile the runs of all its
+# seeds, as far as they are results on CIFAR-10 of a profile as it stands. The best probe is shown first.
 
 # %%
 #| export
 BEGIN = "<!-- results: written by python -m vicreg_nb.tools.readme, not by hand -->"
 END = "<!-- end of results -->"
-SHOWN = ("ladder", "q2_pca_tsne", "ad2_roc", "q7_nearest")  # figures, where the run has them
-_ORDER = ("exercise", "best", "quick")
+SHOWN = "ladder"  # the figure above the tables, where the run has it
 
 
-def published_runs(folder: Path) -> list[dict]:
-    """Results on CIFAR-10 in a folder, the exercise's profile first; UserError where there are none."""
-    runs = [load_results(folder, path.name) for path in sorted(Path(folder).glob("results*.json"))]
-    real = [run for run in runs if not warning(run["header"])]
+def published_runs(folder: Path) -> list[list[dict]]:
+    """Results on CIFAR-10 in a folder, by profile, those of all seeds together; UserError where there are none."""
+    folder = Path(folder)
+    shown = [load_results(folder)] if (folder / RESULTS).is_file() else []
+    real = [run for run in (*shown, *kept_numbers(folder)) if not warning(run["header"])]
     if not real:
         raise UserError(
             f"{folder} holds no results on CIFAR-10, which alone the README shows: "
             "run `python -m vicreg_nb.run_all --dataset cifar10` first."
         )
-    return sorted(real, key=lambda run: (_ORDER.index(run["header"]["profile"]), run["header"]["seed"]))
+    whole = [run for run in real if not missing(run)] or real
+    profiles = {
+        run["header"]["profile"]: run for run in reversed(whole)
+    }  # the run that is shown stands for its profile
+    return sorted((all_seeds(folder, run) for run in profiles.values()), key=_probe, reverse=True)
+
+
+def _probe(runs):
+    values = [value for run in runs if (value := number(run, *PROBES["vicreg"])) is not None]
+    return mean_interval(values)[0] if values else 0.0
 
 
 # %%
@@ -50,50 +62,45 @@ except UserError as error:
 
 # %% [markdown]
 # ## What is shown
-# The methods' main numbers, what they were measured on, what they cost, and a few figures.
+# The methods' main numbers, what they were measured on, what they cost, and the picture of the ladder.
 
 
 # %%
 #| export
-def run_markdown(results: dict) -> str:
-    """One run: the methods in a table, and where and how long it ran."""
-    head = results["header"]
-    trained = number(results, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
-    facts = [f"seed {head['seed']}", head["device"], number(results, "Q1", "precision", kind=str)]
-    facts += [f"PyTorch {head['versions']['torch']}", f"VICReg trained in {duration(trained)}" if trained else ""]
-    title = f"**CIFAR-10, profile `{head['profile']}`** ({', '.join(filter(None, facts))})"
-    note = head.get("dataset_note", "")
-    return "\n\n".join(filter(None, (title, markdown_table(*headline_table(results)).strip(), note)))
+def runs_markdown(runs: list[dict]) -> str:
+    """The runs of one profile: the methods in a table, and where and how long they ran."""
+    run = runs[0]
+    head, trained = (
+        run["header"],
+        number(run, "Q1", "seconds"),
+    )  # through interruptions, which a stage's seconds are not
+    facts = [head["device"], number(run, "Q1", "precision", kind=str), f"PyTorch {head['versions'].get('torch', '?')}"]
+    facts += [f"VICReg trained in {duration(trained)}" if trained else ""]
+    told = f"{what_of(runs)} {', '.join(filter(None, facts))}. {head.get('dataset_note', '')}".strip()
+    title = f"**CIFAR-10, profile `{head['profile']}`**"
+    return "\n\n".join((title, markdown_table(*headline_table(runs)).strip(), told))
 
 
-def figure_lines(results: dict) -> list[str]:
-    """The figures of `SHOWN` that a run has, with their captions."""
+def picture(results: dict) -> str:
+    """The figure `SHOWN` with its caption; empty where a run has none."""
     captions = {name: caption for entry in results["questions"].values() for name, caption in entry["figures"]}
-    return [f"![{captions[name]}](figures/{name}.png)\n\n*{captions[name]}*" for name in SHOWN if name in captions]
+    caption = captions.get(SHOWN)
+    return f"![{caption}](figures/{SHOWN}.png)\n\n*{caption}*" if caption else ""
 
 
 # %%
-captioned = {"questions": {"Q2": {"figures": [["q2_pca_tsne", "Two pictures."], ["other", "x"]]}}}
-assert figure_lines(captioned) == ["![Two pictures.](figures/q2_pca_tsne.png)\n\n*Two pictures.*"]
-
-# %% [markdown]
-# A benchmark's numbers are what it printed, kept beside it under the command that was typed.
+captioned = {"questions": {"ladder": {"figures": [["ladder", "A picture."], ["other", "x"]]}}}
+assert picture(captioned) == "![A picture.](figures/ladder.png)\n\n*A picture.*" and not picture({"questions": {}})
 
 
 # %%
 #| export
 def results_block(folder: Path) -> str:
-    """The README's results as markdown, markers included."""
-    runs, shown = published_runs(folder), []
-    if (Path(folder) / "results.json").is_file():
-        results = load_results(folder)
-        shown = [] if warning(results["header"]) else figure_lines(results)
-    texts = [path.read_text(encoding="utf-8") for path in sorted((Path(folder) / "benchmarks").glob("*.txt"))]
-    told = (
-        "As the benchmarks printed it. The reference is a plain loop in fp32; ours is in the precision that it names."
-    )
-    speed = ["## Speed", told] + [f"```\n{text.strip()}\n```" for text in texts]
-    return "\n\n".join([BEGIN, *map(run_markdown, runs), *shown, *(speed if texts else []), END])
+    """The README's results as markdown, markers included: the picture of the run that is shown, and all tables."""
+    path = Path(folder) / RESULTS
+    shown = [run for run in ([load_results(folder)] if path.is_file() else []) if not warning(run["header"])]
+    parts = [*map(picture, shown), *map(runs_markdown, published_runs(folder))]
+    return "\n\n".join(filter(None, [BEGIN, *parts, END]))
 
 
 def with_block(readme: str, block: str) -> str:

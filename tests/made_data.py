@@ -24,7 +24,7 @@ def publish(monkeypatch) -> dict:
         for name in names:
             labels, planes = rng.permutation(np.repeat(np.arange(10), 10)), rng.integers(0, 256, (100, 3072), np.uint8)
             made[name] = pickle.dumps({"data": planes, "labels": labels.tolist()}, protocol=2)
-        monkeypatch.setitem(files.BATCHES, part, [[name, hashlib.md5(made[name]).hexdigest()] for name in names])
+        monkeypatch.setitem(files.BATCHES, part, {name: hashlib.md5(made[name]).hexdigest() for name in names})
     made["t10k-images-idx3-ubyte"] = bytes(16) + rng.integers(0, 256, 78_400, np.uint8).tobytes()
     made["t10k-labels-idx1-ubyte"] = bytes(8) + (np.arange(100) % 10).astype(np.uint8).tobytes()
     for array, (name, header, _) in files.DIGITS.items():

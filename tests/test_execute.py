@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 
 import nbformat
@@ -151,3 +152,32 @@ def test_what_a_cell_prints_is_told_line_by_line_while_it_runs(tmp_path):
     with pytest.raises(NotebookError):
         execute_notebook(source, tmp_path / "talk.ipynb", on_line=lines.append)
     assert lines == ["one", "two", "unfinished"]
+
+
+def test_braces_and_spaces_in_paths(tmp_path):
+    place = tmp_path / "a {b} c"
+    place.mkdir()
+    (place / "x {y}.py").write_text('# %% tags=["parameters"]\nx = 1\n\n# %%\nprint(x)\n')
+    lines = []
+    execute_notebook(place / "x {y}.py", place / "out {z}.ipynb", {"x": 2}, on_line=lines.append)
+    assert lines == ["2"] and (place / "out {z}.ipynb").is_file()
+
+
+@pytest.mark.parametrize(("mu", "ends"), [("3", "Executing"), ("-3", "UserError: mu is -3.0: give 0 to 1000000.0.")])
+def test_bare_papermill_from_any_folder(root, tmp_path, mu, ends):
+    """Its paths are no settings, a mistake shows none of our code, results go to the project's folder."""
+    source = tmp_path / "own.py"
+    source.write_text(
+        '# %% tags=["parameters"]\n# Parameters\nprofile = "quick"\nmu = 25.0\n\n# %%\n'
+        "from vicreg_nb.config import notebook_config\ncfg = notebook_config(globals())\nprint('goes to', cfg.folder)\n"
+    )
+    book = tmp_path / "own.ipynb"
+    book.write_text(ipynb_text(read_cells(source)))
+    command = [sys.executable, "-m", "papermill", "--inject-paths", "--log-output", "-k", "python3", "-p", "mu", mu]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    run = dict(cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run([*command, str(book), "out.ipynb"], **run)
+    if mu == "3":
+        assert done.returncode == 0 and f"goes to {root}" in done.stderr + done.stdout
+    else:
+        assert done.returncode == 1 and done.stderr.strip().endswith(ends) and "make_config" not in done.stderr

@@ -61,7 +61,9 @@ def test_answers_and_interactive_drawings_are_named_on_top(run):
     (run / "figures" / "q3_0.html").write_text("<p>a drawing</p>", encoding="utf-8")
     page = build(run).read_text(encoding="utf-8")
     assert "<img src=x" not in page and "&lt;img src=x" in page and "Not shown here" not in page
-    assert 'href="q3_0.html"' in page and 'href="q3_1.html"' not in page
+    assert 'href="q3_0.html"' in page and 'href="q3_1.html"' not in page and "explorer.html" not in page
+    (run / "figures" / "explorer.html").write_text("<p>images</p>", encoding="utf-8")
+    assert 'href="explorer.html"' in build(run).read_text(encoding="utf-8")
     assert "Q7" in page  # which is missing
 
 

@@ -117,3 +117,11 @@ def test_a_users_matplotlibrc_does_not_reach_our_figures(monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "font.family", ["monospace"])
     monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "red")
     assert lines({"": {"a": ([0, 1], [1, 2])}}, "x", "y", {"a": "black"})._repr_png_() == usual
+
+
+def test_a_notebook_is_shown_both_figures():
+    from IPython.core.formatters import DisplayFormatter
+
+    drawn = lines({"": {"a": ([0, 1], [1, 2])}}, "x", "y", {"a": "#000000"})
+    shown, _ = DisplayFormatter(active_types=["image/png", "text/plain"]).format(drawn)
+    assert shown["image/png"].startswith(b"\x89PNG") and len(shown["application/vnd.plotly.v1+json"]["data"]) == 1

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from vicreg_nb import book
+from vicreg_nb import book, data
 from vicreg_nb.book import QUESTIONS, Numbers, Question, all_questions, chapters, read_results
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
@@ -96,7 +96,7 @@ def test_runs_take_turns_in_one_folder_and_none_loses_anything(question, cfg):
         for name in ("Q0", "again"):
             question.name = name
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(book, "open_dataset", lambda cfg, shown=shown: shown)
+                patch.setattr(data, "open_dataset", lambda cfg, shown=shown: shown)
                 question.run(each)
         found.append(book.results_folder(each, shown))
         assert list(read_results(each, shown)["questions"]) == ["Q0", "again"]

@@ -1,9 +1,13 @@
 """The README's results: what is between the markers, and when it is stale."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 from made_run import make_run
+from scipy import stats
+from vicreg_nb.book import keep_numbers
 from vicreg_nb.store import UserError
 from vicreg_nb.tools.readme import BEGIN, END, main, refresh, results_block, with_block
 
@@ -63,15 +67,47 @@ def test_without_results_it_says_so(tmp_path):
         refresh(tmp_path)
 
 
-def test_runs_set_aside_are_shown_too_the_exercises_profile_first(project):
-    change(
-        project, lambda results: results["header"].update(profile="quick", seed=1), "results-quick-cifar10-seed1.json"
-    )
-    change(project, lambda results: results["header"].update(profile="smoke"), "results-smoke-cifar10-seed0.json")
-    refresh(project)
-    text = (project / "README.md").read_text()
-    assert 0 < text.index("`exercise`") < text.index("`quick`") and "`smoke`" not in text
-    assert text.count("| VICReg |") == 2
+def keep(project, profile, seed, accuracy):
+    """Keep numbers of a whole run that differs from the project's in these."""
+    run = json.loads((project / "results.json").read_text())
+    run["header"].update(profile=profile, seed=seed)
+    run["questions"]["Q3"]["numbers"]["accuracy"] = accuracy
+    keep_numbers(project, run)
+
+
+def test_all_seeds_of_a_profile_make_one_row_with_mean_and_interval(project):
+    own = json.loads((project / "results.json").read_text())["questions"]["Q3"]["numbers"]["accuracy"]
+    accuracies = [own, 0.61, 0.647]
+    for seed, accuracy in enumerate([0.1, *accuracies[1:]]):  # of seed 0 the project's own run is newer
+        keep(project, "exercise", seed, accuracy)
+    block = results_block(project)
+    interval = stats.ttest_1samp(accuracies, 0).confidence_interval(0.95)
+    half = (interval.high - interval.low) / 2
+    assert f"| VICReg | {np.mean(accuracies):.1%} ± {half:.1%} |" in block
+    assert "three seeds" in block and "single run" not in block and block.count("| VICReg |") == 1
+
+
+def test_a_single_run_has_no_interval_over_seeds_and_says_so(project):
+    block = results_block(project)
+    assert "A single run" in block and "no interval over seeds" in block and "±" not in block
+
+
+@pytest.mark.parametrize("accuracy, order", [(0.9, ["quick", "exercise"]), (0.1, ["exercise", "quick"])])
+def test_each_profile_has_a_table_the_better_probe_first(project, accuracy, order):
+    keep(project, "quick", 1, accuracy)
+    keep(project, "smoke", 0, 0.99)
+    block = results_block(project)
+    assert re.findall(r"\*\*CIFAR-10, profile `(\w+)`", block) == order and block.count("| VICReg |") == 2
+
+
+def test_runs_on_other_images_or_of_other_code_are_told_apart(project):
+    other = json.loads((project / "results.json").read_text())
+    other["header"].update(seed=1, code="another")
+    keep_numbers(project, other)
+    assert "2 versions of the code" in results_block(project)
+    other["header"]["data"]["identity"] = "another"
+    keep_numbers(project, other)
+    assert "A single run" in results_block(project)
 
 
 def test_a_note_on_the_data_is_shown(project):
@@ -107,11 +143,3 @@ def test_a_partial_run_tells_its_trainings_time(tmp_path):
     change(tmp_path, lambda results: results["questions"]["Q1"]["numbers"].update(seconds=200))
     block = results_block(tmp_path)
     assert "3 min 20 s" in block
-
-
-def test_what_the_benchmarks_printed_stands_as_it_was_printed(tmp_path):
-    make_run(tmp_path)
-    assert "## Speed" not in results_block(tmp_path)
-    (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "views.txt").write_text("$ python benchmarks/views.py\nours  12 views/s\n")
-    assert "```\n$ python benchmarks/views.py\nours  12 views/s\n```" in results_block(tmp_path)

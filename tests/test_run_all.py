@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import vicreg_nb
-from made_run import answers, assert_same, smoke_book
-from vicreg_nb import book, run_all
+from made_run import answers, assert_same, make_run, smoke_book
+from vicreg_nb import book, data, run_all
 from vicreg_nb.book import QUESTIONS, code_digest
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
@@ -313,11 +313,29 @@ def test_changed_settings_are_run_again(shelf):
     assert shelf.call("--seed", "1")[1] == ["Q1", "Q3"] and shelf.call("--set", "mu=3")[1] == []
 
 
+def test_several_seeds_are_run_one_after_the_other_and_resumed(shelf):
+    assert shelf.call("--seeds", "0", "2", "0")[:2] == (0, ["Q1", "Q3"] * 2)
+    assert shelf.results["header"]["seed"] == 0 and shelf.results_with(seed=2)["questions"].keys() == {"Q1", "Q3"}
+    assert shelf.call("--seeds", "0", "2", "1")[1] == ["Q1", "Q3"]
+    assert not (shelf.folder / "out" / "results").exists()  # smoke runs are no results to take means of
+
+
+def test_whole_runs_of_a_profile_keep_their_numbers_and_the_first_seed_is_shown(shelf, monkeypatch):
+    monkeypatch.setattr(run_all, "doubts", lambda cfg, images, own=None: "")
+    shelf.call("--seeds", "0", "1", "--only", "Q1")
+    assert not list(shelf.folder.rglob("*-seed*.json"))  # not whole
+    shelf.call("--seeds", "0", "1")
+    kept = book.kept_numbers(shelf.folder / "out")
+    assert [one["header"]["seed"] for one in kept] == [0, 1] and shelf.results["header"]["seed"] == 0
+    for one, whole in zip(kept, (shelf.results, shelf.results_with(seed=1)), strict=True):
+        assert one["questions"]["Q3"]["numbers"] == whole["questions"]["Q3"]["numbers"]
+
+
 def test_other_images_are_run_again(shelf, monkeypatch):
     shelf.call()
     found = open_dataset(make_config("smoke"))
     other = type(found)(**vars(found) | {"identity": "another"})
-    monkeypatch.setattr(run_all, "open_dataset", lambda cfg: other)
+    monkeypatch.setattr(data, "open_dataset", lambda cfg: other)
     assert shelf.call()[1] == ["Q1", "Q3"]
 
 
@@ -568,15 +586,16 @@ sys.exit(main(["--profile", "smoke", "--out", "out"]))
 
 def test_publishing_needs_something_to_publish_and_the_tools_for_it(tmp_path, monkeypatch, capsys):
     run_all.publish(tmp_path)  # nothing there
-    head = {"profile": "smoke", "dataset": "shapes", "seed": 0, "data": {"identity": "x"}}
-    (tmp_path / "results.json").write_text(json.dumps({"header": head, "questions": {"Q1": {}}, "stages": {}}))
+    make_run(tmp_path)
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "typst" and find(name))
     run_all.publish(tmp_path)
     assert "typst" in capsys.readouterr().out
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "vicreg_nb.tools" and find(name))
+    before = sorted(tmp_path.rglob("*"))
     run_all.publish(tmp_path)
-    assert capsys.readouterr().out == "" and [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert capsys.readouterr().out == "" and sorted(tmp_path.rglob("*")) == before
+    assert not (tmp_path / "report.pdf").exists()
 
 
 # ---- both ways in

@@ -26,6 +26,8 @@ class Watch:
             {SHOW}
 sys.meta_path.insert(0, Watch())
 import vicreg_nb.run_all
+assert "torch" not in sys.modules
+import torch
 subprocess.run([sys.executable, "-c", {SHOW!r}])
 """
     environment = {name: value for name, value in os.environ.items() if name not in OWN} | given

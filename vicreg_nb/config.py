@@ -1,20 +1,24 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 4302ffcdf980ebc8
-# text 960f47b1a7a4f10f
+# cells nbs/00_config.py 169a1de64de50bdb
+# text dc2ef066005b6300
 
 """0 · Configuration."""
 
 import ast
+import ctypes
 import dataclasses
 import difflib
 import math
+import os
 import platform
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from vicreg_nb.store import UserError, project_root
+from vicreg_nb.store import Later, UserError, project_root
+
+torch = Later("torch")
 
 
 def setting(default, allowed, meaning: str):
@@ -22,10 +26,13 @@ def setting(default, allowed, meaning: str):
     return dataclasses.field(default=default, metadata={"allowed": allowed, "meaning": meaning})
 
 
+DATASETS = ("auto", "cifar10", "shapes")
+
+
 @dataclass(frozen=True)
 class _RunSettings:
     profile: str = setting("exercise", ("smoke", "quick", "exercise", "best"), "a set of values under one name")
-    dataset: str = setting("auto", ("auto", "cifar10", "shapes"), "auto: CIFAR-10 where it can be had")
+    dataset: str = setting("auto", None, "auto (CIFAR-10 where it can be had), cifar10, shapes, or a folder of images")
     device: str = setting("auto", None, "auto, cpu, cuda, cuda:1 ...")
     seed: int = setting(0, (0, 2**32 - 1), "of everything random")
     out: str = setting("", None, "folder of results; empty: the project's folder")
@@ -67,7 +74,7 @@ class _QuestionSettings:
     probe_batch: int = setting(256, (1, 10**6), "the probe's batch")
     tsne_size: int = setting(10_000, (20, 10**6), "test images in a t-SNE picture")
     perplexity: float = setting(30.0, (1, 10_000), "t-SNE's")
-    per_class: int = setting(1, (1, 10), "Q7: query images of each class")
+    per_class: int = setting(3, (1, 10), "Q7: query images of each class")
     neighbours_shown: int = setting(5, (1, 12), "Q7: nearest and most distant images of each query")
     anomaly_k: int = setting(2, (1, 10_000), "k of Eq. 7")
     max_k: int = setting(50, (1, 10_000), "the AUC is drawn for k up to this")
@@ -178,6 +185,9 @@ def _check(cfg: Config) -> Config:
                 raise UserError(f"{name} is {short(value)}: give {short(allowed[0])} to {short(allowed[1])}.")
         elif allowed and value not in allowed:
             raise UserError(f"{name} is {short(value)}: choose one of {', '.join(allowed)}.")
+    if cfg.dataset not in DATASETS and not os.path.isdir(os.path.expanduser(cfg.dataset)):
+        known = f"choose one of {', '.join(DATASETS)}, or give a folder of images"
+        raise UserError(f"dataset is {short(cfg.dataset)}: {known}.")
     return cfg
 
 
@@ -196,7 +206,7 @@ def make_config(profile: str = "auto", **overrides) -> Config:
     Raises UserError for an unknown profile or name, a wrong type, a value out of range, or a device that is not there.
     """
     if profile is None or isinstance(profile, str) and profile == "auto":
-        profile = "exercise" if torch.cuda.is_available() and overrides.get("device") != "cpu" else "quick"
+        profile = "exercise" if overrides.get("device") != "cpu" and has_gpu() else "quick"
     for name in overrides:
         if name not in SETTINGS:
             raise UserError(f"{short(name)} is not a parameter{_did_you_mean(name)}.")
@@ -208,7 +218,8 @@ def make_config(profile: str = "auto", **overrides) -> Config:
     checked_folder(cfg.out)
     if not cfg.out and profile == "smoke":
         cfg = cfg.replace(out=str(project_root() / "runs" / "smoke"))
-    choose_device(cfg)
+    if cfg.device not in ("auto", "cpu"):  # these are always there
+        choose_device(cfg)
     return cfg
 
 
@@ -233,7 +244,17 @@ def _did_you_mean(name):
     return f": did you mean {close[0]!r}" if close else f": choose among {', '.join(SETTINGS)}"
 
 
-def choose_device(cfg: Config) -> torch.device:
+def has_gpu() -> bool:
+    """Whether PyTorch sees a GPU. It is not asked, for it is slow to import, where there is no driver of one."""
+    if "torch" not in sys.modules and sys.platform == "linux" and not Path("/dev/kfd").exists():
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return False
+    return torch.cuda.is_available()
+
+
+def choose_device(cfg: Config) -> "torch.device":
     """The torch device of a `Config`; UserError where it is not there."""
     name = cfg.device
     if name == "auto":
@@ -282,7 +303,7 @@ def check_fit(cfg: Config, train: int, test: int, smallest: int = None):
 def notebook_config(namespace: dict) -> Config:
     """The `Config` of the parameters cells run in a notebook; `namespace` is its `globals()`."""
     sources = [source for source in namespace.get("In", []) if source.lstrip().startswith("# Parameters")]
-    names = {name for source in sources for name in _assigned(source)}
+    names = {name for source in sources for name in _assigned(source) if not name.startswith("PAPERMILL_")}
     if not sources:  # a plain script: no history of cells to read
         names = set(SETTINGS) & set(namespace)
     return make_config(**{name: namespace[name] for name in sorted(names) if name in namespace})

@@ -1,24 +1,26 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py e47b62f335eb00d8
-# text e34e0ad0a78d0d73
+# cells nbs/00a_data.py e0eb6ea6ee2f7f4a
+# text 54a64ecdd2e2752a
 
 """0a · Data."""
 
-import os
+import re
 import socket
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
 from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets import CIFAR10, MNIST, ImageFolder
+from torchvision.datasets.folder import default_loader
 from torchvision.datasets.utils import download_url
-from vicreg_nb.config import Config, check_fit
-from vicreg_nb.files import FORMS, find_in, read_data
-from vicreg_nb.store import UserError, atomic, digest, log
+from torchvision.transforms import functional as TF
+from vicreg_nb.config import DATASETS, Config, check_fit
+from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data
+from vicreg_nb.store import UserError, atomic, digest, log, progress
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -48,28 +50,6 @@ class Outliers:
     images: np.ndarray
     labels: np.ndarray
     identity: str
-
-
-def cache_folder() -> Path | None:
-    """Where what is fetched is kept; None where there is no such place."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
-    except RuntimeError:  # no HOME, and a user whom the system does not know
-        return None
-
-
-def data_folders() -> list[Path]:
-    """Folders that may hold the data, first come first served."""
-    given = os.environ.get("VICREG_NB_DATA")
-    if given and not os.path.isdir(given):
-        raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
-    cache = cache_folder()
-    return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
-
-
-def find_file(name: str) -> Path | None:
-    """The first form of a data file in `data_folders()`, or None."""
-    return next((path for folder in data_folders() if (path := find_in(folder, name))), None)
 
 
 ARCHIVES = {  # data set: [(file in the cache, addresses, MD5)]
@@ -194,6 +174,82 @@ def _two_colours(random, count):
     return ink, (1 - slope) * paper + slope * other
 
 
+def _checked_part(part, images, labels, classes):
+    """Images and labels of one part; UserError for the first thing that is wrong with them."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
+        wanted = "give bytes (uint8) of the shape [N, 32, 32, 3], red green blue from 0 to 255"
+        raise UserError(f"{part}_images are {images.dtype} of the shape {list(images.shape)}: {wanted}.")
+    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        wanted = f"give a whole number for each of the {len(images)} images"
+        raise UserError(f"{part}_labels are {labels.dtype} of the shape {list(labels.shape)}: {wanted}.")
+    if len(strange := np.setdiff1d(labels, np.arange(len(classes)))):
+        raise UserError(f"{part}_labels hold {strange[0]}: give numbers from 0 to {len(classes) - 1}, one a class.")
+    if len(absent := np.setdiff1d(np.arange(len(classes)), labels)):
+        raise UserError(f"class {classes[absent[0]]!r} has no {part} image: add some, or leave the class out.")
+    return images, labels.astype(np.int64)
+
+
+def images_from_arrays(train_images, train_labels, test_images, test_labels, classes=(), name: str = "own") -> Images:
+    """`Images` of your own arrays; also `Images.from_arrays`.
+
+    images: uint8 [N, 32, 32, 3], red green blue, 0 to 255. labels: whole numbers [N] from 0, each class in both parts.
+    classes: a name for each label; without them, the numbers. UserError for the first thing that does not fit.
+    """
+    if not len(classes):
+        classes = range(int(np.max(train_labels, initial=0)) + 1)
+    classes = tuple(map(str, classes))
+    parts = _checked_part("train", train_images, train_labels, classes)
+    parts += _checked_part("test", test_images, test_labels, classes)
+    name = re.sub(r"[^\w.-]+", "-", name) or "own"  # it will be a part of folders' names
+    return Images(f"own-{name}" if name in DATASETS else name, *parts, classes, digest(*parts))
+
+
+def _small_picture(path):
+    try:
+        return np.asarray(TF.center_crop(TF.resize(default_loader(path), 32), 32))
+    except Exception as error:  # a damaged file may raise anything
+        raise UserError(f"{path} is no image that can be read ({type(error).__name__}): repair or remove it.") from None
+
+
+def _read_folder(folder):
+    """(images, labels, classes) of a folder that holds a folder of pictures for each class."""
+    try:
+        found = ImageFolder(folder)
+    except OSError as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise UserError(f"{reason} in {folder}: give a folder with a folder of pictures for each class.") from None
+    images = np.stack([_small_picture(path) for path, _ in progress(found.samples, "reading pictures")])
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[order], np.array(found.targets)[order], found.classes
+
+
+def images_from_folder(path: str | Path) -> Images:
+    """`Images` of the pictures in path/train/<class>/ and path/test/<class>/ (or val); also `Images.from_folder`.
+
+    Without these, of path/<class>/, a fifth of each class for testing. UserError for what cannot be read as such.
+    """
+    path = Path(path).expanduser()
+    parts = [path / "train", path / ("val" if (path / "val").is_dir() else "test")]
+    if len({part.is_dir() for part in parts}) > 1:
+        raise UserError(f"{path} has one of the folders train and test (or val): give both, or neither.")
+    if parts[0].is_dir():
+        (images, labels, classes), (test_images, test_labels, others) = map(_read_folder, parts)
+        if others != classes:
+            raise UserError(f"{parts[0]} has the classes {', '.join(classes)}, {parts[1].name} {', '.join(others)}.")
+        return images_from_arrays(images, labels, test_images, test_labels, classes, path.resolve().name)
+    images, labels, classes = _read_folder(path)
+    of_class = [np.flatnonzero(labels == label) for label in range(len(classes))]
+    is_test = np.isin(np.arange(len(labels)), np.concatenate([places[::5] for places in of_class]))
+    halves = images[~is_test], labels[~is_test], images[is_test], labels[is_test]
+    note = "A fifth of the images of each class are the test images."
+    return replace(images_from_arrays(*halves, classes, path.resolve().name), note=note)
+
+
+Images.from_arrays = partial(images_from_arrays)
+Images.from_folder = partial(images_from_folder)
+
+
 def _images(name, parts, classes, sizes, note=""):
     train_images, train_labels, test_images, test_labels = parts
     train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
@@ -207,13 +263,17 @@ def _cut(name, size, labels):
             f"{name} is {size}, more than the {len(labels)} images that there are: lower it, or give 0 for all."
         )
     chosen = slice(0, size or None)
-    if len(np.unique(labels[chosen])) < 10:
-        raise UserError(f"{name} is {size}, too few to hold all ten classes: raise it, or give 0 for all.")
+    if len(np.unique(labels[chosen])) < len(np.unique(labels)):
+        raise UserError(f"{name} is {size}, too few to hold all classes: raise it, or give 0 for all.")
     return chosen
 
 
 @lru_cache(maxsize=1)
 def _open(name, train_size, test_size, folders):
+    if name not in DATASETS:
+        own = Images.from_folder(name)
+        parts = own.train_images, own.train_labels, own.test_images, own.test_labels
+        return _images(own.name, parts, own.classes, (train_size, test_size), own.note)
     if name in ("auto", "cifar10"):
         try:
             found = obtain("cifar10_train.npz"), obtain("cifar10_test.npz")

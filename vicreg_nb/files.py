@@ -1,6 +1,6 @@
 # Generated from nbs/80c_files.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80c_files.py 9399a15bbb4ec5cd
-# text 4a302f7db3e77078
+# cells nbs/80c_files.py f682e36e2e06a036
+# text 5f541910fcfa3d1b
 
 """80c · Files of data."""
 
@@ -15,7 +15,6 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from torchvision.datasets import CIFAR10
 from vicreg_nb.store import UserError
 
 
@@ -69,7 +68,16 @@ def _read_npy(archive, path, part, name):
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-BATCHES = {"cifar10_train.npz": CIFAR10.train_list, "cifar10_test.npz": CIFAR10.test_list}  # [name, MD5]
+BATCHES = {  # data file: its parts and their MD5
+    "cifar10_train.npz": {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    },
+    "cifar10_test.npz": {"test_batch": "40351d587109b95175f43aff81a1287e"},
+}
 LARGEST = 400_000_000  # bytes of all that is in the archive, at most
 
 
@@ -90,7 +98,7 @@ def _contents(path, names):
 
 def _read_batches(path, part):
     """{"images", "labels"} of CIFAR-10's published files, in their folder or archive."""
-    published, found = dict(BATCHES[part]), {}
+    published, found = BATCHES[part], {}
     for name, content in _contents(path, published):
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != published[name]:
             raise UserError(f"{path} holds a {name} that is not the published one: {REMEDY}.")
@@ -143,6 +151,28 @@ def find_in(folder: Path, part: str) -> Path | None:
         if any(map(os.path.exists, digits if path.name == "raw" else [path])):
             return path
     return None
+
+
+def cache_folder() -> Path | None:
+    """Where what is fetched is kept; None where there is no such place."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return None
+
+
+def data_folders() -> list[Path]:
+    """Folders that may hold the data, first come first served."""
+    given = os.environ.get("VICREG_NB_DATA")
+    if given and not os.path.isdir(given):
+        raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
+    cache = cache_folder()
+    return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
+
+
+def find_file(name: str) -> Path | None:
+    """The first form of a data file in `data_folders()`, or None."""
+    return next((path for folder in data_folders() if (path := find_in(folder, name))), None)
 
 
 def read_data(path: Path, part: str) -> dict:

@@ -1,6 +1,6 @@
 # Generated from nbs/80b_identity.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80b_identity.py a992dccdbcd4fe8a
-# text 52449575ce46a055
+# cells nbs/80b_identity.py 32f2bfc5aba808b4
+# text b4b8994c37b8c48d
 
 """80b · Identity."""
 
@@ -16,8 +16,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
-import torch
-from vicreg_nb.store import UserError, digest, read_whole, recover, write_arrays
+from vicreg_nb.store import Later, UserError, digest, read_whole, recover, write_arrays
+
+torch = Later("torch")
 
 
 def _bare(text):

@@ -1,10 +1,11 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py 0efe55736655e058
-# text e7427d21f24015a6
+# cells nbs/83_plots.py b38ba6f27faba007
+# text 1997692e4f197dcd
 
 """83 · Plots."""
 
 import io
+import json
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter
 from plotly.subplots import make_subplots
 from vicreg_nb.store import atomic
@@ -32,7 +34,7 @@ STYLE = {
 
 
 class Drawing(NamedTuple):
-    """A figure: `picture` (matplotlib) and `interactive` (plotly, or None). A notebook shows the picture."""
+    """A figure: `picture` (matplotlib) and `interactive` (plotly, or None). A notebook shows what it can of both."""
 
     picture: Figure
     interactive: Any = None
@@ -42,16 +44,32 @@ class Drawing(NamedTuple):
         self.picture.savefig(buffer, format="png", dpi=110)
         return buffer.getvalue()
 
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        """Beside the picture, for notebooks that know plotly's own format; JupyterLab does, without a network."""
+        return {"application/vnd.plotly.v1+json": json.loads(self.interactive.to_json())} if self.interactive else {}
+
     def save(self, path: Path, label: str = "") -> "Drawing":
         """Write <path>.png and, where there is one, <path>.html; `label`: a warning in their corners."""
         if label:
-            height = 0.13 / self.picture.get_figheight()  # a line of its own, below everything
-            self.picture.get_layout_engine().set(rect=(0, height, 1, 1 - height))
-            self.picture.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=6, color=WRONG)
-        atomic(Path(f"{path}.png"), lambda place: self.picture.savefig(place, dpi=200))
+            _mark(self.picture, label)
+        said = {"smallest letters": f"{_smallest_letters(self.picture):g}"}  # how small may the report show it?
+        atomic(Path(f"{path}.png"), lambda place: self.picture.savefig(place, dpi=200, metadata=said))
         if self.interactive is not None:
             _save_html(self.interactive, Path(f"{path}.html"), label)
         return self
+
+
+def _smallest_letters(figure):
+    """Points of the smallest text that a figure shows."""
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return min((text.get_fontsize() for text in shown), default=STYLE["font.size"])
+
+
+def _mark(picture, label):
+    """The label in a line of its own, below everything."""
+    height = 0.13 / picture.get_figheight()
+    picture.get_layout_engine().set(rect=(0, height, 1, 1 - height))
+    picture.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=7, color=WRONG)
 
 
 def _save_html(figure, path, label):

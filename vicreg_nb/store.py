@@ -1,12 +1,14 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py c9a34f21b9df7f91
-# text f9103b04c796c553
+# cells nbs/80_store.py 45f52edccc20ce16
+# text 5bc5539b317683b4
 
 """80 · Store."""
 
 import contextlib
 import errno
 import hashlib
+import importlib
+import importlib.util
 import itertools
 import os
 import re
@@ -18,19 +20,36 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from tqdm import tqdm
+
+
+class Later:
+    """A library that is imported when it is first asked for something."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __getattr__(self, attribute):
+        return getattr(importlib.import_module(self.name), attribute)
+
+
+torch = Later("torch")
 
 
 class UserError(ValueError):
     """A mistake in the input, told in one sentence that names the value and the remedy."""
 
+    def _render_traceback_(self):
+        """What a notebook shows of it: where in our code it was noticed says nothing to who made it."""
+        return [f"UserError: {self}"]
+
 
 def project_root() -> Path:
-    """The nearest folder upwards with a settings.ini, else the current folder."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "settings.ini").is_file()), here)
+    """The nearest folder upwards with a settings.ini, else the package's, if it has one; else the current folder."""
+    here, package = Path.cwd(), importlib.util.find_spec("vicreg_nb")
+    beside = [Path(place).parent for place in package.submodule_search_locations] if package else []
+    places = (here, *here.parents, *beside)
+    return next((folder for folder in places if (folder / "settings.ini").is_file()), here)
 
 
 def digest(*things) -> str:
@@ -42,7 +61,7 @@ def digest(*things) -> str:
 
 
 def _feed(state, thing):
-    if isinstance(thing, torch.Tensor):
+    if hasattr(thing, "detach"):  # a tensor
         thing = thing.detach().cpu().numpy()
     if isinstance(thing, np.ndarray):
         if thing.dtype.hasobject:  # their bytes are addresses
@@ -61,7 +80,7 @@ def _feed(state, thing):
         state.update(f"{type(thing).__name__}:{thing};".encode())
 
 
-def new_generator(seed: int, *names) -> torch.Generator:
+def new_generator(seed: int, *names) -> "torch.Generator":
     """A CPU random generator of its own for each combination of seed and names."""
     return torch.Generator().manual_seed(_number(seed, names))
 
@@ -80,7 +99,8 @@ def _number(seed, names):
 
 def rank() -> int:
     """The number of this process among those that share a training; 0 is the first."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    dist = sys.modules.get("torch.distributed")  # who has not imported it is alone
+    return dist.get_rank() if dist and dist.is_available() and dist.is_initialized() else 0
 
 
 @contextlib.contextmanager
@@ -172,6 +192,16 @@ def _is_running(number):
     return True
 
 
+def _fault(path):
+    """What seems to be wrong with what is at a path, in words."""
+    if not path.is_file():
+        return "not a file"
+    with path.open("rb") as file:
+        begins = file.read(30)
+    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
+    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
+
+
 def recover(path: Path, read):
     """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
@@ -188,16 +218,6 @@ def recover(path: Path, read):
         what = _fault(path)
         path.rename(path.with_name(aside))
         log(f"{path} is {what}: set aside as {aside}")
-
-
-def _fault(path):
-    """What seems to be wrong with what is at a path, in words."""
-    if not path.is_file():
-        return "not a file"
-    with path.open("rb") as file:
-        begins = file.read(30)
-    lfs = "a pointer of git-lfs (`git lfs pull` fetches the file)"
-    return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
 
 
 @contextlib.contextmanager

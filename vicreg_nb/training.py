@@ -1,10 +1,11 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py bc136fa8e2127474
-# text 9ee485465b5cbc7b
+# cells nbs/01a_training.py 4820dfeaf8cbcd70
+# text b2b14eda23dd2aea
 
 """1a · Training (Q1)."""
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -19,7 +20,7 @@ import pandas as pd
 import torch
 from torch import nn
 from vicreg_nb.book import Question
-from vicreg_nb.config import Config, choose_device, device_name
+from vicreg_nb.config import Config, choose_device, device_name, short
 from vicreg_nb.data import Images, send
 from vicreg_nb.identity import code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
@@ -127,11 +128,15 @@ _WEIGHT_SETTINGS = (
 )  # fmt: skip
 
 
-def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs) -> dict:
-    """Everything that changes the weights of a run, and nothing else; `pairs`: where they come from, or its class."""
+def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs, encoder: nn.Module = None) -> dict:
+    """Everything that changes the weights of a run, and nothing else.
+
+    pairs: where they come from, or its class. encoder: one that is not the book's.
+    """
     settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS} | {"precision": choose_precision(cfg)}
     code = code_of(pairs, initial_networks, Trainer, train_epoch, evaluate_terms)
-    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code}
+    own = {} if encoder is None else {"own_encoder": own_encoder(encoder)}
+    return settings | {"data": images.identity, "pairs": pairs.identity, "code": code} | own
 
 
 def run_folder(cfg: Config, settings: dict, tag: str = "vicreg") -> Path:
@@ -361,9 +366,9 @@ def _load(path, expected=None):
     return content
 
 
-def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag: str = "vicreg") -> tuple[dict, Path]:
+def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag="vicreg", encoder=None) -> tuple[dict, Path]:
     """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
-    settings = run_settings(cfg, images, pairs)
+    settings = run_settings(cfg, images, pairs, encoder)
     for precision in PRECISIONS if cfg.precision == "auto" else ():
         other = settings | {"precision": precision}
         if is_finished(run_folder(cfg, other, tag)) and not is_finished(run_folder(cfg, settings, tag)):
@@ -429,6 +434,65 @@ def _keep_settings(cfg, folder, settings, resumed):
     atomic(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
+def own_encoder(encoder: nn.Module) -> dict:
+    """What makes the weights of an encoder that is not the book's: code, layers as they print, numbers, weights."""
+    values = [
+        (name, value)
+        for part in encoder.modules()
+        for name, value in vars(part).items()
+        if not name.startswith("_") and name != "training"
+    ]
+    functions = [value for _, value in values if callable(value) and not isinstance(value, nn.Module)]
+    plain = [(name, repr(value)) for name, value in values if isinstance(value, (int, float, str, tuple, list))]
+    code = code_of([type(part) for part in encoder.modules()], functions)
+    return {"code": code, "layers": digest(repr(encoder), plain), "weights": digest(encoder.state_dict())}
+
+
+def _fitted(cfg, encoder):
+    """The `Config` with the dimension of an own encoder's vectors; UserError if it makes none."""
+    if not isinstance(encoder, nn.Module):
+        raise UserError(f"encoder is {short(encoder)}: give a torch.nn.Module that makes [B, d] of [B, 3, 32, 32].")
+    views = torch.zeros(2, 3, cfg.view_size, cfg.view_size)
+    try:
+        with torch.no_grad():
+            y = copy.deepcopy(encoder).cpu().eval()(views)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(".")
+        raise UserError(
+            f"the encoder fails on views {list(views.shape)} ({why}): give one that makes [2, d]."
+        ) from error
+    if not isinstance(y, torch.Tensor) or y.dim() != 2 or len(y) != 2:
+        made = list(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+        raise UserError(f"the encoder makes {made} of views {list(views.shape)}: give one that makes [2, d].")
+    return cfg.replace(encoder_dim=y.shape[1])
+
+
+class _OwnTrainer(Trainer):
+    """A `Trainer` of an encoder that is not the book's."""
+
+    def __init__(self, cfg: Config, settings: dict, steps_per_epoch: int, encoder: nn.Module):
+        super().__init__(cfg, settings, steps_per_epoch)
+        self.encoder = copy.deepcopy(encoder)
+        model = synchronised(nn.Sequential(self.encoder, self.projector), self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.forward = torch.compile(self.model) if cfg.compile else self.model
+        moved = nn.ParameterList(weight for weight in self.encoder.parameters() if weight.requires_grad)
+        self.optimizers = _optimizers(cfg, moved, self.projector)
+
+
+@dataclass(frozen=True)
+class OwnRun(Run):
+    """A finished training of an encoder that is not the book's."""
+
+    made: nn.Module
+
+    def encoder(self, device="cpu") -> nn.Module:
+        """f, frozen and in evaluation mode."""
+        encoder = copy.deepcopy(self.made)
+        encoder.load_state_dict(self._weights())
+        return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
 def _one_epoch(trainer, pairs, images, folder):
     cfg, start = trainer.cfg, time.perf_counter()
     terms = train_epoch(trainer, pairs, len(images.train_images))
@@ -460,9 +524,10 @@ def _write_events(trainer, folder):
             writer.add_scalar(f"test/{name}", trainer.tests[-1, column].item(), done)
 
 
-def _begin(cfg, images, settings, folder, tag):
+def _begin(cfg, images, settings, folder, tag, encoder=None):
     """A trainer in the state from which the training begins or goes on, the same on all ranks."""
-    trainer = Trainer(cfg, settings, len(images.train_images) // cfg.batch_size)
+    facts = cfg, settings, len(images.train_images) // cfg.batch_size
+    trainer = Trainer(*facts) if encoder is None else _OwnTrainer(*facts, encoder)
     if rank() == 0:
         resumed = _resume(trainer, folder)
         if not resumed and (why := _why_anew(cfg, settings, tag)):
@@ -473,20 +538,22 @@ def _begin(cfg, images, settings, folder, tag):
     return trainer
 
 
-def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
+def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg", encoder: nn.Module = None) -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 
+    encoder: any module from views float32 [B, 3, S, S] to [B, d], in place of the one that `cfg` names.
     Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
-    A damaged file is set aside, and made again from the others. UserError if the loss turns NaN or infinite.
+    A damaged file is set aside, and made again. UserError for an encoder that does not fit, or a loss that breaks.
     """
+    cfg = cfg if encoder is None else _fitted(cfg, encoder)
     pairs = pairs or GeneratedPairs(cfg, images)
-    settings = from_first(find_run(cfg, images, pairs, tag)[0])
+    settings = from_first(find_run(cfg, images, pairs, tag, encoder)[0])
     folder = run_folder(cfg, settings, tag)
     if rank() == 0:
         remove_leftovers(folder, cfg.cache)
     finished = _read_run(folder) if rank() == 0 else None
     if not from_first(finished is not None):
-        trainer = _begin(cfg, images, settings, folder, tag)
+        trainer = _begin(cfg, images, settings, folder, tag, encoder)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         while trainer.epoch < cfg.epochs:
             _one_epoch(trainer, pairs, images, folder)
@@ -494,7 +561,31 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg") -> Run:
         if rank() == 0:
             (folder / "previous.pt").unlink(missing_ok=True)
     record = after_first(lambda: finished or _read_run(folder))
-    return Run(cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"])
+    found = cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"]
+    return Run(*found) if encoder is None else OwnRun(*found, encoder)
+
+
+def load_encoder(run: Run | str | Path, device="cpu", encoder: nn.Module = None) -> nn.Module:
+    """f of a finished training, frozen and in evaluation mode: normalised images [B, 3, H, W] to [B, d].
+
+    run: a `Run`, or its folder. encoder: for the folder of an own encoder, one made in the same way.
+    UserError if the folder holds no finished training, or one of another encoder.
+    """
+    if isinstance(run, Run):
+        return run.encoder(device)
+    folder = Path(run).expanduser()
+    settings = _read_settings(folder)
+    if not (settings and is_finished(folder)):
+        raise UserError(f"{folder} holds no finished training: give a folder of runs/ with encoder.pt and config.json.")
+    if "own_encoder" in settings and encoder is None:
+        raise UserError(f"{folder} is a training of an own encoder: give one that is made in the same way, encoder=...")
+    cfg = Config(**{name: settings[name] for name in ("encoder", "width", "encoder_dim")})
+    kept = (cfg, folder, None, None, 0.0, settings["precision"])
+    try:
+        return (Run(*kept) if encoder is None else OwnRun(*kept, encoder)).encoder(device)
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:120]
+        raise UserError(f"the weights in {folder} are of another encoder ({why} ...): give its own.") from None
 
 
 q1 = Question("Q1", "Training", "Section 3.2, Question 1", compute=train)

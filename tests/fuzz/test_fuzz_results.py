@@ -53,9 +53,7 @@ def test_what_reads_results(tmp_path, results, monkeypatch):
             lambda: page.results_html(here, report.load_results(here)),
             lambda: report.report_pieces(here, report.load_results(here)),
             lambda: report.typst_source([], report.load_results(here)),
-            lambda: (
-                readme.run_markdown(report.load_results(here)) + str(readme.figure_lines(report.load_results(here)))
-            ),
+            lambda: readme.runs_markdown([report.load_results(here)]) + readme.picture(report.load_results(here)),
             lambda: readme.published_runs(here),
             lambda: submission.checked_results(here),
         )

@@ -1,6 +1,6 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py 8f7d97e3c49ce7f7
-# text 157b756ff54c2488
+# cells nbs/91_execute.py b4df641aabd562f2
+# text 758938c5c08fb8ea
 
 """91 · Running a notebook without a hand on it."""
 
@@ -94,9 +94,10 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     hooks = {"on_cell_start": progress.started, "on_cell_complete": progress.completed, "stdout_file": progress}
     kernel = {"kernel_name": "python3", "kernel_manager_class": _Kernel, "extra_arguments": ["--log-level=50"]}
     output.parent.mkdir(parents=True, exist_ok=True)
+    place = str(output).replace("{", "{{").replace("}", "}}")  # papermill puts parameters into the braces of a path
     os.environ.update(brief_waiting(os.environ))  # the kernel inherits it
     try:
-        papermill.execute_notebook(notebook, output, parameters, progress_bar=False, cwd=cwd, **hooks, **kernel)
+        papermill.execute_notebook(notebook, place, parameters, progress_bar=False, cwd=cwd, **hooks, **kernel)
     except PapermillExecutionError as error:
         raise NotebookError(_failure(source, notebook.cells[: progress.number], error.ename, error.evalue)) from None
     except DeadKernelError:

@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py 251b6127ea652204
-# text bb0426d3a37393e2
+# cells nbs/94_page.py ab818b4d74c7cb23
+# text bb85ce104990ec96
 
 """94 · The book as a page."""
 
@@ -15,7 +15,7 @@ import pypandoc
 from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import (
-    TITLE, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning
+    TITLE, all_seeds, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning, what_of
 )  # fmt: skip
 
 
@@ -69,15 +69,19 @@ def to_html(text: str, source: str = "markdown-citations", options=()) -> str:
 def results_html(folder: Path, results: dict) -> str:
     """Warning, headline table, answers with links to interactive figures, and provenance, as HTML."""
     stamp = f'<p class="stamp">{html.escape(warning(results["header"]))}</p>' if warning(results["header"]) else ""
-    lacking = [f"This run has not answered {', '.join(missing(results))} yet."] if missing(results) else []
+    notes = [f"This run has not answered {', '.join(missing(results))} yet."] if missing(results) else []
     answers = []
     for entry in results["questions"].values():
         drawn = [name for name, _ in entry["figures"] if (Path(folder) / "figures" / f"{name}.html").is_file()]
         links = ", ".join(f"[{name.replace('_', ' ')}]({name}.html)" for name in drawn)
         told = f"- {heading(entry)}. {entry['answer'].partition(chr(10) * 2)[0]}"
         answers.append(told + (f" Interactive: {links}." if links else ""))
-    tables = markdown_table(*headline_table(results)), markdown_table(["", "This run"], provenance_rows(results))
-    return stamp + to_html("\n\n".join([f"# {TITLE}", *lacking, tables[0], "\n".join(answers), tables[1]]))
+    runs = all_seeds(folder, results)
+    headline = markdown_table(*headline_table(runs), what_of(runs))
+    provenance = markdown_table(["", "This run"], provenance_rows(results))
+    explorer = ["[The explorer](explorer.html) shows each image, and what every step of the ladder makes of it."]
+    notes += explorer if (Path(folder) / "figures" / "explorer.html").is_file() else []
+    return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, headline, "\n".join(answers), provenance]))
 
 
 _STYLE = """<style>

@@ -1,0 +1,140 @@
+"""The package as a library: own encoders, own images, a trained encoder by its folder, a notebook of changes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from vicreg_nb.config import make_config
+from vicreg_nb.data import Images, draw_shapes, open_dataset
+from vicreg_nb.representations import encode
+from vicreg_nb.store import UserError
+from vicreg_nb.tools.execute import execute_notebook
+from vicreg_nb.training import find_run, load_encoder, train
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    return make_config("smoke", out=str(tmp_path), epochs=1, device="cpu")
+
+
+def pooled(activation=None):
+    """A module without code of its own: all that tells it from another is how it prints, and its weights."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), activation or nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+
+
+def test_any_module_is_trained_and_found_again(cfg):
+    images, given = open_dataset(cfg), pooled()
+    start = [weight.clone() for weight in given.parameters()]
+    run = train(cfg, images, encoder=given)
+    assert all(torch.equal(*pair) for pair in zip(start, given.parameters(), strict=True))  # the caller's is as it was
+    assert not torch.equal(run.encoder()[0].weight, given[0].weight)
+    assert train(cfg, images, encoder=pooled()).folder == run.folder
+    vectors = encode(load_encoder(run.folder, encoder=pooled()), images.test_images[:9])
+    assert vectors.shape == (9, 16)
+    np.testing.assert_array_equal(vectors, encode(run.encoder(), images.test_images[:9]))
+
+
+def test_an_own_encoder_has_a_key_of_its_own_and_changes_no_other(cfg):
+    images = open_dataset(cfg)
+    other, frozen = pooled(), pooled(nn.GELU())
+    with torch.no_grad():
+        other[0].bias += 1
+    made = [None, pooled(), other, frozen]
+    assert len({find_run(cfg, images, encoder=each)[1] for each in made}) == 4
+    assert "own_encoder" not in find_run(cfg, images)[0]
+
+
+def test_a_frozen_layer_of_an_own_encoder_stays_as_it_is(cfg):
+    given = pooled().requires_grad_(False).append(nn.Linear(16, 8))
+    run = train(cfg.replace(optimizer="muon"), open_dataset(cfg), encoder=given)
+    assert torch.equal(run.encoder()[0].weight, given[0].weight)
+    assert not torch.equal(run.encoder()[4].weight, given[4].weight)
+
+
+@pytest.mark.parametrize("wrong", ["resnet18", nn.Conv2d(3, 4, 3), nn.Linear(5, 5), nn.Flatten(0)])
+def test_a_module_that_is_no_encoder_is_one_sentence(cfg, wrong):
+    with pytest.raises(UserError) as caught:
+        train(cfg, open_dataset(cfg), encoder=wrong)
+    assert "\n" not in str(caught.value) and "encoder" in str(caught.value)
+
+
+def test_an_encoder_that_cannot_be_loaded_is_one_sentence(cfg):
+    run = train(cfg, open_dataset(cfg))
+    for arguments in ((cfg.folder,), (run.folder, "cpu", pooled())):
+        with pytest.raises(UserError) as caught:
+            load_encoder(*arguments)
+        assert "\n" not in str(caught.value)
+
+
+# ---- images of one's own
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Wide pictures of three classes, 12 of each; the left half is of the class's brightness, the middle white."""
+    for number, name in enumerate(("a", "b", "c")):
+        (tmp_path / "my album" / name).mkdir(parents=True)
+        for count in range(12):
+            pixels = np.full((40, 120, 3), 50 * number + count, np.uint8)
+            pixels[:, 40:80] = 255
+            Image.fromarray(pixels).save(tmp_path / "my album" / name / f"{count:02}.png")
+    return tmp_path / "my album"
+
+
+def test_a_folder_of_images_keeps_the_middle_and_splits_off_a_fifth(album):
+    images = Images.from_folder(album)
+    assert images.classes == ("a", "b", "c") and images.name == "my-album" and images.note
+    assert np.bincount(images.train_labels).tolist() == [9] * 3 and np.bincount(images.test_labels).tolist() == [3] * 3
+    assert (images.train_images == 255).mean() > 0.8 and images.identity == Images.from_folder(album).identity
+
+
+def test_a_folder_can_be_the_data_set_of_a_run(album, tmp_path):
+    sizes = dict(train_size=0, test_size=0, batch_size=8, graph_size=20, exact_size=20, components=4, perplexity=2.0)
+    more = dict(graph_neighbours=4, max_k=9, tsne_size=20, tsne_train_size=20, anomaly_k=2)
+    cfg = make_config("smoke", dataset=str(album), out=str(tmp_path / "out"), epochs=1, **sizes, **more)
+    assert train(cfg, open_dataset(cfg)).history.shape == (3, 3)
+    command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--list", "--dataset", str(album)]
+    changes = [word for name, value in (sizes | more).items() for word in ("--set", f"{name}={value}")]
+    done = subprocess.run([*command, *changes], capture_output=True, text=True)
+    assert done.returncode == 0 and "done" not in done.stdout, done.stderr
+
+
+def test_a_damaged_picture_or_an_empty_class_is_named(album):
+    (album / "b" / "03.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="03.png"):
+        Images.from_folder(album)
+    (album / "b" / "03.png").unlink()
+    (album / "d").mkdir()
+    with pytest.raises(UserError, match="class"):
+        Images.from_folder(album)
+    with pytest.raises(UserError, match="nowhere"):
+        make_config("smoke", dataset="nowhere")
+
+
+def test_arrays_that_do_not_fit_are_one_sentence():
+    pictures, kinds = draw_shapes(20, seed=0)
+    for wrong in ((pictures, kinds + 1), (pictures[:5], kinds[:5]), (pictures / 255, kinds), (pictures, kinds[:-1])):
+        with pytest.raises(UserError) as caught:
+            Images.from_arrays(pictures, kinds, *wrong, classes=range(10))
+        assert "test" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_notebook_of_changes_runs(root, tmp_path):
+    given = {"profile": "smoke", "out": str(tmp_path)}
+    execute_notebook(root / "nbs" / "09_change_one_thing.py", tmp_path / "09.ipynb", given)
+    trained = {path.name.partition("-")[0] for path in (tmp_path / "runs").iterdir()} - {"cache"}
+    assert trained == {"vicreg", "crops", "patches", "grey"}
+
+
+def test_help_and_list_import_no_pytorch(root, tmp_path):
+    for option in ("--help", "--list"):
+        program = f"import sys; sys.argv[1:] = ['{option}', '--profile', 'smoke', '--out', {str(tmp_path)!r}]\n"
+        program += "from vicreg_nb.run_all import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        program += "assert not {'torch', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
