@@ -321,6 +321,24 @@ assert abs(half_interval(hits) - 1.96 * np.sqrt(0.6 * 0.4 / 100)) < 1e-12
 
 # %%
 #| export
+def probe_scores(cfg: Config, features: Features, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
+    """What one linear layer, fitted on the training features, gives each class: [N, K], test [M, K]; UserError: NaN."""
+    parts = checked(features.train, "the training features"), checked(features.test, "the test features")
+    mean, std = parts[0].mean(axis=0), parts[0].std(axis=0) + 1e-6
+    x, x_test = (torch.from_numpy((part - mean) / std).to(choose_device(cfg)) for part in parts)
+    layer = fit_linear(cfg, x, torch.from_numpy(images.train_labels).to(x.device), len(images.classes))
+    with torch.inference_mode():
+        return layer(x), layer(x_test)
+
+
+# %%
+grades = probe_scores(cfg, features, images)
+rows = len(features.train), len(features.test)
+assert [tuple(part.shape) for part in grades] == [(count, len(images.classes)) for count in rows]
+
+
+# %%
+#| export
 @dataclass(frozen=True)
 class Probe:
     """A linear probe's result on the test images. confusion: int [10, 10], rows are the true classes."""
@@ -334,13 +352,8 @@ class Probe:
 
 
 def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
-    """One linear layer fitted on the training features, scored on the test features. UserError for NaN."""
-    parts = checked(features.train, "the training features"), checked(features.test, "the test features")
-    mean, std = parts[0].mean(axis=0), parts[0].std(axis=0) + 1e-6
-    x, x_test = (torch.from_numpy((part - mean) / std).to(choose_device(cfg)) for part in parts)
-    layer = fit_linear(cfg, x, torch.from_numpy(images.train_labels).to(x.device), len(images.classes))
-    with torch.inference_mode():
-        guess_train, guess = (layer(part).argmax(dim=1).cpu().numpy() for part in (x, x_test))
+    """The linear layer of `probe_scores`, scored on the test features. UserError for NaN."""
+    guess_train, guess = (part.argmax(dim=1).cpu().numpy() for part in probe_scores(cfg, features, images))
     confusion = confusion_matrix(images.test_labels, guess, labels=range(len(images.classes)))
     accuracy, per_class = (guess == images.test_labels).mean(), confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
     hits, on_train = guess == images.test_labels, float((guess_train == images.train_labels).mean())
@@ -392,7 +405,7 @@ assert np.isclose(lost["points"], 100 * (ours.hits.mean() - worse.hits.mean())) 
 
 # %%
 #| export
-def _untrained_encoder(cfg, images, device):
+def untrained_encoder(cfg: Config, images: Images, device="cpu") -> nn.Module:
     """The encoder that training starts from, in evaluation mode."""
     encoder = initial_networks(cfg)[0].to(device, memory_format=torch.channels_last).train()
     for layer in encoder.modules():
@@ -408,13 +421,13 @@ def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     """`Features` of the network that `run` started from."""
     architecture = [cfg.encoder, cfg.width, cfg.encoder_dim]
     key = ["initial weights", cfg.seed, architecture, images.identity, run.precision]
-    return _features(cfg, images, key, lambda device: _untrained_encoder(cfg, images, device), run.precision)
+    return _features(cfg, images, key, lambda device: untrained_encoder(cfg, images, device), run.precision)
 
 
 # %%
 untrained = linear_probe(cfg, untrained_features(cfg, images, run), images)
 print(f"untrained {untrained.accuracy:.1%}, trained {probe.accuracy:.1%}, chance 10%")
-start = _untrained_encoder(cfg, images, "cpu").parameters()
+start = untrained_encoder(cfg, images, "cpu").parameters()
 assert all(torch.equal(a, b) for a, b in zip(start, initial_networks(cfg)[0].parameters(), strict=True))
 
 # %% [markdown]

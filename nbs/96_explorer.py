@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy.linalg import orthogonal_procrustes
 
@@ -36,12 +35,12 @@ from vicreg_nb.data import Images, open_dataset
 from vicreg_nb.identity import cached, package_folder
 from vicreg_nb.ladder import free_vectors
 from vicreg_nb.laplacian_eigenmaps import all_pictures, image_graph, split_features
-from vicreg_nb.methods import METHODS, features, run_of
+from vicreg_nb.methods import METHODS, UNTRAINED, features
 from vicreg_nb.neighbours import farthest, nearest
-from vicreg_nb.plots import CLASS_COLOURS, QUIET
-from vicreg_nb.representations import Features, fit_linear, project_tsne, untrained_features
+from vicreg_nb.plots import CLASS_COLOURS
+from vicreg_nb.representations import Features, probe_scores, project_tsne
 from vicreg_nb.store import UserError, atomic, digest, log
-from vicreg_nb.tools.report import PROBES, load_results, number, warning
+from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, warning
 from vicreg_nb.training import find_run, is_finished
 
 # %% [markdown]
@@ -90,7 +89,7 @@ _NOTES = {
 }
 RUNGS = {name: Rung(METHODS[name].title, METHODS[name].colour, PROBES[name], note) for name, note in _NOTES.items()}
 RUNGS["untrained"] = Rung(
-    "Untrained network", QUIET, ("Q3", "untrained_accuracy"), "The network that VICReg starts from: random weights."
+    *UNTRAINED, ("Q3", "untrained_accuracy"), "The network that VICReg starts from: random weights."
 )
 
 # %%
@@ -142,8 +141,6 @@ for other in (head | {"data": {"identity": "other"}}, head):
 #| export
 def rung_features(cfg: Config, images: Images, name: str) -> Features:
     """The `Features` of a rung, one of `RUNGS`, from the run's trainings and caches."""
-    if name == "untrained":
-        return untrained_features(cfg, images, run_of(cfg, images, "vicreg"))
     if name == "free":
         vectors = free_vectors(cfg, image_graph(cfg, all_pictures(images)))["vectors"]
         return split_features(images, vectors, digest("free", vectors))
@@ -197,11 +194,7 @@ assert not rung_map(cfg, Features(made.train, np.ones((50, 8), np.float32), "all
 #| export
 def guesses(cfg: Config, one: Features, images: Images) -> tuple[np.ndarray, np.ndarray]:
     """The three likeliest classes [M, 3] of the test images by Q3's linear probe, and their probabilities [M, 3]."""
-    mean, std = one.train.mean(axis=0), one.train.std(axis=0) + 1e-6
-    x, shown = (torch.from_numpy((part - mean) / std).to(choose_device(cfg)) for part in (one.train, one.test))
-    layer = fit_linear(cfg, x, torch.from_numpy(images.train_labels).to(x.device), len(images.classes))
-    with torch.inference_mode():
-        likely = layer(shown).softmax(dim=1).topk(3)
+    likely = probe_scores(cfg, one, images)[1].softmax(dim=1).topk(3)
     return likely.indices.cpu().numpy(), likely.values.cpu().numpy()
 
 
@@ -348,7 +341,7 @@ def picture_data(images: Images) -> dict:
 
 def words(images: Images, header: dict) -> dict:
     """What the page says of itself."""
-    count, name = min(POINTS, len(images.test_labels)), {"cifar10": "CIFAR-10"}.get(images.name, images.name)
+    count, name = min(POINTS, len(images.test_labels)), DATASET_NAMES.get(images.name, images.name)
     about = f"{count:,} test images of {name}, laid out by each step of the ladder in turn (t-SNE)."
     made = "Nearest and farthest are those among the images shown. On a map, distances between groups say little. "
     made += f"Profile {header['profile']}, seed {header['seed']}, commit {header['commit']}."

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 9ae3eac9c82c3d86
-# text 00c1c2774e9e7216
+# cells nbs/06_anomaly.py c6e8dc1602c56de2
+# text 0c71a0bceb686876
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -107,13 +107,13 @@ def score_all(cfg: Config, images: Images) -> Scores:
     truth = np.repeat([0, 1], [len(images.test_labels), len(outliers.labels)])
     pictures = np.concatenate((images.test_images, outliers.images))
     called = [images.classes[i] for i in images.test_labels] + [f"{outliers.name} {i}" for i in outliers.labels]
-    scores, near, by_class, edits = {}, {}, {}, {name: {} for name in DETECTORS}
+    scores, near, by_class, edits, shown = {}, {}, {}, {name: {} for name in DETECTORS}, edited(images, outliers)
     for name in DETECTORS:
         train, tested = encode_all(cfg, images, outliers, name)
         found = nearest(train, max(k, cfg.max_k), tested, device)
         scores[name], near[name] = inverse_density(found.distances), found.numbers[:, :k]
-        for edit, shown in edited(images, outliers).items():
-            far = nearest(train, k, encoded(cfg, images, name, shown), device).distances
+        for edit, changed in shown.items():
+            far = nearest(train, k, encoded(cfg, images, name, changed), device).distances
             edits[name][edit] = inverse_density(far)[:, -1]
         by_class[name] = class_aucs(train, tested[truth == 0], images, k, device)
     facts = images, outliers.name, pictures, called, truth, k, properties(pictures)

@@ -1,6 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py be7163bd182817f5
-# text 7f360d630c4bef49
+# cells nbs/82_methods.py f3bb224040219829
+# text 66b6de7393ed05b7
 
 """82 · Methods."""
 
@@ -11,7 +11,7 @@ from vicreg_nb.config import Config, choose_device, profile_values
 from vicreg_nb.data import Images
 from vicreg_nb.identity import cached
 from vicreg_nb.plots import METHOD_COLOURS, QUIET
-from vicreg_nb.representations import Features, _untrained_encoder, encode, features_of, untrained_features
+from vicreg_nb.representations import Features, encode, features_of, untrained_encoder, untrained_features
 from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
@@ -84,7 +84,7 @@ def encoded(cfg: Config, images: Images, name: str, pictures: np.ndarray) -> np.
     run, device = run_of(cfg, images, "vicreg" if name == "untrained" else name), choose_device(cfg)
 
     def compute():
-        encoder = _untrained_encoder(cfg, images, device) if name == "untrained" else run.encoder(device)
+        encoder = untrained_encoder(cfg, images, device) if name == "untrained" else run.encoder(device)
         return {"vectors": encode(encoder, pictures, device, run.precision)}
 
     return cached(cfg.cache, "encoded", [features(cfg, images, name).identity, pictures], compute)["vectors"]

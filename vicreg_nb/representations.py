@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 58c3b97a2b502a1f
-# text 4d80f4e7ba88001d
+# cells nbs/02_representations.py 2662cd5a8f29eca5
+# text 8634f33debdda835
 
 """2 · Representations (Q2, Q3)."""
 
@@ -160,6 +160,16 @@ def half_interval(values: np.ndarray) -> float:
     return 1.96 * np.std(values) / np.sqrt(len(values))
 
 
+def probe_scores(cfg: Config, features: Features, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
+    """What one linear layer, fitted on the training features, gives each class: [N, K], test [M, K]; UserError: NaN."""
+    parts = checked(features.train, "the training features"), checked(features.test, "the test features")
+    mean, std = parts[0].mean(axis=0), parts[0].std(axis=0) + 1e-6
+    x, x_test = (torch.from_numpy((part - mean) / std).to(choose_device(cfg)) for part in parts)
+    layer = fit_linear(cfg, x, torch.from_numpy(images.train_labels).to(x.device), len(images.classes))
+    with torch.inference_mode():
+        return layer(x), layer(x_test)
+
+
 @dataclass(frozen=True)
 class Probe:
     """A linear probe's result on the test images. confusion: int [10, 10], rows are the true classes."""
@@ -173,13 +183,8 @@ class Probe:
 
 
 def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
-    """One linear layer fitted on the training features, scored on the test features. UserError for NaN."""
-    parts = checked(features.train, "the training features"), checked(features.test, "the test features")
-    mean, std = parts[0].mean(axis=0), parts[0].std(axis=0) + 1e-6
-    x, x_test = (torch.from_numpy((part - mean) / std).to(choose_device(cfg)) for part in parts)
-    layer = fit_linear(cfg, x, torch.from_numpy(images.train_labels).to(x.device), len(images.classes))
-    with torch.inference_mode():
-        guess_train, guess = (layer(part).argmax(dim=1).cpu().numpy() for part in (x, x_test))
+    """The linear layer of `probe_scores`, scored on the test features. UserError for NaN."""
+    guess_train, guess = (part.argmax(dim=1).cpu().numpy() for part in probe_scores(cfg, features, images))
     confusion = confusion_matrix(images.test_labels, guess, labels=range(len(images.classes)))
     accuracy, per_class = (guess == images.test_labels).mean(), confusion.diagonal() / confusion.sum(axis=1).clip(min=1)
     hits, on_train = guess == images.test_labels, float((guess_train == images.train_labels).mean())
@@ -192,7 +197,7 @@ def gain(one: Probe, other: Probe) -> dict:
     return {"points": difference.mean(), "interval": half_interval(difference)}
 
 
-def _untrained_encoder(cfg, images, device):
+def untrained_encoder(cfg: Config, images: Images, device="cpu") -> nn.Module:
     """The encoder that training starts from, in evaluation mode."""
     encoder = initial_networks(cfg)[0].to(device, memory_format=torch.channels_last).train()
     for layer in encoder.modules():
@@ -208,7 +213,7 @@ def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
     """`Features` of the network that `run` started from."""
     architecture = [cfg.encoder, cfg.width, cfg.encoder_dim]
     key = ["initial weights", cfg.seed, architecture, images.identity, run.precision]
-    return _features(cfg, images, key, lambda device: _untrained_encoder(cfg, images, device), run.precision)
+    return _features(cfg, images, key, lambda device: untrained_encoder(cfg, images, device), run.precision)
 
 
 def _neighbourhoods(cfg, spaces, images):

@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 952f58b227dd1006
-# text bc68d8a7446f9ebe
+# cells nbs/95_readme.py 03fb30cc87009a66
+# text 93bb143abf7be5e8
 
 """95 · The README's results."""
 
@@ -21,20 +21,23 @@ END = "<!-- end of results -->"
 SHOWN = "ladder"  # the figure above the tables, where the run has it
 
 
+def shown_runs(folder: Path) -> list[dict]:
+    """The run that a folder shows, or none, if it is no result on CIFAR-10 or there is none."""
+    runs = [load_results(folder)] if (Path(folder) / RESULTS).is_file() else []
+    return [run for run in runs if not warning(run["header"])]
+
+
 def published_runs(folder: Path) -> list[list[dict]]:
     """Results on CIFAR-10 in a folder, by profile, those of all seeds together; UserError where there are none."""
-    folder = Path(folder)
-    shown = [load_results(folder)] if (folder / RESULTS).is_file() else []
-    real = [run for run in (*shown, *kept_numbers(folder)) if not warning(run["header"])]
+    real = shown_runs(folder) + [run for run in kept_numbers(Path(folder)) if not warning(run["header"])]
     if not real:
         raise UserError(
             f"{folder} holds no results on CIFAR-10, which alone the README shows: "
             "run `python -m vicreg_nb.run_all --dataset cifar10` first."
         )
     whole = [run for run in real if not missing(run)] or real
-    profiles = {
-        run["header"]["profile"]: run for run in reversed(whole)
-    }  # the run that is shown stands for its profile
+    # the run that is shown is the first of them, and stands for its profile
+    profiles = {run["header"]["profile"]: run for run in reversed(whole)}
     return sorted((all_seeds(folder, run) for run in profiles.values()), key=_probe, reverse=True)
 
 
@@ -45,11 +48,8 @@ def _probe(runs):
 
 def runs_markdown(runs: list[dict]) -> str:
     """The runs of one profile: the methods in a table, and where and how long they ran."""
-    run = runs[0]
-    head, trained = (
-        run["header"],
-        number(run, "Q1", "seconds"),
-    )  # through interruptions, which a stage's seconds are not
+    run, head = runs[0], runs[0]["header"]
+    trained = number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
     facts = [head["device"], number(run, "Q1", "precision", kind=str), f"PyTorch {head['versions'].get('torch', '?')}"]
     facts += [f"VICReg trained in {duration(trained)}" if trained else ""]
     told = f"{what_of(runs)} {', '.join(filter(None, facts))}. {head.get('dataset_note', '')}".strip()
@@ -66,9 +66,7 @@ def picture(results: dict) -> str:
 
 def results_block(folder: Path) -> str:
     """The README's results as markdown, markers included: the picture of the run that is shown, and all tables."""
-    path = Path(folder) / RESULTS
-    shown = [run for run in ([load_results(folder)] if path.is_file() else []) if not warning(run["header"])]
-    parts = [*map(picture, shown), *map(runs_markdown, published_runs(folder))]
+    parts = [*map(picture, shown_runs(folder)), *map(runs_markdown, published_runs(folder))]
     return "\n\n".join(filter(None, [BEGIN, *parts, END]))
 
 
