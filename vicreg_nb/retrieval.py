@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py ac6badc20bc0116f
-# text 4c53469893ecb312
+# cells nbs/05_retrieval.py 60e98e6851ba2193
+# text 36c8fd050ce25815
 
 """5 · Retrieval (Q7)."""
 
@@ -336,11 +336,12 @@ q7.says(
 
 
 q7.says(
-    """**What they hold to be distant differs more.** Each has two kinds of its own: of all places among VICReg's most
-    distant images {methods.vicreg.far.common[0][share]:.0%} hold a {methods.vicreg.far.common[0][name]} and
-    {methods.vicreg.far.common[1][share]:.0%} a {methods.vicreg.far.common[1][name]}, among those of neighbour pairs
-    {methods.neighbours.far.common[0][share]:.0%} a {methods.neighbours.far.common[0][name]} and
-    {methods.neighbours.far.common[1][share]:.0%} a {methods.neighbours.far.common[1][name]}.""",
+    """**What they hold to be distant differs more.** Each has two classes of its own. Of all places among VICReg's most
+    distant images {methods.vicreg.far.common[0][share]:.0%} are held by class
+    {methods.vicreg.far.common[0][name]} and {methods.vicreg.far.common[1][share]:.0%} by
+    {methods.vicreg.far.common[1][name]}, among those of neighbour pairs
+    {methods.neighbours.far.common[0][share]:.0%} by {methods.neighbours.far.common[0][name]} and
+    {methods.neighbours.far.common[1][share]:.0%} by {methods.neighbours.far.common[1][name]}.""",
     when=lambda n: all(
         sum(one["share"] for one in n.methods[name].far.common) > 0.5
         and {one["name"] for one in n.methods[name].far.common} != {one["name"] for one in n.methods[other].far.common}
