@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py c1711a8a44854188
-# text aa6df7388248a194
+# cells nbs/03_ablations.py 750cb98f0418f1d9
+# text f4d1c51a747eebae
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -417,9 +417,11 @@ def _numbers_q5(result):
     right, more = (same_class(numbers, labels).mean() for numbers in (table, result["more"]))
     probes = {name: side.probe for name, side in sides.items()}
     numbers = {name: _side_numbers(side, result["moved"][name]) for name, side in sides.items()}
-    pairs = {name: pair for name, pair in _GAINS.items() if set(pair) <= set(probes)}
+    gains = dict.fromkeys(_GAINS, {"points": None, "interval": None})  # of a training that this run has not made
+    gains |= {name: gain(probes[a], probes[b]) for name, (a, b) in _GAINS.items() if {a, b} <= set(probes)}
     total = {name: numbers["vicreg"][name] + numbers["neighbours"][name] for name in ("epochs", "seconds")}
-    return {"long": None} | numbers | {name: gain(probes[a], probes[b]) for name, (a, b) in pairs.items()} | {
+    return {"long": None} | numbers | gains | {
+        "accuracy_as_long": probes["long"].accuracy if "long" in probes else None,
         "neighbour_count": table.shape[1], "same_class": right, "other_class": 1 - right,
         "same_class_by_rank": (labels[table] == labels[:, None]).mean(axis=0),
         "more_count": result["more"].shape[1], "same_class_of_more": more, "other_of_more": 1 - more,
@@ -471,7 +473,7 @@ q5.says(
 )
 
 
-_AS_LONG = """With {long.epochs} epochs, as many as Q1, neighbour pairs give {long.accuracy:.1%}:
+_AS_LONG = """With {vicreg.epochs} epochs, as many as Q1, neighbour pairs give {accuracy_as_long:.1%}:
     {by_time.points:+.1f} ± {by_time.interval:.1f} points against {neighbours.epochs}, {lost_as_long.points:.1f} ±
     {lost_as_long.interval:.1f} less than generated views. """
 q5.says(
