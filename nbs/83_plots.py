@@ -421,6 +421,43 @@ assert gap.get_width_ratios() == [1, 0.25, 1]
 image_grid(grid, [["query", "ship", "cat"], ["query", "", "frog"]], frames, ["VICReg", "neighbour pairs"], width=3)
 
 # %% [markdown]
+# ## Images over dots
+# What was changed in an image, and what came of it: a column of images for each change, and below it its numbers.
+
+
+# %%
+#| export
+def images_over_dots(pictures: dict, series: dict, ylabel: str, colours: dict, line: int = None, width=6.9, height=3.2,
+                     **axes) -> Drawing:  # fmt: skip
+    """Images {column: a list of as many rows}, and below each column dots {label: values [columns]}.
+
+    colours: {label: colour}; line: after how many columns a vertical line stands; axes: as in `Axes.set`.
+    """
+    rows, x = len(next(iter(pictures.values()))), np.arange(len(pictures))
+    ratios = {"height_ratios": [1] * rows + [1.3 * rows], "wspace": 0.02, "hspace": 0.02}
+    fig, places = new_figure(rows + 1, len(pictures), width, height, squeeze=False, gridspec_kw=ratios)
+    for (row, column), ax in np.ndenumerate(places):
+        ax.axis("off")
+        if row < rows:
+            ax.imshow(list(pictures.values())[column][row], interpolation="nearest")
+    ax = fig.add_subplot(places[0, 0].get_gridspec()[rows, :])
+    for number, (label, values) in enumerate(series.items()):
+        aside = 0.15 * (number - 0.5 * (len(series) - 1))
+        ax.plot(x + aside, values, "osD^vP"[number % 6], color=colours[label], markersize=5, label=label)
+    if line:
+        ax.axvline(line - 0.5, color=QUIET, linewidth=0.8)
+    ax.set(xlim=(-0.5, len(x) - 0.5), ylabel=ylabel, **axes)
+    ax.set_xticks(x, [name.replace(" ", "\n") for name in pictures], fontsize=7.5)
+    _legend(fig, [ax])
+    return Drawing(fig)
+
+
+# %%
+moved = {"VICReg": [0, 21, 30], "untrained": [0, 41, 72]}
+shown = {"original": pictures[:1], "less contrast": 100 + pictures[:1] // 4, "upside down": pictures[:1, ::-1]}
+images_over_dots(shown, moved, "move / %", dict(zip(moved, METHOD_COLOURS, strict=False)), line=2, width=3, height=2.4)
+
+# %% [markdown]
 # ## Heat maps
 # A matrix of percentages with its numbers written in: confusions, and what clusters are made of.
 

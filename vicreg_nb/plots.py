@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py b893f8eaabee91ef
-# text ce781779cfe8db33
+# cells nbs/83_plots.py 7d34085fa7e34e9b
+# text ccb71e354c531fc9
 
 """83 · Plots."""
 
@@ -273,6 +273,31 @@ def _show(ax, picture, caption, frame):
     if picture is not None:
         ax.imshow(picture, interpolation="nearest")
         ax.set_xlabel(caption, fontsize=7, labelpad=1.8, color="#444444")
+
+
+def images_over_dots(pictures: dict, series: dict, ylabel: str, colours: dict, line: int = None, width=6.9, height=3.2,
+                     **axes) -> Drawing:  # fmt: skip
+    """Images {column: a list of as many rows}, and below each column dots {label: values [columns]}.
+
+    colours: {label: colour}; line: after how many columns a vertical line stands; axes: as in `Axes.set`.
+    """
+    rows, x = len(next(iter(pictures.values()))), np.arange(len(pictures))
+    ratios = {"height_ratios": [1] * rows + [1.3 * rows], "wspace": 0.02, "hspace": 0.02}
+    fig, places = new_figure(rows + 1, len(pictures), width, height, squeeze=False, gridspec_kw=ratios)
+    for (row, column), ax in np.ndenumerate(places):
+        ax.axis("off")
+        if row < rows:
+            ax.imshow(list(pictures.values())[column][row], interpolation="nearest")
+    ax = fig.add_subplot(places[0, 0].get_gridspec()[rows, :])
+    for number, (label, values) in enumerate(series.items()):
+        aside = 0.15 * (number - 0.5 * (len(series) - 1))
+        ax.plot(x + aside, values, "osD^vP"[number % 6], color=colours[label], markersize=5, label=label)
+    if line:
+        ax.axvline(line - 0.5, color=QUIET, linewidth=0.8)
+    ax.set(xlim=(-0.5, len(x) - 0.5), ylabel=ylabel, **axes)
+    ax.set_xticks(x, [name.replace(" ", "\n") for name in pictures], fontsize=7.5)
+    _legend(fig, [ax])
+    return Drawing(fig)
 
 
 def heatmap(panels: dict, columns, xlabel: str, ylabel: str, width=6.9, height=3.6, form=".0f", top=100) -> Drawing:

@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py edb720172e5edf4c
-# text 1d5c2953b1640da2
+# cells nbs/05_retrieval.py 57628237b57802c2
+# text 9c27f1c71102ec49
 
 """5 · Retrieval (Q7)."""
 
@@ -15,7 +15,7 @@ from vicreg_nb.data import ATTRIBUTES, Images, image_attributes
 from vicreg_nb.identity import cached
 from vicreg_nb.methods import ASKED, COMPARED, METHODS, UNTRAINED, colours_by_title, encoded, features
 from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class
-from vicreg_nb.plots import QUIET, RIGHT, WRONG, Drawing, dots, image_grid, new_figure
+from vicreg_nb.plots import RIGHT, WRONG, dots, image_grid, images_over_dots
 from vicreg_nb.representations import half_interval
 from vicreg_nb.store import UserError
 from vicreg_nb.views import JITTER, SIGMA
@@ -217,22 +217,10 @@ def q7_attributes(result):
 )
 def q7_changes(result):
     shown = result["images"].train_images[result["queries"][[-1, len(result["queries"]) // 10]]]
+    moved = {one.title: np.r_[0, 100 * result["moves"][name].mean(axis=1)] for name, one in MOVED.items()}
+    colours = {one.title: one.colour for one in MOVED.values()}
     pictures = {"original": shown} | changed(shown)
-    ratios = {"height_ratios": [1, 1, 2.6], "wspace": 0.02, "hspace": 0.02}
-    fig, axes = new_figure(3, len(pictures), height=3.2, gridspec_kw=ratios)
-    for (row, column), ax in np.ndenumerate(axes):
-        ax.axis("off")
-        if row < 2:
-            ax.imshow(list(pictures.values())[column][row], interpolation="nearest")
-    ax, places = fig.add_subplot(axes[0, 0].get_gridspec()[2, :]), np.arange(len(pictures))
-    for aside, mark, (name, one) in zip((-0.15, 0, 0.15), "osD", MOVED.items(), strict=True):
-        moved = np.r_[0, 100 * result["moves"][name].mean(axis=1)]
-        ax.plot(places + aside, moved, mark, color=one.colour, markersize=5, label=one.title)
-    ax.axvline(len(IN_VIEWS) + 0.5, color=QUIET, linewidth=0.8)
-    ax.set(xlim=(-0.5, places[-1] + 0.5), ylim=(-4, 100), ylabel="move / %")
-    ax.set_xticks(places, [name.replace(" ", "\n") for name in pictures], fontsize=7.5)
-    fig.legend(loc="outside lower center", ncols=len(MOVED))
-    return Drawing(fig)
+    return images_over_dots(pictures, moved, "move / %", colours, line=1 + len(IN_VIEWS), ylim=(-4, 100))
 
 
 def _found(one, side, images):

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py daa2d1c0ce9d9bb9
-# text e643993928b8cb5e
+# cells nbs/92_report.py 02879fc00d2e6721
+# text 89b7dcebb7466432
 
 """92 · The report."""
 
@@ -312,7 +312,7 @@ Take the networks away: image $i$ has a free vector $z_i$ of $c$ dimensions, row
 $\Pi_{ij}$ is the probability to draw $(i, j)$, and $p_i$ how often image $i$ stands in a branch. With enough pairs,
 Eq. 2 and Eq. 4 become
 
-$$\mathcal{L}_{\mathrm{inv}} = \frac{1}{c} \sum_{ij} \Pi_{ij} \, \left\| z_i - z_j \right\|^2
+$$\mathcal{L}_{\mathrm{inv}} = \frac{1}{c} \sum_{ij} \Pi_{ij} \, \lVert z_i - z_j \rVert^2
 = \frac{1}{c} \mathrm{tr}(Z^T L Z) , \quad C = Z^T P Z , \quad
 L = \mathrm{diag}(\Pi 1 + \Pi^T 1) - \Pi - \Pi^T , \quad P = \mathrm{diag}(p)$$
 
@@ -326,7 +326,7 @@ THEOREM = r"""
 **Theorem.** Let $\mu \ge 8 \nu \gamma^3$, as the exercise has it. Eq. 6 over all pairs is smallest if and only if
 $Z = \sum_i \sqrt{s_i} \, y_i u_i^T$ with orthonormal $u_i$ that give all dimensions the same variance, and
 
-$$s_i = \max \left(0, \; t - \frac{\lambda a_i}{4 \nu} \right) \quad \mathrm{with} \; t \; \mathrm{such \; that} \quad
+$$s_i = \max \left(0, \; t - \frac{\lambda a_i}{4 \nu} \right) \quad \text{with } t \text{ such that} \quad
 \sum_i s_i = c \, (\gamma^2 - \epsilon)$$
 
 as long as $t \le \gamma^2 - \epsilon + \mu / (4 \nu \gamma)$; beyond that the hinge is not worth its price, and the
@@ -556,7 +556,7 @@ def provenance_rows(results: dict) -> list[list[str]]:
 
 PAGE = r"""
 #set document(title: "$title", date: none)
-#set text(font: "Libertinus Serif", size: 10pt, lang: "en", region: "gb")
+#set text(font: "Libertinus Serif", size: 9.7pt, lang: "en", region: "gb")
 #show math.equation: set text(font: "New Computer Modern Math")
 #show raw: set text(font: "DejaVu Sans Mono", size: 0.92em)
 #set par(justify: true, leading: 0.56em, spacing: 0.85em)
@@ -564,7 +564,8 @@ PAGE = r"""
 #let stamp = if "$stamp" != "" { align(center, box(
   fill: rgb("#fdeceb"), stroke: 0.5pt + alarm, inset: (x: 6pt, y: 2.4pt), radius: 2pt,
   text(fill: alarm, size: 7.6pt, weight: "bold", "$stamp"))) }
-#set page(paper: "a4", margin: (x: (21cm - 6.9in) / 2, top: 2.3cm, bottom: 1.9cm), header-ascent: 0.55cm, header: {
+#set page(paper: "a4", margin: (x: (21cm - 6.9in) / 2, top: 1.9cm, bottom: 1.6cm),
+  header-ascent: 0.4cm, footer-descent: 0.5cm, header: {
   set text(size: 8pt, fill: quiet)
   grid(columns: (1fr, auto), [$title], [$source])
   v(-0.45em)
@@ -616,10 +617,10 @@ BODY = r"""
 }
 #let piece(kind) = context [#metadata((kind, here().page() + here().position().y / 29.7cm)) <piece>]
 #let horizontalrule = line(length: 100%, stroke: 0.4pt)
-#align(center, {
+#align(center, v(0.3em) + {
   text(size: 18pt, weight: "bold", fill: accent)[$title]
-  for line in ("$subtitle", "$author") { if line != "" { linebreak() + text(size: 11pt, line) } }
-  v(0.5em)
+  for line in ("$subtitle", "$author") { if line != "" { v(-0.35em) + text(size: 11pt, line) } }
+  v(0.3em)
 })
 
 $body
@@ -689,7 +690,7 @@ FOUND = (
      "{ladder.steps.vicreg_untrained.interval:.1f} points, a network in place of eigenvectors by "
      "{ladder.steps.network_eigenvectors.points:+.1f} ± {ladder.steps.network_eigenvectors.interval:.1f}.", None),
     ("That the last step must lead to eigenvectors, and with which spectrum, is derived in closed form; where it can "
-     "be solved exactly, descent without a network ends within {ladder.exact.largest_angle:.0e} degrees of them.",
+     "be solved exactly, descent without a network ends within {ladder.exact.largest_angle:.5f} degrees of them.",
      lambda n: n.ladder.exact.largest_angle < 0.01),
 )  # fmt: skip
 
@@ -769,7 +770,7 @@ def typst_source(pieces: list[Piece], results: dict, author: str = "", scale: fl
     return string.Template(PAGE + LOOK + BODY).substitute(words, body=body).encode()
 
 
-TOP, FOOT = 2.3 / 29.7, 1 - 1.9 / 29.7  # where the text of a page begins and ends, in pages
+TOP, FOOT = 1.9 / 29.7, 1 - 1.6 / 29.7  # where the text of a page begins and ends, in pages
 FIGURES = ("figures", "aside")  # the kinds of pieces that are rows of figures
 SPACE = {"section": 0.019, "figures": 0.013, "aside": 0.013, "table": 0.013, "text": 0.010}  # above a piece, in pages
 
