@@ -249,6 +249,7 @@ def test_q5s_numbers_from_their_definitions(smoke, compared):
     np.testing.assert_allclose(numbers["same_class_by_rank"], right.mean(axis=0))
     right = labels[compared["more"]] == labels[:, None]
     assert numbers["same_class_of_more"] == pytest.approx(right.mean()) == pytest.approx(1 - numbers["other_of_more"])
+    assert numbers["same_class_of_blind"] == pytest.approx((labels[compared["blind"]] == labels[:, None]).mean())
     accuracies = {name: side.probe.accuracy for name, side in compared["sides"].items()}
     ahead = accuracies["neighbours"] - accuracies["control"]
     assert numbers["ahead_of_control"]["points"] == pytest.approx(100 * ahead)
