@@ -741,7 +741,7 @@ def _numbers_q5(result):
     gains = {name: gain(probes[a], probes[b]) for name, (a, b) in _GAINS.items() if {a, b} <= set(probes)}
     total = {name: numbers["vicreg"][name] + numbers["neighbours"][name] for name in ("epochs", "seconds")}
     total["epochs_as_long"] = 2 * numbers["vicreg"]["epochs"]
-    return {"long": None} | numbers | gains | {
+    return numbers | gains | {
         "neighbour_count": table.shape[1], "same_class": right, "other_class": 1 - right,
         "same_class_by_rank": (labels[table] == labels[:, None]).mean(axis=0),
         "more_count": result["more"].shape[1], "same_class_of_more": more, "other_of_more": 1 - more,
@@ -776,7 +776,7 @@ def _table_q5(n):
     if n.views.epochs == n.control.epochs:
         del titles["views"]  # it is the control
     form = "{epochs}|{accuracy:.1%} ± {interval:.1%}|{moved[colours][share]:.3f}|{moved[crop][share]:.3f}"
-    shown = [(title, pure, n[name]) for name, (title, pure) in titles.items() if n[name]]
+    shown = [(title, pure, n[name]) for name, (title, pure) in titles.items() if name in n]
     rows = [
         [title, f"{pure:.1%}", *form.format(**side).split("|"), duration(side["seconds"])]
         for title, pure, side in shown
@@ -831,16 +831,18 @@ _AS_LONG = """With {long.epochs} epochs, as many as Q1, neighbour pairs give {lo
     chose). """
 q5.says(
     _AS_LONG + "So the exercise's advice of a single epoch is confirmed here.",
-    when=lambda n: n.long and n.by_time.points <= n.by_time.interval,
+    when=lambda n: "long" in n and n.by_time.points <= n.by_time.interval,
 )
 q5.says(
     _AS_LONG + "So length is a part of the difference, and not all of it.",
-    when=lambda n: n.long and n.by_time.points > n.by_time.interval and n.lost_as_long.points > n.lost_as_long.interval,
+    when=lambda n: (
+        "long" in n and n.by_time.points > n.by_time.interval and n.lost_as_long.points > n.lost_as_long.interval
+    ),
 )
 q5.says(
     _AS_LONG + "So the length of the training was the difference.",
     when=lambda n: (
-        n.long and n.by_time.points > n.by_time.interval and n.lost_as_long.points <= n.lost_as_long.interval
+        "long" in n and n.by_time.points > n.by_time.interval and n.lost_as_long.points <= n.lost_as_long.interval
     ),
 )
 
@@ -914,7 +916,7 @@ q5.says(
 )
 q5.says(
     "Whether neighbour pairs would rise as well with more epochs was not tried in this run (`neighbours_as_long`).",
-    when=lambda n: not n.long,
+    when=lambda n: "long" not in n,
 )
 
 # %% [markdown]
