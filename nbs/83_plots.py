@@ -20,7 +20,7 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator
 from plotly.subplots import make_subplots
 from vicreg_nb.store import atomic
 
@@ -174,6 +174,28 @@ assert [_once(label, named)["showlegend"] for label in "abab"] == [True, True, F
 assert _axis({"yscale": "log", "ylim": (0.1, 10)}, "y") == {"type": "log", "range": [-1, 1]} and _axis({}, "x") == {}
 
 
+# %% [markdown]
+# A logarithmic axis over less than two powers of ten says 0.5, 1, 2 in place of $5 \times 10^{-1}$, which is hard to
+# read.
+
+
+# %%
+#| export
+def _plain_logarithm(ax):
+    bottom, top = ax.get_ylim()
+    if ax.get_yscale() == "log" and top < 100 * bottom:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
+
+
+# %%
+_, ax = new_figure()
+ax.set(yscale="log", ylim=(0.4, 3))
+_plain_logarithm(ax)
+assert ax.yaxis.get_major_formatter()(0.5, 0) == "0.5"
+
+
 # %%
 #| export
 def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin=(), points=(), width=6.9, height=2.4,
@@ -193,8 +215,7 @@ def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin
             once = _once(label, named)
             page.add_trace(go.Scatter(x=x, y=y, name=label, **look, **once), row=1, col=column)
         ax.set(title=title, xlabel=xlabel, **axes)
-        if axes.get("yscale") == "log":  # between powers of ten: 0.6, not 6 x 10^-1
-            ax.yaxis.set_minor_formatter(LogFormatter())
+        _plain_logarithm(ax)
     places[0, 0].set_ylabel(ylabel)
     _legend(fig, places[0])
     page.update_xaxes(title=xlabel, **_axis(axes, "x"))

@@ -19,6 +19,7 @@ from vicreg_nb.plots import RIGHT, WRONG
 from vicreg_nb.representations import Features, encode
 from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.training import Trainer
+from test_book import assert_claims_hold_up
 from vicreg_nb.views import draw_parameters
 
 
@@ -113,8 +114,9 @@ def test_neighbours_for_as_long_as_q1_where_it_is_asked_for(smoke):
     assert "long" not in further_runs(short, images, found)
     result = compare(short, images)
     numbers = _plain(q5.numbers(result))
-    assert numbers["long"] is None and "as long as Q1" not in str(q5.tables[0](Numbers(numbers)))
-    assert q5.answer(numbers).startswith("**")
+    assert "long" not in numbers and "as long as Q1" not in str(q5.tables[0](Numbers(numbers)))
+    assert q5.answer(numbers).startswith("**") and "not tried" in q5.answer(numbers)
+    assert_claims_hold_up({"Q5": {"numbers": numbers}})
 
 
 def test_altered_images_are_torchvisions(smoke):
@@ -249,6 +251,7 @@ def test_q5s_numbers_from_their_definitions(smoke, compared):
     np.testing.assert_allclose(numbers["same_class_by_rank"], right.mean(axis=0))
     right = labels[compared["more"]] == labels[:, None]
     assert numbers["same_class_of_more"] == pytest.approx(right.mean()) == pytest.approx(1 - numbers["other_of_more"])
+    assert numbers["same_class_of_blind"] == pytest.approx((labels[compared["blind"]] == labels[:, None]).mean())
     accuracies = {name: side.probe.accuracy for name, side in compared["sides"].items()}
     ahead = accuracies["neighbours"] - accuracies["control"]
     assert numbers["ahead_of_control"]["points"] == pytest.approx(100 * ahead)

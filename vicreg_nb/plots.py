@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py f0e9aae6c59b96c2
-# text 716f6a89dfc1f046
+# cells nbs/83_plots.py 7d34085fa7e34e9b
+# text ccb71e354c531fc9
 
 """83 · Plots."""
 
@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator
 from plotly.subplots import make_subplots
 from vicreg_nb.store import atomic
 
@@ -113,6 +113,14 @@ def _axis(axes, which):
     return ({"type": "log"} if log else {}) | ({"range": list(limits)} if limits else {})
 
 
+def _plain_logarithm(ax):
+    bottom, top = ax.get_ylim()
+    if ax.get_yscale() == "log" and top < 100 * bottom:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
+
+
 def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin=(), points=(), width=6.9, height=2.4,
           **axes) -> Drawing:  # fmt: skip
     """Curves {panel title: {label: (x, y)}}; colours: {label: colour}; axes: of every panel, as in `Axes.set`.
@@ -130,8 +138,7 @@ def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin
             once = _once(label, named)
             page.add_trace(go.Scatter(x=x, y=y, name=label, **look, **once), row=1, col=column)
         ax.set(title=title, xlabel=xlabel, **axes)
-        if axes.get("yscale") == "log":  # between powers of ten: 0.6, not 6 x 10^-1
-            ax.yaxis.set_minor_formatter(LogFormatter())
+        _plain_logarithm(ax)
     places[0, 0].set_ylabel(ylabel)
     _legend(fig, places[0])
     page.update_xaxes(title=xlabel, **_axis(axes, "x"))
