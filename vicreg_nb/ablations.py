@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py ade4c6bc30501748
-# text 0cac2defe7774649
+# cells nbs/03_ablations.py 3e397008f39091e0
+# text f9a18b6eab43994f
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -421,10 +421,12 @@ def _numbers_q5(result):
     right, more, blind = (same_class(result[name], labels).mean() for name in ("table", "more", "blind"))
     probes = {name: side.probe for name, side in sides.items()}
     numbers = {name: _side_numbers(side, result["moved"][name]) for name, side in sides.items()}
-    gains = {name: gain(probes[a], probes[b]) for name, (a, b) in _GAINS.items() if {a, b} <= set(probes)}
+    gains = dict.fromkeys(_GAINS, {"points": None, "interval": None})  # of a training that this run has not made
+    gains |= {name: gain(probes[a], probes[b]) for name, (a, b) in _GAINS.items() if {a, b} <= set(probes)}
     total = {name: numbers["vicreg"][name] + numbers["neighbours"][name] for name in ("epochs", "seconds")}
     total["epochs_as_long"] = 2 * numbers["vicreg"]["epochs"]
-    return numbers | gains | {
+    return {"long": None} | numbers | gains | {
+        "accuracy_as_long": probes["long"].accuracy if "long" in probes else None,
         "neighbour_count": table.shape[1], "same_class": right, "other_class": 1 - right,
         "same_class_by_rank": (labels[table] == labels[:, None]).mean(axis=0),
         "more_count": result["more"].shape[1], "same_class_of_more": more, "other_of_more": 1 - more,
@@ -448,7 +450,7 @@ def _table_q5(n):
     if n.views.epochs == n.control.epochs:
         del titles["views"]  # it is the control
     form = "{epochs}|{accuracy:.1%} ± {interval:.1%}|{moved[colours][share]:.3f}|{moved[crop][share]:.3f}"
-    shown = [(title, pure, n[name]) for name, (title, pure) in titles.items() if name in n]
+    shown = [(title, pure, n[name]) for name, (title, pure) in titles.items() if n[name]]
     rows = [
         [title, f"{pure:.1%}", *form.format(**side).split("|"), duration(side["seconds"])]
         for title, pure, side in shown
@@ -483,24 +485,22 @@ q5.says(
 )
 
 
-_AS_LONG = """With {long.epochs} epochs, as many as Q1, neighbour pairs give {long.accuracy:.1%}:
+_AS_LONG = """With {vicreg.epochs} epochs, as many as Q1, neighbour pairs give {accuracy_as_long:.1%}:
     {by_time.points:+.1f} ± {by_time.interval:.1f} points against {neighbours.epochs}, {lost_as_long.points:.1f} ±
     {lost_as_long.interval:.1f} less than generated views ({total.epochs_as_long} epochs with those of the encoder that
     chose). """
 q5.says(
     _AS_LONG + "So the exercise's advice of a single epoch is confirmed here.",
-    when=lambda n: "long" in n and n.by_time.points <= n.by_time.interval,
+    when=lambda n: n.long and n.by_time.points <= n.by_time.interval,
 )
 q5.says(
     _AS_LONG + "So length is a part of the difference, and not all of it.",
-    when=lambda n: (
-        "long" in n and n.by_time.points > n.by_time.interval and n.lost_as_long.points > n.lost_as_long.interval
-    ),
+    when=lambda n: n.long and n.by_time.points > n.by_time.interval and n.lost_as_long.points > n.lost_as_long.interval,
 )
 q5.says(
     _AS_LONG + "So the length of the training was the difference.",
     when=lambda n: (
-        "long" in n and n.by_time.points > n.by_time.interval and n.lost_as_long.points <= n.lost_as_long.interval
+        n.long and n.by_time.points > n.by_time.interval and n.lost_as_long.points <= n.lost_as_long.interval
     ),
 )
 
@@ -561,7 +561,7 @@ q5.says(
 )
 q5.says(
     "Whether neighbour pairs would rise as well with more epochs was not tried in this run (`neighbours_as_long`).",
-    when=lambda n: "long" not in n,
+    when=lambda n: not n.long,
 )
 
 
