@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py f0e9aae6c59b96c2
-# text 716f6a89dfc1f046
+# cells nbs/83_plots.py 82bedac7a8e4a9c5
+# text 034402960d3e41ca
 
 """83 · Plots."""
 
@@ -221,7 +221,7 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
         else:
             _name_classes(ax, points, labels, classes, colours, 1.1 * np.ptp(points, axis=0).max() / (width / columns))
         if marks:
-            ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
+            ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=6)
         ax.set(title=title, xticks=[], yticks=[])
         ax.axis("equal")
         ax.set_box_aspect(1)
