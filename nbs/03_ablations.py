@@ -731,7 +731,12 @@ _GAINS = {  # number: the two sides of which it is the difference in accuracy
     "by_labels": ("oracle", "more"), "views_by_time": ("vicreg", "views"), "oracle_over_views": ("oracle", "views"),
 }  # fmt: skip
 
+# %%
+assert all(set(pair) <= {*compared["sides"], "long"} for pair in _GAINS.values())
 
+
+# %%
+#| export
 @q5.summary
 def _numbers_q5(result):
     labels, table, sides = result["images"].train_labels, result["table"], result["sides"]

@@ -349,7 +349,7 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
         else:
             _name_classes(ax, points, labels, classes, colours, 1.1 * np.ptp(points, axis=0).max() / (width / columns))
         if marks:
-            ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
+            ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=6)
         ax.set(title=title, xticks=[], yticks=[])
         ax.axis("equal")
         ax.set_box_aspect(1)

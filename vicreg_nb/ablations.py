@@ -1,5 +1,5 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 3e397008f39091e0
+# cells nbs/03_ablations.py c0288c070624372c
 # text f9a18b6eab43994f
 
 """3 · Ablations (Q4, Q5)."""

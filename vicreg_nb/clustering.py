@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py 3ae17710d59b4ffa
-# text 4ae94eb3348d3f47
+# cells nbs/07_clustering.py 8ab34f1466a5e0f6
+# text ff841ee6acbecb6f
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -220,7 +220,7 @@ def _map(result, name):
     kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
     panels = {f"{METHODS[name].title}, {kind}": (one.points, values) for kind, values in kinds.items()}
     drawing = scatter(panels, result.classes, colours=colours, marks=dict.fromkeys(panels, one.centres))
-    drawing.picture.set_figheight(4.4)  # with room for the names of the clusters below
+    drawing.picture.set_figheight(4.65)  # with room for the names of the clusters below
     ax = drawing.picture.axes[0]
     for label, colour in zip(cluster_names(found.labels, result.labels, result.classes), colours[first:], strict=True):
         ax.scatter([], [], color=colour, label=label)

@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py 7d34085fa7e34e9b
-# text ccb71e354c531fc9
+# cells nbs/83_plots.py c62c53cc7a0086d2
+# text a57047f46a5e6d47
 
 """83 · Plots."""
 
@@ -228,7 +228,7 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
         else:
             _name_classes(ax, points, labels, classes, colours, 1.1 * np.ptp(points, axis=0).max() / (width / columns))
         if marks:
-            ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=4)
+            ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=6)
         ax.set(title=title, xticks=[], yticks=[])
         ax.axis("equal")
         ax.set_box_aspect(1)
