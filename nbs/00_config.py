@@ -127,7 +127,7 @@ class _QuestionSettings:
     probe_batch: int = setting(256, (1, 10**6), "the probe's batch")
     tsne_size: int = setting(10_000, (20, 10**6), "test images in a t-SNE picture")
     perplexity: float = setting(30.0, (1, 10_000), "t-SNE's")
-    per_class: int = setting(1, (1, 10), "Q7: query images of each class")
+    per_class: int = setting(3, (1, 10), "Q7: query images of each class")
     neighbours_shown: int = setting(5, (1, 12), "Q7: nearest and most distant images of each query")
     anomaly_k: int = setting(2, (1, 10_000), "k of Eq. 7")
     max_k: int = setting(50, (1, 10_000), "the AUC is drawn for k up to this")

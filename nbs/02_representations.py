@@ -510,8 +510,8 @@ def _confusions(result):
 
 
 @q2.figure(
-    "The same classes are mixed twice: by the ten nearest points in t-SNE's picture (left) and by the linear probe, "
-    "which sees all dimensions (right); in per cent of the class."
+    "Which classes are mixed? The classes of the ten nearest points in t-SNE's picture (left) and those that the "
+    "linear probe names, which sees all dimensions (right); in per cent of the class."
 )
 def q2_confusions(result):
     shares, classes = _confusions(result), result.images.classes
@@ -529,7 +529,7 @@ q2_confusions(result)
 
 # %%
 #| export
-@q3.figure("Every class gains by the training of the encoder: accuracy of the linear probe, before and after.")
+@q3.figure("What each class gains by the training of the encoder: accuracy of the linear probe, before and after.")
 def q3_per_class(result):
     series = {"untrained": 100 * result.untrained.per_class, "VICReg": 100 * result.trained.per_class}
     colours = {"untrained": QUIET, "VICReg": METHOD_COLOURS[0]}
@@ -604,8 +604,8 @@ assert np.isclose(numbers["agreement"]["t-SNE"], agreement(panels["t-SNE"], labe
 #| export
 q2.says(
     """**t-SNE is the more effective picture.** Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class
-    in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1%} ± {gain.interval:.1%}, point by point
-    over {points:,} test images; chance is {chance:.0%}).""",
+    in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1%} ± {gain.interval:.1%}, 95 %, paired
+    over the {points:,} test images; chance is {chance:.0%}).""",
     when=lambda n: n.gain.over_pca > n.gain.interval,
 )
 q2.says(

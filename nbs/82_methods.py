@@ -11,10 +11,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from vicreg_nb.config import Config, profile_values
+from vicreg_nb.config import Config, choose_device, profile_values
 from vicreg_nb.data import Images
-from vicreg_nb.plots import METHOD_COLOURS
-from vicreg_nb.representations import Features, features_of
+from vicreg_nb.identity import cached
+from vicreg_nb.plots import METHOD_COLOURS, QUIET
+from vicreg_nb.representations import Features, _untrained_encoder, encode, features_of, untrained_features
 from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
@@ -58,6 +59,7 @@ _TITLES = {
 METHODS = {name: Method(title, colour) for (name, title), colour in zip(_TITLES.items(), METHOD_COLOURS, strict=True)}
 ASKED = ("vicreg", "neighbours")  # the two that the exercise compares in Q7, Sec. 4.2 and 4.3
 ENCODERS = (*ASKED, "no_variance")  # those that can embed a new image
+UNTRAINED = Method("Untrained network", QUIET)  # no method but the control: the network that training starts from
 COMPARED = (*ENCODERS, "laplacian")  # those that stand beside them in the tables
 
 
@@ -115,7 +117,9 @@ def run_of(cfg: Config, images: Images, name: str) -> Run:
 
 
 def features(cfg: Config, images: Images, name: str) -> Features:
-    """A method's `Features`: those of its encoder, or the vectors of Laplacian Eigenmaps."""
+    """A method's `Features`: those of its encoder, of the "untrained" one, or the vectors of Laplacian Eigenmaps."""
+    if name == "untrained":
+        return untrained_features(cfg, images, run_of(cfg, images, "vicreg"))
     if name == "laplacian":
         from vicreg_nb.laplacian_eigenmaps import laplacian_features
 
@@ -127,6 +131,29 @@ def features(cfg: Config, images: Images, name: str) -> Features:
 for name in COMPARED:
     found = features(cfg, images, name)
     print(f"{METHODS[name].title:22}train {found.train.shape}, test {found.test.shape}")
+
+# %% [markdown]
+# Other pictures than those of the data set go through the same encoders: the digits of Sec. 4.2, and images in which Q7
+# changes one thing.
+
+
+# %%
+#| export
+def encoded(cfg: Config, images: Images, name: str, pictures: np.ndarray) -> np.ndarray:
+    """What the encoder of a method, or the "untrained" one, makes of pictures uint8 [N, 32, 32, 3]; computed once."""
+    run, device = run_of(cfg, images, "vicreg" if name == "untrained" else name), choose_device(cfg)
+
+    def compute():
+        encoder = _untrained_encoder(cfg, images, device) if name == "untrained" else run.encoder(device)
+        return {"vectors": encode(encoder, pictures, device, run.precision)}
+
+    return cached(cfg.cache, "encoded", [features(cfg, images, name).identity, pictures], compute)["vectors"]
+
+
+# %%
+for name in (*ENCODERS, "untrained"):
+    again, known = encoded(cfg, images, name, images.test_images[:8]), features(cfg, images, name).test[:8]
+    np.testing.assert_allclose(again, known, atol=0.05 * np.abs(known).max())
 
 # %% [markdown]
 # Q5's way of training works with any features that say which images are neighbours:

@@ -19,6 +19,8 @@ import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 from plotly.subplots import make_subplots
 from vicreg_nb.store import atomic
 
@@ -67,10 +69,23 @@ class Drawing(NamedTuple):
         """Write <path>.png and, where there is one, <path>.html; `label`: a warning in their corners."""
         if label:
             _mark(self.picture, label)
-        atomic(Path(f"{path}.png"), lambda place: self.picture.savefig(place, dpi=200))
+        said = {"smallest letters": f"{_smallest_letters(self.picture):g}"}  # how small may the report show it?
+        atomic(Path(f"{path}.png"), lambda place: self.picture.savefig(place, dpi=200, metadata=said))
         if self.interactive is not None:
             _save_html(self.interactive, Path(f"{path}.html"), label)
         return self
+
+
+# %%
+#| export
+def _smallest_letters(figure):
+    """Points of the smallest text that a figure shows."""
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return min((text.get_fontsize() for text in shown), default=STYLE["font.size"])
+
+
+# %%
+assert _smallest_letters(Figure()) == 9
 
 
 # %%
@@ -79,7 +94,7 @@ def _mark(picture, label):
     """The label in a line of its own, below everything."""
     height = 0.13 / picture.get_figheight()
     picture.get_layout_engine().set(rect=(0, height, 1, 1 - height))
-    picture.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=6, color=WRONG)
+    picture.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=7, color=WRONG)
 
 
 def _save_html(figure, path, label):
@@ -178,6 +193,8 @@ def lines(panels: dict, xlabel: str, ylabel: str, colours: dict, dashed=(), thin
             once = _once(label, named)
             page.add_trace(go.Scatter(x=x, y=y, name=label, **look, **once), row=1, col=column)
         ax.set(title=title, xlabel=xlabel, **axes)
+        if axes.get("yscale") == "log":  # between powers of ten: 0.6, not 6 x 10^-1
+            ax.yaxis.set_minor_formatter(LogFormatter())
     places[0, 0].set_ylabel(ylabel)
     _legend(fig, places[0])
     page.update_xaxes(title=xlabel, **_axis(axes, "x"))
@@ -381,6 +398,43 @@ grid = [[*pictures[:3]], [pictures[3], None, pictures[4]]]
 gap = image_grid([[pictures[0], None, pictures[1]]]).picture.axes[0].get_gridspec()
 assert gap.get_width_ratios() == [1, 0.25, 1]
 image_grid(grid, [["query", "ship", "cat"], ["query", "", "frog"]], frames, ["VICReg", "neighbour pairs"], width=3)
+
+# %% [markdown]
+# ## Images over dots
+# What was changed in an image, and what came of it: a column of images for each change, and below it its numbers.
+
+
+# %%
+#| export
+def images_over_dots(pictures: dict, series: dict, ylabel: str, colours: dict, line: int = None, width=6.9, height=3.2,
+                     **axes) -> Drawing:  # fmt: skip
+    """Images {column: a list of as many rows}, and below each column dots {label: values [columns]}.
+
+    colours: {label: colour}; line: after how many columns a vertical line stands; axes: as in `Axes.set`.
+    """
+    rows, x = len(next(iter(pictures.values()))), np.arange(len(pictures))
+    ratios = {"height_ratios": [1] * rows + [1.3 * rows], "wspace": 0.02, "hspace": 0.02}
+    fig, places = new_figure(rows + 1, len(pictures), width, height, squeeze=False, gridspec_kw=ratios)
+    for (row, column), ax in np.ndenumerate(places):
+        ax.axis("off")
+        if row < rows:
+            ax.imshow(list(pictures.values())[column][row], interpolation="nearest")
+    ax = fig.add_subplot(places[0, 0].get_gridspec()[rows, :])
+    for number, (label, values) in enumerate(series.items()):
+        aside = 0.15 * (number - 0.5 * (len(series) - 1))
+        ax.plot(x + aside, values, "osD^vP"[number % 6], color=colours[label], markersize=5, label=label)
+    if line:
+        ax.axvline(line - 0.5, color=QUIET, linewidth=0.8)
+    ax.set(xlim=(-0.5, len(x) - 0.5), ylabel=ylabel, **axes)
+    ax.set_xticks(x, [name.replace(" ", "\n") for name in pictures], fontsize=7.5)
+    _legend(fig, [ax])
+    return Drawing(fig)
+
+
+# %%
+moved = {"VICReg": [0, 21, 30], "untrained": [0, 41, 72]}
+shown = {"original": pictures[:1], "less contrast": 100 + pictures[:1] // 4, "upside down": pictures[:1, ::-1]}
+images_over_dots(shown, moved, "move / %", dict(zip(moved, METHOD_COLOURS, strict=False)), line=2, width=3, height=2.4)
 
 # %% [markdown]
 # ## Heat maps

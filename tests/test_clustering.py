@@ -27,6 +27,7 @@ from vicreg_nb.clustering import (
     cluster,
     cluster_all,
     cluster_names,
+    outermost,
     shares,
     silhouettes,
     tsne_map,
@@ -142,10 +143,11 @@ def test_nmi_and_ari_by_their_definitions():
     np.testing.assert_allclose(shares(clusters, labels), table / rows[:, None])
 
 
-def test_a_cluster_is_called_by_its_largest_class_even_if_another_is_called_so():
-    clusters, labels = np.array([0, 0, 0, 0, 1, 1]), np.array([1, 1, 1, 0, 1, 1])
-    first, second = (set(name.replace(":", "").split()) for name in cluster_names(clusters, labels, ("cat", "dog")))
-    assert first == {"0", "dog", "75%"} and second == {"1", "dog", "100%"}
+def test_a_cluster_is_called_by_its_two_largest_classes_and_their_shares():
+    clusters, labels = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2]), np.array([1, 1, 1, 0, 1, 1, 0, 2, 2, 1, 1])
+    first, second, third = cluster_names(clusters, labels, ("cat", "dog", "ox"))
+    assert "dog 75%, cat 25%" in first and "dog 100%" in second
+    assert "dog 40%" in third and "ox 40%" in third and "cat" not in third
 
 
 def test_kmeans_finds_clear_clusters_and_is_kept(tmp_path, monkeypatch):
@@ -156,7 +158,10 @@ def test_kmeans_finds_clear_clusters_and_is_kept(tmp_path, monkeypatch):
     for row in range(4):
         np.testing.assert_allclose(found.centres[row], x[found.labels == row].mean(axis=0), atol=1e-6)
     assert found.inertia == pytest.approx(((x - found.centres[found.labels]) ** 2).sum())
-    assert found.extent**2 == pytest.approx(((x - x.mean(axis=0)) ** 2).sum() / 300)
+    squares = ((x - x.mean(axis=0)) ** 2).sum(axis=1)
+    assert found.extent**2 == pytest.approx(squares.mean())
+    assert found.outer == pytest.approx(np.sort(squares)[-30:].sum() / squares.sum())
+    assert sorted(squares[outermost(x)]) == pytest.approx(np.sort(squares)[-30:])
     monkeypatch.setattr("vicreg_nb.store.write_arrays", None)  # what is kept is not computed again
     assert np.array_equal(cluster(cfg, x).labels, found.labels)
 
@@ -196,13 +201,13 @@ def test_each_centre_lies_among_the_points_of_its_cluster(tmp_path):
 def made():
     """A result by hand: six images of two classes in three clusters, the same for all methods."""
     clusters, labels = np.array([1, 1, 0, 2, 2, 1]), np.array([0, 0, 1, 1, 1, 1])
-    found = Clustering(clusters, np.array([[4.0, 0], [0, 0], [0, 2]]), 1.0, 2.0)
+    found = Clustering(clusters, np.array([[4.0, 0], [0, 0], [0, 2]]), 1.0, 2.0, 0.5)
     points = np.arange(12.0).reshape(6, 2)
     one = Map(np.arange(6), points, np.array([[9.0, 9], [1, 0], [5, 5]]))
     values = {"clusters": np.array([0.1, 0.2, 0.0, -0.4, 0.4, 0.3]), "classes": np.full(6, -0.1)}
     maps = dict.fromkeys(ASKED, one)
     everywhere = [dict.fromkeys(COMPARED, found), maps, dict.fromkeys(COMPARED, values)]
-    return Clustered(labels, ("cat", "dog"), 3, *everywhere)
+    return Clustered(labels, ("cat", "dog"), 3, *everywhere, found)
 
 
 @pytest.mark.parametrize("draw", [cl2_vicreg, cl2_neighbours])
@@ -218,9 +223,9 @@ def test_maps_show_the_centres_in_black_and_the_points_in_their_colours(made, dr
         shown = dict(zip(order, map(to_hex, points.get_facecolor()), strict=True))
         assert [shown[number] for number in range(6)] == colours
     drawing.picture.canvas.draw()
-    assert all(ax.get_legend().get_window_extent().y0 >= 0 for ax in drawing.picture.axes)  # nothing is cut off
-    by_cluster, by_class = ([text.get_text() for text in ax.get_legend().get_texts()] for ax in drawing.picture.axes)
-    assert by_cluster == cluster_names(clusters, classes, made.classes) and by_class == ["cat", "dog"]
+    assert drawing.picture.legends[0].get_window_extent().y0 >= 0  # nothing is cut off
+    named = [text.get_text() for text in drawing.picture.legends[0].get_texts()]
+    assert named == cluster_names(made.clusterings["vicreg"].labels, made.labels, made.classes)
 
 
 def test_contingency_figure_in_per_cent_of_each_cluster(made):
@@ -241,9 +246,13 @@ def test_numbers_by_hand(made):
     one = cl1.numbers(made)["methods"]["vicreg"]
     assert (one["smallest"], one["largest"], one["purity"]) == (1, 3, pytest.approx(5 / 6))
     assert one["between"] == pytest.approx(1 - 1 / (6 * 4))
-    mean = (np.array([4.0, 0]) + 2 * np.array([0, 2.0])) / 6
-    assert one["smallest_apart"] == pytest.approx(np.linalg.norm([4, 0] - mean) / 2)
     seen = cl2.numbers(made)
+    chance, all_five = (
+        (1 + 9 + 4) / 36,
+        (np.array([2, 2, 0, 1, 1, 2]) / 5).mean(),
+    )  # a point's neighbours are all others
+    assert seen["methods"]["vicreg"]["by_cluster"] == pytest.approx(all_five)
+    assert seen["methods"]["vicreg"]["by_cluster_beyond"] == pytest.approx((all_five - chance) / (1 - chance))
     assert seen["gaps"]["by_class"]["gap"] == 0 and seen["ahead"] == {"by_cluster": "neither", "by_class": "neither"}
     assert cl3.numbers(made)["methods"]["laplacian"]["negative"] == pytest.approx(1 / 6)
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 import threading
+import urllib.request
 import zipfile
 
 import numpy as np
@@ -149,6 +150,9 @@ def published(monkeypatch):
 def bare_machine(tmp_path, monkeypatch):
     """Neither data nor network."""
     monkeypatch.delenv("VICREG_NB_DATA", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of the first address opened
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(data.ARCHIVES, "cifar10", [("cifar-10-python.tar.gz", ["http://localhost:9/x"], "0")])
     monkeypatch.setitem(data.ARCHIVES, "mnist", [("MNIST/raw/t10k-images-idx3-ubyte.gz", ["file:///no/such"], "0")])

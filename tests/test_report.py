@@ -16,10 +16,13 @@ import typst
 from made_run import FIGURES, make_run, write_png
 from PIL import Image
 from pypdf import PdfReader
+from vicreg_nb.config import SETTINGS
+from vicreg_nb.plots import Drawing, new_figure
 from vicreg_nb.store import UserError
 from vicreg_nb.tools import report
 from vicreg_nb.tools.report import (
-    Piece, build, ends, few_colours, interleaved, load_results, main, markdown_table, palette_pdf, rows_of
+    Piece, Size, build, ends, few_colours, interleaved, load_results, main, markdown_table, palette_pdf, room_of,
+    rows_of,
 )  # fmt: skip
 
 
@@ -57,23 +60,73 @@ def test_equations_carry_the_exercises_numbers(made):
     )
 
 
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in report.APART])
+def test_every_setting_of_the_method_that_differs_is_told(made, name):
+    results = load_results(made)
+    before, value = report.settings_rows(results), SETTINGS[name].default
+    named = {"encoder": "small", "optimizer": "muon", "schedule": "onecycle"}
+    other = named[name] if name in named else not value if isinstance(value, bool) else value + 1
+    more = {"optimizer": "muon"} if name == "muon_lr" else {}
+    for entry in results["questions"].values():
+        entry["settings"] = {name: other, **more}
+    assert report.settings_rows(results) != before
+
+
+def test_what_the_text_cites_is_in_the_references(made):
+    text = words_of(made / "report.pdf")
+    said, _, listed = text.rpartition("References 1.")
+    cited = re.findall(r"([A-Z]\w+)(?: and [A-Z]\w+| et al\.,?)? \(?((?:19|20)\d\d)\)", said)
+    assert len(cited) > 1 and all(re.search(rf"{name}.*?{year}", listed) for name, year in cited)
+
+
 # ---- its length and its look
 
 
 def test_figures_share_a_row_that_can_still_be_read():
     for widths in ([6.9], [3.4, 3.2], [4.6, 4.6, 4.6], [12.0], [2.0] * 7):
-        rows = rows_of(widths)
-        assert sum(rows, []) == widths
-        shrunk = [(report.TEXT_WIDTH - report.GUTTER * (len(row) - 1)) / sum(row) for row in rows]
-        assert all(fit >= report.READABLE for fit, row in zip(shrunk, rows, strict=True) if len(row) > 1)
-    assert rows_of([3.0, 3.0]) == [[3.0, 3.0]] and rows_of([6.0, 2.0, 6.0]) == [[6.0], [2.0], [6.0]]
+        for least in (1.0, 0.7):
+            sizes = [Size(width, 2.0, least) for width in widths]
+            rows = rows_of(sizes)
+            assert sum(rows, []) == sizes
+            for row in rows:
+                across = sum(size.width for size in row) * room_of(row) + report.GUTTER * (len(row) - 1)
+                assert across <= report.TEXT_WIDTH + 1e-9 and (len(row) == 1 or room_of(row) >= least - 0.05)
+    assert [len(row) for row in rows_of([Size(3, 2)] * 2)] == [2]
+    assert [len(row) for row in rows_of([Size(6, 2), Size(2, 2), Size(6, 2)])] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("said, least", [("7", 1.0), ("14", 0.5), ("5", 1.0), ("large", 1.0), ("nan", 1.0), ("0", 1.0)])
+def test_a_figure_shrinks_as_far_as_its_letters_allow(said, least):
+    picture = Image.new("RGB", (400, 200))
+    picture.info["smallest letters"] = said
+    assert report.size_of(picture) == (2.0, 1.0, least)
+
+
+def test_drawings_say_how_large_their_letters_are(tmp_path):
+    _, ax = drawing = new_figure(width=2)
+    ax.set_title("A title", fontsize=12)
+    ax.text(0.5, 0.5, "small", fontsize=7.5)
+    ax.text(0.5, 0.1, "", fontsize=3)
+    (tmp_path / "figures").mkdir()
+    Drawing(drawing[0]).save(tmp_path / "figures" / "x")
+    assert report.size_of(report.read_figure(tmp_path, "x")).least == pytest.approx(7 / 7.5)
+
+
+def test_asides_are_left_out_of_a_full_report_and_nothing_else(tmp_path):
+    folder = make_run(tmp_path, sentences=12)
+    change(folder, lambda results: results["questions"]["Q7"].update(asides=["q7_1"]))
+    change(folder, lambda results: results["questions"]["CL2"].update(asides=["cl2_0"]))
+    reader = PdfReader(build(folder))
+    shown = {name: words_of(folder / "report.pdf").count(f"What {name} shows") for name in FIGURES}
+    assert len(reader.pages) <= 14 and shown["CL2"] == 0 and shown["Q7"] >= 2
+    assert all(shown[name] == len(FIGURES[name]) for name in FIGURES if name not in ("Q7", "CL2"))
 
 
 @pytest.mark.parametrize("sentences", [1, 6])
 def test_no_figure_stands_on_a_page_before_its_questions_heading(tmp_path, sentences):
     folder = make_run(tmp_path, sentences=sentences)
     pages = [" ".join(page.split()) for page in pages_of(build(folder))]
-    pages[0] = pages[0][pages[0].index("Table 1") :]  # without the contents
+    pages[0] = pages[0].partition("An encoder")[2]  # without the contents
     for name in FIGURES:
         (heading,) = [place for place, page in enumerate(pages) if f"A title for {name}" in page]
         shown = [place for place, page in enumerate(pages) if f"What {name} shows" in page]
@@ -119,6 +172,7 @@ def test_text_fills_the_page_that_a_figure_leaves(tmp_path):
         for name, _ in entry["figures"]:
             (tmp_path / f"{name}.pdf").write_bytes(palette_pdf(few_colours(report.read_figure(folder, name))))
     plain = report.beginnings(report.typst_source(pieces, results), tmp_path)
+    pieces = report.measured(pieces, results, tmp_path, 1.0)
     _, better = report.arranged(pieces, results, tmp_path, "", 1.0)
     assert better[-1][1] < plain[-1][1] and sorted(kind for kind, _ in better) == sorted(kind for kind, _ in plain)
 

@@ -1,19 +1,37 @@
 """Q7: what is found by brute force in double precision, counts by hand, frames by class, verdicts."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from PIL import Image, ImageEnhance
 from scipy.spatial.distance import cdist
+from sklearn.utils import resample
 from smoke_run import smoke_config
 from vicreg_nb import retrieval
 from vicreg_nb.book import Numbers, _plain, read_results
 from vicreg_nb.config import make_config
 from vicreg_nb.data import ATTRIBUTES, Images, image_attributes, open_dataset
-from vicreg_nb.methods import ASKED, COMPARED, features
+from vicreg_nb.methods import ASKED, COMPARED, features, run_of
 from vicreg_nb.neighbours import Neighbours
 from vicreg_nb.plots import RIGHT, WRONG
-from vicreg_nb.representations import Features
-from vicreg_nb.retrieval import attribute_ratios, choose_queries, hubness, q7, retrieve, search, typical_distance
+from vicreg_nb.representations import Features, encode
+from vicreg_nb.retrieval import (
+    CHANGES,
+    Retrieved,
+    attribute_ratios,
+    changed,
+    choose_queries,
+    directions,
+    hubness,
+    moves,
+    own_class,
+    q7,
+    retrieve,
+    search,
+    typical_distance,
+)
 from vicreg_nb.store import UserError
 
 
@@ -27,15 +45,27 @@ def test_search_is_brute_force_in_double_precision_and_done_once(tmp_path, monke
     found = search(cfg, x)
     distances = cdist(x.astype(np.float64), x.astype(np.float64))
     rows = np.arange(300)[:, None]
-    for side in found:
-        assert (side.numbers != rows).all() and side.numbers.shape == (300, 4)
+    assert all((side.numbers != rows).all() and side.numbers.shape == (300, 4) for side in found)
+    for side in found[:2]:
         np.testing.assert_allclose(side.distances, distances[rows, side.numbers], atol=1e-12)
+    cosines = 1 - cdist(x - x.mean(axis=0), x - x.mean(axis=0), "cosine")
+    np.testing.assert_allclose(cosines[rows, found.opposite.numbers], np.sort(cosines, axis=1)[:, :4], atol=1e-5)
     np.testing.assert_allclose(found.far.distances, -np.sort(-distances, axis=1)[:, :4], atol=1e-12)
     np.fill_diagonal(distances, np.inf)
     np.testing.assert_allclose(found.near.distances, np.sort(distances, axis=1)[:, :4], atol=1e-12)
     monkeypatch.setattr("vicreg_nb.store.write_arrays", None)  # what is kept is not computed again
     again = search(cfg, x)
     assert all(np.array_equal(one.numbers, two.numbers) for one, two in zip(found, again, strict=True))
+
+
+def test_directions_forget_how_far_out_a_point_lies():
+    x = gaussian(200)
+    away = x - x.mean(axis=0)
+    farther = x.mean(axis=0) + away * np.exp(np.random.default_rng(1).normal(size=(100, 1))).repeat(2, axis=0)
+    farther[1::2] = 2 * x.mean(axis=0) - farther[::2]  # in pairs around the mean, which stays where it is
+    np.testing.assert_allclose(np.linalg.norm(directions(farther), axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(directions(farther)[::2], (away / np.linalg.norm(away, axis=1)[:, None])[::2], atol=1e-5)
+    assert not directions(np.ones((3, 2))).any()
 
 
 LABELS = np.repeat(np.arange(3), (40, 5, 55))
@@ -56,28 +86,33 @@ def test_a_class_with_too_few_images_is_named(classes, per_class, named):
         choose_queries(LABELS, tuple(classes), per_class, seed=0)
 
 
-def test_means_by_class_by_hand():
-    np.testing.assert_allclose(retrieval._by_class(np.array([1, 0.5, 0, 1]), np.array([0, 0, 1, 1])), [0.75, 0.5])
+def test_shares_and_their_intervals_by_scikit_learns_resampling():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 1_000)
+    found = [
+        random.integers(0, 60, 10)[labels][:, None],
+        random.integers(0, 1_000, (1_000, 3)),
+    ]  # the first: ten at most
+    shares, halves, half = own_class(labels, *found)
+    assert shares == pytest.approx([(labels[one] == labels[:, None]).mean() for one in found])
 
+    def share_of(one, images):  # all pairs of the images drawn, one by one
+        times, pairs = Counter(images.tolist()), [(query, each) for query in range(1_000) for each in one[query]]
+        weight = np.array([times[query] * times[each] for query, each in pairs])
+        return np.average([labels[query] == labels[each] for query, each in pairs], weights=weight)
 
-def test_the_interval_counts_images_found_and_not_queries():
-    labels = np.random.default_rng(0).integers(0, 10, 3_000)
-    numbers = np.random.default_rng(1).integers(0, 60, 10)[labels][:, None]  # ten images at most serve all
-
-    def share_of(images):
-        chosen = np.concatenate([np.flatnonzero(numbers[:, 0] == image) for image in images])
-        return (labels[numbers[chosen, 0]] == labels[chosen]).mean()
-
-    found, random = np.unique(numbers), np.random.default_rng(2)
-    shares = [share_of(random.choice(found, len(found))) for _ in range(2_000)]
-    assert retrieval._interval_over_found(numbers, labels) == pytest.approx(1.96 * np.std(shares), rel=0.15)
+    draws = [resample(np.arange(1_000), random_state=seed) for seed in range(80)]
+    drawn = np.array([[share_of(one, images) for one in found] for images in draws])
+    assert halves == pytest.approx(1.96 * drawn.std(axis=0), rel=0.3)
+    assert half == pytest.approx(1.96 * (drawn[:, 0] - drawn[:, 1]).std(), rel=0.3)
+    assert own_class(labels, found[1], found[1])[2] == 0
 
 
 def test_hubness_by_hand():
     numbers = np.array([[9, 1], [9, 2], [9, 1], [3, 1], [4, 5]])
     facts = hubness(numbers, top=2)
     assert facts["hubs"].tolist() == [1, 9] and facts["counts"].tolist() == [3, 3]
-    assert facts["covered"] == 4 / 5 and facts["largest"] == 3 / 5 and facts["distinct"] == 6
+    assert facts["covered"] == 4 / 5 and facts["distinct"] == 6
     assert hubness(numbers, top=10)["covered"] == 1
 
 
@@ -122,6 +157,26 @@ def test_attribute_ratios_of_equal_and_of_opposite_pairs():
     assert attribute_ratios({"value": value}, opposite, seed=0)["value"] == pytest.approx(2, rel=0.05)
 
 
+def test_changes_by_hand_and_by_pillow():
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    found = changed(pictures)
+    assert list(found) == list(CHANGES)
+    assert all(part.shape == pictures.shape and part.dtype == np.uint8 for part in found.values())
+    np.testing.assert_array_equal(found["upside down"], pictures[:, ::-1])
+    np.testing.assert_array_equal(found["mirrored"], pictures[:, :, ::-1])
+    np.testing.assert_allclose(found["darker"], 0.6 * pictures, atol=1)
+    np.testing.assert_allclose(found["grey"][..., 0], pictures @ [0.299, 0.587, 0.114], atol=1.1)
+    for i, picture in enumerate(pictures):
+        dull = ImageEnhance.Contrast(Image.fromarray(picture)).enhance(0.6)
+        np.testing.assert_allclose(found["less contrast"][i].astype(int), np.asarray(dull).astype(int), atol=2)
+        edge = np.ones((32, 32), bool)
+        edge[5:27, 5:27] = False
+        np.testing.assert_array_equal(found["other border"][i][edge], pictures[i - 1][edge])
+        np.testing.assert_array_equal(found["other border"][i][~edge], picture[~edge])
+        np.testing.assert_array_equal(found["other centre"][i][edge], picture[edge])
+        np.testing.assert_array_equal(found["other centre"][i][~edge], pictures[i - 1][~edge])
+
+
 def test_typical_distance_is_the_mean_over_different_rows():
     x = gaussian(300) + 7
     distances = cdist(x, x)
@@ -135,7 +190,7 @@ def made():
     images = Images("made", blank, np.arange(6) % 2, blank, np.arange(6) % 2, ("cat", "dog"), "made")
     found = {"vicreg": [[2, 1], [0, 3], *[[5, 0]] * 4], "neighbours": [[5, 4], [3, 5], *[[5, 2]] * 4]}
     methods = {
-        name: {side: Neighbours(np.ones((6, 2)), np.array(numbers)) for side in ("near", "far")}
+        name: {side: Neighbours(np.ones((6, 2)), np.array(numbers)) for side in Retrieved._fields}
         for name, numbers in found.items()
     }
     return {"images": images, "queries": np.array([0, 1]), "methods": methods}
@@ -172,7 +227,7 @@ def test_run_records_q7_and_writes_its_figures(ran):
     entry = read_results(cfg, images)["questions"]["Q7"]
     assert [name for name, _ in entry["figures"]] == list(q7.figures) and all(entry["tables"])
     assert all((cfg.figures / f"{name}.png").stat().st_size > 10_000 for name in q7.figures)
-    assert all((cfg.figures / f"{name}.html").is_file() for name in ("q7_precision", "q7_attributes"))
+    assert all((cfg.figures / f"{name}.html").is_file() for name in ("q7_attributes",))
     assert list(entry["numbers"]["methods"]) == list(COMPARED)
 
 
@@ -187,12 +242,18 @@ def test_recorded_numbers_are_those_of_brute_force(ran):
         hits[name] = images.train_labels[np.argsort(distances, axis=1)[:, :5]] == images.train_labels[:, None]
         found = numbers["methods"][name]
         assert found["precision"] == pytest.approx(hits[name].mean())
-        assert found["far_hubs"]["distinct"] == len(np.unique(far))
+        assert found["far"]["distinct"] == len(np.unique(far))
+        assert found["far"]["distance"] * typical_distance(x, cfg.seed) == pytest.approx(
+            -np.sort(-cdist(x, x), axis=1)[:, :5].mean()
+        )
         for kind, label in enumerate(images.classes):
-            assert found["precision_by_class"][label] == pytest.approx(hits[name][images.train_labels == kind].mean())
-    gap = hits["vicreg"].mean(axis=1) - hits["neighbours"].mean(axis=1)
-    assert numbers["ahead"]["points"] == pytest.approx(100 * gap.mean())
-    assert numbers["ahead"]["interval"] == pytest.approx(196 * gap.std() / np.sqrt(len(gap)))
+            assert found["far"]["classes"][label] == pytest.approx((images.train_labels[far] == kind).mean())
+        moved = moves(cfg, images, name, np.arange(20))
+        flipped = encode(run_of(cfg, images, name).encoder(), images.train_images[:20, :, ::-1].copy())
+        expected = np.linalg.norm(flipped - x[:20], axis=1) / typical_distance(x, cfg.seed)
+        np.testing.assert_allclose(moved[list(CHANGES).index("mirrored")], expected, atol=0.01)
+    gap = hits["vicreg"].mean() - hits["neighbours"].mean()
+    assert numbers["gaps"]["near"]["points"] == pytest.approx(100 * gap)
     shown = choose_queries(images.train_labels, images.classes, cfg.per_class, cfg.seed)
     assert numbers["green"]["vicreg"] == pytest.approx(hits["vicreg"][shown].mean())
 
@@ -200,10 +261,11 @@ def test_recorded_numbers_are_those_of_brute_force(ran):
 @pytest.mark.parametrize("sign", [1, 0])
 def test_there_is_one_verdict_on_close_and_one_on_distant_images(ran, sign):
     cfg, images = ran
-    numbers = Numbers(read_results(cfg, images)["questions"]["Q7"]["numbers"])
-    parts = {name: Numbers(numbers[name] | {"points": 5 * sign, "interval": 1.0}) for name in ("ahead", "farther")}
-    numbers = Numbers(numbers | parts | {"green": Numbers(numbers["green"]), "methods": nested(numbers["methods"])})
-    assert sum(paragraph.startswith("**") for paragraph in q7.answer(numbers).split("\n\n")) == 2
+    numbers = nested(read_results(cfg, images)["questions"]["Q7"]["numbers"])
+    for side in Retrieved._fields:
+        numbers["gaps"][side] |= {"points": (5 if side == "near" else -5) * sign, "interval": 1.0}
+    said = q7.answer(numbers)
+    assert [said.count(f"{word} images") for word in ("keeping close", "keeping distant")] == [1, 1]
 
 
 def nested(value):
@@ -224,5 +286,6 @@ def test_a_representation_that_is_one_point_stops_nothing(ran, monkeypatch):
     cfg, images = ran
     point = np.ones((len(images.train_labels), 4), np.float32)
     monkeypatch.setattr(retrieval, "features", lambda cfg, images, name: Features(point, point, "point"))
+    monkeypatch.setattr(retrieval, "encoded", lambda cfg, images, name, pictures: np.ones((len(pictures), 4)))
     numbers = _plain(q7.numbers(retrieve(cfg, images)))
-    assert numbers["methods"]["vicreg"]["far_distance"] == 0
+    assert numbers["methods"]["vicreg"]["far"]["distance"] == 0 and numbers["moves"]["vicreg"]["grey"] == 0

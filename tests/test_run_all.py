@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import vicreg_nb
-from made_run import answers, assert_same, smoke_book
+from made_run import answers, assert_same, make_run, smoke_book
 from vicreg_nb import book, data, run_all
 from vicreg_nb.book import QUESTIONS, code_digest
 from vicreg_nb.config import make_config
@@ -586,15 +586,16 @@ sys.exit(main(["--profile", "smoke", "--out", "out"]))
 
 def test_publishing_needs_something_to_publish_and_the_tools_for_it(tmp_path, monkeypatch, capsys):
     run_all.publish(tmp_path)  # nothing there
-    head = {"profile": "smoke", "dataset": "shapes", "seed": 0, "data": {"identity": "x"}}
-    (tmp_path / "results.json").write_text(json.dumps({"header": head, "questions": {"Q1": {}}, "stages": {}}))
+    make_run(tmp_path)
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "typst" and find(name))
     run_all.publish(tmp_path)
     assert "typst" in capsys.readouterr().out
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "vicreg_nb.tools" and find(name))
+    before = sorted(tmp_path.rglob("*"))
     run_all.publish(tmp_path)
-    assert capsys.readouterr().out == "" and [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert capsys.readouterr().out == "" and sorted(tmp_path.rglob("*")) == before
+    assert not (tmp_path / "report.pdf").exists()
 
 
 # ---- both ways in

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 9f731a98c17871e2
-# text 86058fe49b8c872a
+# cells nbs/03_ablations.py c1711a8a44854188
+# text aa6df7388248a194
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -85,7 +85,7 @@ def _colours(sides):
     return {title: METHODS[methods[name]].colour for name, title in _titles(sides).items()}
 
 
-@q4.figure("Without the variance term the other two vanish: the terms over the training batches (running median).")
+@q4.figure("What is minimised, and what is given up? The three terms over the training batches (running median).")
 def q4_terms(result):
     panels = {f"{name} (Eq. {number})": {} for name, number in zip(OBJECTIVES, (2, 3, 5), strict=True)}
     for name, title in _titles(result["sides"]).items():
@@ -100,12 +100,13 @@ def q4_terms(result):
 def q4_pca(result):
     titles, images = _titles(result["sides"]), result["images"]
     panels = {titles[name]: project_pca(side.features.test) for name, side in result["sides"].items()}
-    return scatter({title: (points, images.test_labels) for title, points in panels.items()}, images.classes)
+    shown = {title: (points, images.test_labels) for title, points in panels.items()}
+    return scatter(shown, images.classes, legend=True)
 
 
 @q4.figure(
-    "y becomes a line, z a point: standard deviations of the test images' representations and projections along each "
-    "principal direction."
+    "How many directions remain? Standard deviations of the test images' representations y and projections z along "
+    "each principal direction."
 )
 def q4_spectrum(result):
     sides, titles = result["sides"], _titles(result["sides"])
@@ -154,7 +155,9 @@ def _numbers_q4(result):
         "untrained": {"accuracy": result["untrained"].accuracy, "interval": result["untrained"].interval},
         "lost": gain(sides["vicreg"].probe, cut.probe),
         "recovered": gain(result["whitened"]["ablated"], cut.probe),
-        "taken": -numbers["ablated"]["learned"]["points"], "highest_variance_term": 2 * cut.run.cfg.gamma,
+        "whitened_below": gain(result["untrained"], result["whitened"]["ablated"]),
+        "taken": -numbers["ablated"]["learned"]["points"],
+        "outside": 1 - numbers["vicreg"]["share_of_picture"], "highest_variance_term": 2 * cut.run.cfg.gamma,
         "dimension": cut.features.test.shape[1], "epochs": cut.run.cfg.epochs, "chance": 1 / len(images.classes),
     }  # fmt: skip
 
@@ -208,22 +211,35 @@ q4.says(
 )
 
 
+_FEW = """ Along its first direction its standard deviation is {ablated.first_singular_value:.1f}, that of VICReg
+    {vicreg.first_singular_value:.1f}; but this direction holds {ablated.share_of_first:.1%} of the variance instead of
+    {vicreg.share_of_first:.1%}, the first two {ablated.share_of_picture:.1%} instead of {vicreg.share_of_picture:.1%},
+    and the effective rank is {ablated.effective_rank:.1f} of {dimension} instead of {vicreg.effective_rank:.1f}."""
 q4.says(
     """**The representation $y$, one network earlier, does not collapse to a point but nearly to a line**, as the
-    picture shows. Along its first direction its standard deviation is {ablated.first_singular_value:.1f}, that of
-    VICReg {vicreg.first_singular_value:.1f}; but this direction holds {ablated.share_of_first:.1%} of the variance
-    instead of {vicreg.share_of_first:.1%}, and the effective rank is {ablated.effective_rank:.1f} of {dimension}
-    instead of {vicreg.effective_rank:.1f}.""",
+    picture shows."""
+    + _FEW,
     when=lambda n: (
         n.ablated.first_singular_value > 0.1 * n.vicreg.first_singular_value and n.ablated.share_of_first > 0.9
     ),
 )
 q4.says(
+    """**The representation $y$, one network earlier, does not collapse to a point but nearly to a plane**: what the
+    picture shows is all but the whole of it."""
+    + _FEW,
+    when=lambda n: (
+        n.ablated.first_singular_value > 0.1 * n.vicreg.first_singular_value
+        and n.ablated.share_of_first <= 0.9 < n.ablated.share_of_picture
+    ),
+)
+
+
+q4.says(
     """The picture explains the accuracy by what is not in it. In it the classes overlap with both: of a point's ten
     nearest points {ablated.picture_agreement:.1%} are of its class, and with VICReg {vicreg.picture_agreement:.1%}. But
-    without the variance term the picture holds {ablated.share_of_picture:.1%} of the variance and with it
-    {vicreg.share_of_picture:.1%}; in all directions together {ablated.agreement:.1%} and {vicreg.agreement:.1%} of the
-    ten nearest are of a point's class.""",
+    without the variance term there is next to nothing outside the picture, and with it {outside:.1%} of the variance;
+    in all directions together {ablated.agreement:.1%} and {vicreg.agreement:.1%} of the ten nearest are of a point's
+    class.""",
     when=lambda n: (
         n.ablated.share_of_picture > 0.9 > n.vicreg.share_of_picture
         and n.vicreg.agreement - n.ablated.agreement > 2 * abs(n.vicreg.picture_agreement - n.ablated.picture_agreement)
@@ -232,16 +248,21 @@ q4.says(
 
 
 q4.says(
-    """Nor are the other directions merely short: with the same spread along every one, the ablated representation gives
-    {ablated.whitened:.1%}, which is {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points
-    that were lost.""",
-    when=lambda n: n.recovered.points < 0.25 * n.lost.points,
+    """The other directions are not merely short: with the same spread along every one, the ablated representation gives
+    {ablated.whitened:.1%}, {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points that were
+    lost.""",
+    when=lambda n: n.lost.points > n.lost.interval and n.recovered.points < 0.25 * n.lost.points,
 )
 q4.says(
     """Part of what was lost is only too short to be used: with the same spread along every direction, the ablated
     representation gives {ablated.whitened:.1%}, {recovered.points:.1f} ± {recovered.interval:.1f} of the
     {lost.points:.1f} points that were lost.""",
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points >= 0.25 * n.lost.points,
+)
+q4.says(
+    """So not even that is as good as the untrained network: {whitened_below.points:.1f} ± {whitened_below.interval:.1f}
+    points below it.""",
+    when=lambda n: n.whitened_below.points > n.whitened_below.interval,
 )
 
 
@@ -386,7 +407,7 @@ def _more_moved(moved, one, other):
 _GAINS = {  # number: the two sides of which it is the difference in accuracy
     "lost": ("vicreg", "neighbours"), "ahead_of_control": ("neighbours", "control"),
     "by_time": ("long", "neighbours"), "lost_as_long": ("vicreg", "long"), "by_number": ("more", "neighbours"),
-    "by_labels": ("oracle", "more"), "oracle_over_views": ("oracle", "views"),
+    "by_labels": ("oracle", "more"), "views_by_time": ("vicreg", "views"), "oracle_over_views": ("oracle", "views"),
 }  # fmt: skip
 
 
@@ -471,9 +492,9 @@ q5.says(
 
 _CERTAIN = """Two views of one image never show two classes; of the top {neighbour_count} neighbours {other_class:.1%}
     are of another class than the image, of the top {more_count} {other_of_more:.1%}. With {more_count} that are all of
-    the image's class (by its label) {oracle.epochs} epochs give {oracle.accuracy:.1%} instead of {more.accuracy:.1%},
-    {by_labels.points:+.1f} ± {by_labels.interval:.1f} points, and {oracle_over_views.points:+.1f} ±
-    {oracle_over_views.interval:.1f} beside generated views for as long. """
+    the image's class (by its label), all else being equal, the accuracy is {oracle.accuracy:.1%} instead of
+    {more.accuracy:.1%}: {by_labels.points:+.1f} ± {by_labels.interval:.1f} points, of the {lost.points:.1f} between Q1
+    and Q5."""
 q5.says(
     "**Generated views add certainty.** " + _CERTAIN,
     when=lambda n: n.by_labels.points > n.by_labels.interval,
@@ -483,9 +504,36 @@ q5.says(
     when=lambda n: n.by_labels.points <= n.by_labels.interval,
 )
 q5.says(
-    """The number of different pairs is not the reason: {more_count} neighbours instead of {neighbour_count} change the
+    """**Number is not what they add:** {more_count} neighbours instead of {neighbour_count} change the
     accuracy by {by_number.points:+.1f} ± {by_number.interval:.1f} points.""",
     when=lambda n: n.more.epochs == n.neighbours.epochs and n.by_number.points <= n.by_number.interval,
+)
+q5.says(
+    """**They add number:** {more_count} neighbours instead of {neighbour_count} change the
+    accuracy by {by_number.points:+.1f} ± {by_number.interval:.1f} points.""",
+    when=lambda n: n.more.epochs == n.neighbours.epochs and n.by_number.points > n.by_number.interval,
+)
+
+
+_EPOCH = """Epoch for epoch, certain neighbours {verb} generated views: the oracle stands at
+    {{oracle_over_views.points:+.1f}} ± {{oracle_over_views.interval:.1f}} points beside them, trained for as long. """
+q5.says(
+    _EPOCH.format(verb="teach more than")
+    + """But generated views go on teaching: from {views.epochs} to {vicreg.epochs} epochs they rise by
+    {views_by_time.points:.1f} ± {views_by_time.interval:.1f} points.""",
+    when=lambda n: (
+        n.oracle_over_views.points > n.oracle_over_views.interval
+        and n.vicreg.epochs > n.views.epochs
+        and n.views_by_time.points > n.views_by_time.interval
+    ),
+)
+q5.says(
+    _EPOCH.format(verb="teach no more than"),
+    when=lambda n: n.oracle_over_views.points <= n.oracle_over_views.interval,
+)
+q5.says(
+    "Whether neighbour pairs would rise as well with more epochs was not tried in this run (`neighbours_as_long`).",
+    when=lambda n: not n.long,
 )
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py cf9fd51af0c250a8
-# text ef8b7e7d34197b63
+# cells nbs/00_config.py 169a1de64de50bdb
+# text dc2ef066005b6300
 
 """0 · Configuration."""
 
@@ -74,7 +74,7 @@ class _QuestionSettings:
     probe_batch: int = setting(256, (1, 10**6), "the probe's batch")
     tsne_size: int = setting(10_000, (20, 10**6), "test images in a t-SNE picture")
     perplexity: float = setting(30.0, (1, 10_000), "t-SNE's")
-    per_class: int = setting(1, (1, 10), "Q7: query images of each class")
+    per_class: int = setting(3, (1, 10), "Q7: query images of each class")
     neighbours_shown: int = setting(5, (1, 12), "Q7: nearest and most distant images of each query")
     anomaly_k: int = setting(2, (1, 10_000), "k of Eq. 7")
     max_k: int = setting(50, (1, 10_000), "the AUC is drawn for k up to this")

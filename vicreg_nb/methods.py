@@ -1,16 +1,17 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py 4ef8c916ef2cd40e
-# text 677140ff59e1cece
+# cells nbs/82_methods.py be7163bd182817f5
+# text 7f360d630c4bef49
 
 """82 · Methods."""
 
 from typing import NamedTuple
 
 import numpy as np
-from vicreg_nb.config import Config, profile_values
+from vicreg_nb.config import Config, choose_device, profile_values
 from vicreg_nb.data import Images
-from vicreg_nb.plots import METHOD_COLOURS
-from vicreg_nb.representations import Features, features_of
+from vicreg_nb.identity import cached
+from vicreg_nb.plots import METHOD_COLOURS, QUIET
+from vicreg_nb.representations import Features, _untrained_encoder, encode, features_of, untrained_features
 from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
@@ -32,6 +33,7 @@ _TITLES = {
 METHODS = {name: Method(title, colour) for (name, title), colour in zip(_TITLES.items(), METHOD_COLOURS, strict=True)}
 ASKED = ("vicreg", "neighbours")  # the two that the exercise compares in Q7, Sec. 4.2 and 4.3
 ENCODERS = (*ASKED, "no_variance")  # those that can embed a new image
+UNTRAINED = Method("Untrained network", QUIET)  # no method but the control: the network that training starts from
 COMPARED = (*ENCODERS, "laplacian")  # those that stand beside them in the tables
 
 
@@ -67,12 +69,25 @@ def run_of(cfg: Config, images: Images, name: str) -> Run:
 
 
 def features(cfg: Config, images: Images, name: str) -> Features:
-    """A method's `Features`: those of its encoder, or the vectors of Laplacian Eigenmaps."""
+    """A method's `Features`: those of its encoder, of the "untrained" one, or the vectors of Laplacian Eigenmaps."""
+    if name == "untrained":
+        return untrained_features(cfg, images, run_of(cfg, images, "vicreg"))
     if name == "laplacian":
         from vicreg_nb.laplacian_eigenmaps import laplacian_features
 
         return laplacian_features(cfg, images)
     return features_of(cfg, images, run_of(cfg, images, name))
+
+
+def encoded(cfg: Config, images: Images, name: str, pictures: np.ndarray) -> np.ndarray:
+    """What the encoder of a method, or the "untrained" one, makes of pictures uint8 [N, 32, 32, 3]; computed once."""
+    run, device = run_of(cfg, images, "vicreg" if name == "untrained" else name), choose_device(cfg)
+
+    def compute():
+        encoder = _untrained_encoder(cfg, images, device) if name == "untrained" else run.encoder(device)
+        return {"vectors": encode(encoder, pictures, device, run.precision)}
+
+    return cached(cfg.cache, "encoded", [features(cfg, images, name).identity, pictures], compute)["vectors"]
 
 
 def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -> Run:

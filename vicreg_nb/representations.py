@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py ef66d1039e38db9f
-# text 8ec24c107bbf0ad5
+# cells nbs/02_representations.py 58c3b97a2b502a1f
+# text 4d80f4e7ba88001d
 
 """2 · Representations (Q2, Q3)."""
 
@@ -263,8 +263,8 @@ def _confusions(result):
 
 
 @q2.figure(
-    "The same classes are mixed twice: by the ten nearest points in t-SNE's picture (left) and by the linear probe, "
-    "which sees all dimensions (right); in per cent of the class."
+    "Which classes are mixed? The classes of the ten nearest points in t-SNE's picture (left) and those that the "
+    "linear probe names, which sees all dimensions (right); in per cent of the class."
 )
 def q2_confusions(result):
     shares, classes = _confusions(result), result.images.classes
@@ -273,7 +273,7 @@ def q2_confusions(result):
     return heatmap(panels, classes, "", "true class", height=3.3)
 
 
-@q3.figure("Every class gains by the training of the encoder: accuracy of the linear probe, before and after.")
+@q3.figure("What each class gains by the training of the encoder: accuracy of the linear probe, before and after.")
 def q3_per_class(result):
     series = {"untrained": 100 * result.untrained.per_class, "VICReg": 100 * result.trained.per_class}
     colours = {"untrained": QUIET, "VICReg": METHOD_COLOURS[0]}
@@ -317,8 +317,8 @@ def _numbers_q2(result):
 
 q2.says(
     """**t-SNE is the more effective picture.** Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class
-    in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1%} ± {gain.interval:.1%}, point by point
-    over {points:,} test images; chance is {chance:.0%}).""",
+    in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1%} ± {gain.interval:.1%}, 95 %, paired
+    over the {points:,} test images; chance is {chance:.0%}).""",
     when=lambda n: n.gain.over_pca > n.gain.interval,
 )
 q2.says(
