@@ -1,5 +1,5 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 9d56e3147fd92a14
+# cells nbs/92_report.py 02879fc00d2e6721
 # text 89b7dcebb7466432
 
 """92 · The report."""
