@@ -2,11 +2,14 @@
 #   make run ARGS="--profile smoke"    passes arguments on
 #   make test PYTHON=python3           uses an environment of your own, and installs nothing
 
+# .gitattributes names the filter that keeps the notebooks' outputs out of git; make export and make lab set it up.
+
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 ARGS   :=
 READY  := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.installed)
 EXTRA   = $(if $(READY),$(VENV)/.installed-$(1))
+FILTER := git config filter.notebook.clean 'python3 vicreg_nb/tools/export.py --clean' 2>/dev/null || true
 EXPORT := $(if $(wildcard vicreg_nb/tools/export.py),-m vicreg_nb.tools.export,nbs/90_export.py)
 
 .DEFAULT_GOAL := help
@@ -34,9 +37,11 @@ check: $(READY) ## are notebooks, their pairs and the package in step, does ruff
 	$(PYTHON) tests/reading.py
 
 export: $(READY) ## carry edits between .py and .ipynb, and write the package from the notebooks
+	@$(FILTER)
 	$(PYTHON) $(EXPORT) $(ARGS)
 
 lab: $(READY) $(call EXTRA,lab) ## open the notebooks in JupyterLab, in the project's environment
+	@$(FILTER)
 	$(PYTHON) -m jupyterlab --notebook-dir=nbs $(ARGS)
 
 docs: $(READY) $(call EXTRA,docs) ## make docs/: the library's pages, from the docstrings

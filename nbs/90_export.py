@@ -16,16 +16,17 @@
 import argparse
 import ast
 import configparser
+import contextlib
 import hashlib
 import json
 import os
 import re
+import symtable
 import sys
 from pathlib import Path
 
 # %%
 import atexit
-import contextlib
 import shutil
 import tempfile
 
@@ -44,9 +45,7 @@ def refused(function, *arguments) -> str:
 # %% [markdown]
 # ## Cells
 # A notebook is a list of cells, and a cell is its kind, its source and its tags. Outputs, execution counts and the
-# settings of somebody's editor are not content: they count as no edit. A digest stands for what does count. Two things
-# exist only in the `.ipynb`: the name of a kernel, and one cell for Colab, where a notebook comes without its project.
-# It stands below the title, is known by its first line, and is skipped by papermill and nbclient.
+# settings of somebody's editor are not content: they count as no edit. A digest stands for what does count.
 
 
 # %%
@@ -61,20 +60,64 @@ def _digest(*things):
 
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-COLAB = """# On Colab only: go to the project's folder and install it. Elsewhere this cell does nothing.
-import os, subprocess, sys
 
-if "google.colab" in sys.modules:
-    if not os.path.exists("/content/vicreg_nb/settings.ini"):
-        sys.exit("Clone the project into /content/vicreg_nb, or upload its folder there, and run this cell again.")
-    os.chdir("/content/vicreg_nb")
+# %%
+assert _digest(("code", "x = 1", ())) != _digest(("code", "x = 1", ("parameters",)))
+
+# %% [markdown]
+# Two cells exist only in the `.ipynb`, below the title. One opens the notebook in Colab, where `settings.ini` has the
+# address of a project on GitHub. The other fetches the project there: where it can be cloned it is, and else it is
+# looked for among what was uploaded, as a folder or a zip. Of the libraries Colab lacks faiss alone; it is installed
+# without what it depends on, so that nothing moves Colab's own torch and numpy. Outside Colab the cell does nothing,
+# and papermill and nbclient skip it.
+
+# %%
+#| export
+COLAB = """# On Colab only: fetch the project and install what is missing. Elsewhere this cell does nothing.
+PROJECT = "{address}"  # the address to clone it from
+DRIVE = False  # True: runs/ lies in your Google Drive, where it survives a disconnect
+import glob, importlib.util, os, shutil, subprocess, sys
+
+if "google.colab" in sys.modules and not os.path.exists("settings.ini"):
+    find = lambda: sorted(glob.glob("vicreg_nb*/**/settings.ini", recursive=True), key=len)
+    if PROJECT and not find():
+        subprocess.run(["git", "clone", "--quiet", "--depth", "1", PROJECT, "vicreg_nb"])
+    for name in [] if find() else glob.glob("vicreg_nb*.zip"):
+        shutil.unpack_archive(name, "vicreg_nb")
+    if not find():
+        sys.exit("The project is not here: upload its folder vicreg_nb, or vicreg_nb.zip (the folder's sign at the "
+                 "left), or write its address into PROJECT above; then run this cell again.")
+    os.chdir(os.path.dirname(find()[0]))
     sys.path.insert(0, os.getcwd())
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)"""
-COLAB_CELL = ("code", COLAB, ("skip-execution",))
+    if DRIVE:
+        importlib.import_module("google.colab.drive").mount("/content/drive")
+        os.makedirs("/content/drive/MyDrive/vicreg_nb/runs", exist_ok=True)
+        os.path.lexists("runs") or os.symlink("/content/drive/MyDrive/vicreg_nb/runs", "runs")
+    if not importlib.util.find_spec("faiss"):
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "faiss-cpu"], check=True)"""
 
 # %%
 exec(COLAB, {})  # nothing happens here
-assert _digest(("code", "x = 1", ())) != _digest(("code", "x = 1", ("parameters",)))
+
+# %%
+#| export
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({page})"
+_ADDED = "# On Colab only:", BADGE[:18]  # how the cells begin that exist in the .ipynb alone
+
+
+def colab_cells(ipynb: Path, address: str) -> list[tuple]:
+    """The cells for Colab of a notebook of the project at `address`, which may be empty."""
+    github, name = "https://github.com/", address.removesuffix("/").removesuffix(".git")
+    page = name.replace(github, "https://colab.research.google.com/github/") + f"/blob/main/{ipynb.as_posix()}"
+    badge = [("markdown", BADGE.format(page=page), ())] if name.startswith(github) else []
+    return [*badge, ("code", COLAB.format(address=address), ("skip-execution",))]
+
+
+# %%
+for address in ("", "https://github.com/somebody/book.git"):
+    for _, source, _ in colab_cells(Path("nbs/1_a.ipynb"), address):
+        print(source.split("\n")[0])
+        assert source.startswith(_ADDED)
 
 # %% [markdown]
 # ## Reading
@@ -203,14 +246,43 @@ def ipynb_text(cells: list[tuple], old: Path | None = None) -> str:
         entries[str(entry["id"])] = entry
     notebook = {"cells": list(entries.values()), "nbformat": 4, "nbformat_minor": 5}
     notebook["metadata"] = {**before.get("metadata", {}), "kernelspec": KERNEL}
+    return _dumped(notebook)
+
+
+def _dumped(notebook):
     return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 # %%
+COLAB_CELL = colab_cells(Path("1.ipynb"), "")[0]
 cells = [COLAB_CELL, ("code", "x = 1\ny", ()), ("code", "x = 1\ny", ())]
 file.write_text(ipynb_text(cells).replace('"outputs": []', '"outputs": ["computed"]'))
 assert read_cells(file) == cells and ipynb_text([*cells, ("raw", "new", ())], file).count("computed") == 3
 assert ipynb_text([COLAB_CELL, ("code", "x = 2", ())], file).count("computed") == 1
+
+# %% [markdown]
+# Outputs belong to the working file, and not into git. `make` tells git so: its filter (`export --clean`, see
+# `.gitattributes`) takes out of each notebook that is added what was computed or set by an editor. The file stays.
+
+
+# %%
+#| export
+def without_outputs(content: bytes) -> bytes:
+    """An .ipynb without outputs, counts, and metadata other than tags; anything else comes back as it is."""
+    try:
+        notebook = json.loads(content)
+        for cell in notebook["cells"]:
+            cell["metadata"] = {name: tags for name, tags in cell["metadata"].items() if name == "tags" and tags}
+            cell |= {"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {}
+        kept = {"cells": notebook["cells"], "nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": KERNEL}}
+        return _dumped(kept).encode()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return content
+
+
+# %%
+assert "computed" in file.read_text() and b"computed" not in without_outputs(file.read_bytes())
+assert without_outputs(ipynb_text(cells).encode()).decode() == ipynb_text(cells) and without_outputs(b"a") == b"a"
 
 # %% [markdown]
 # ## What a notebook exports
@@ -306,11 +378,11 @@ for slip in (f"  {MARK} x", "# In[3]:", "<<<<<<< HEAD", "a\rb", "\0x = 1", "y = 
 
 # %%
 #| export
-def edit_pair(py: Path, last: str | None, take: str | None) -> tuple[list[tuple], dict]:
+def edit_pair(py: Path, last: str | None, take: str | None, address: str = "") -> tuple[list[tuple], dict]:
     """A pair's cells, and {path: (new text, why)} of files to be written; last: digest of its cells when exported."""
-    ipynb, colab = py.with_suffix(".ipynb"), COLAB.split("\n")[0]
+    ipynb = py.with_suffix(".ipynb")
     found = {path: read_cells(path) for path in (py, ipynb) if path.exists()}
-    sides = {path: [cell for cell in cells if cell[1].split("\n")[0] != colab] for path, cells in found.items()}
+    sides = {path: [cell for cell in cells if not cell[1].startswith(_ADDED)] for path, cells in found.items()}
     edited = [path for path in sides if _digest(*sides[path]) != last]
     if len({_digest(*cells) for cells in sides.values()}) == 1:
         edited = list(sides)[:1]
@@ -319,7 +391,7 @@ def edit_pair(py: Path, last: str | None, take: str | None) -> tuple[list[tuple]
     source = edited[0] if len(edited) == 1 else py.with_suffix(f".{take}")
     cells, changes = sides[source], {}
     below = int(bool(cells) and cells[0][0] == "markdown")
-    for path, wanted in {py: cells, ipynb: [*cells[:below], COLAB_CELL, *cells[below:]]}.items():
+    for path, wanted in {py: cells, ipynb: [*cells[:below], *colab_cells(ipynb, address), *cells[below:]]}.items():
         if found.get(path) != wanted:
             text = percent_text(wanted) if path == py else ipynb_text(wanted, path if path in found else None)
             is_carried = sides.get(path, cells) != cells
@@ -385,10 +457,10 @@ assert "edited by hand: move the edit to nbs/1_area.py" in "".join(_last_export(
 
 # %%
 #| export
-def _read_notebook(stem, package, last, made, take):
+def _read_notebook(stem, package, last, made, take, address=""):
     """A notebook's cells, {path: (new text, why)} of its pair, {path: text} of its module. Raises ExportError."""
     name = f"{stem}.py"
-    cells, changes = edit_pair(Path(name), last.get(name), take)
+    cells, changes = edit_pair(Path(name), last.get(name), take, address)
     module, code = exported(cells)
     if not cells or not code and name in made.values():
         raise ExportError("it exports nothing any more: put its cells back, or delete both of its files.")
@@ -408,6 +480,41 @@ with contextlib.chdir(scratch):
     assert "nothing any more" in refused(_read_notebook, "1", Path("tiny"), {"1.py": _digest(*a)}, {"b": "1.py"}, None)
 
 # %% [markdown]
+# A function whose cell was deleted may still be imported elsewhere. That is told before anything is written.
+
+
+# %%
+#| export
+def _lost_names(texts, book):
+    """A line for each name that a notebook imports from a module of the package which has no such name (any more)."""
+    there, faults = {}, []
+    for path, text in texts.items():
+        symbols = symtable.symtable(text, path.name, "exec").get_symbols()
+        there[".".join(path.with_suffix("").parts)] = {
+            s.get_name() for s in symbols if s.is_assigned() or s.is_imported()
+        }
+    for stem, cells in book.items():
+        for number, (kind, source, _) in enumerate(cells, 1):
+            for node in _imports(source) if kind == "code" else ():
+                known = there.get(node.module, ()) if not node.level else ()
+                lost = [alias.name for alias in node.names if known and alias.name not in {*known, "*"}]
+                lost = [name for name in lost if f"{node.module}.{name}" not in there]
+                faults += [f"{stem}: cell {number} imports {name}, which {node.module} has no more" for name in lost]
+    return [f"{fault}: put its cell back, or change this import." for fault in faults]
+
+
+def _imports(source):
+    """The `from ... import ...` in a cell, wherever they stand; none where it holds magics."""
+    with contextlib.suppress(SyntaxError):
+        return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    return []
+
+
+# %%
+lost = [("code", "from tiny.a import x, y\n", ()), ("code", "%time z()", ())]
+assert "cell 1 imports y, which tiny.a has no more" in _lost_names({Path("tiny/a.py"): "x = 1"}, {"1_b": lost})[0]
+
+# %% [markdown]
 # `settings.ini` says where notebooks and package are. The package has a folder of its own in the project, and all that
 # is in it belongs to export. The notebooks of the book have names that begin with a digit; copies and experiments that
 # Jupyter calls `Untitled` or `05_retrieval-Copy1` are left out.
@@ -416,7 +523,7 @@ with contextlib.chdir(scratch):
 # %%
 #| export
 def _project():
-    """The project in the current folder: its version, its package, its notebooks' names, and the files left out."""
+    """The project in the current folder: its version, package, address, notebooks' names, and the files left out."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read_string(_text(Path("settings.ini")), "settings.ini")
     version, nbs, package = (settings.get("DEFAULT", key) for key in ("version", "nbs_path", "lib_path"))
@@ -428,7 +535,10 @@ def _project():
     book = [path for path in files if re.fullmatch(r"[0-9]\w*", path.stem, flags=re.ASCII)]
     if not book:
         raise ExportError(f"{nbs} holds no notebook whose name begins with a digit: see nbs_path in settings.ini.")
-    return version, Path(package), sorted({f"{nbs}/{path.stem}" for path in book}), sorted({*files} - {*book})
+    address = settings.get("DEFAULT", "repository", fallback="").strip()
+    if not re.fullmatch(r"(https://[\w./~-]+)?", address, flags=re.ASCII):
+        raise ExportError(f"settings.ini: repository = {address}: give an address https://..., or nothing.")
+    return version, Path(package), address, sorted({f"{nbs}/{path.stem}" for path in book}), sorted({*files} - {*book})
 
 
 # %%
@@ -439,7 +549,7 @@ with contextlib.chdir(scratch):
     for folder in ("..", "nbs", "tiny"):
         Path("settings.ini").write_text(f"[DEFAULT]\nversion = 0.1\nnbs_path = nbs\nlib_path = {folder}")
         assert folder == "tiny" or f"lib_path = {folder}:" in refused(_project)
-    assert _project() == ("0.1", Path("tiny"), ["nbs/2_b"], [Path("nbs/2_b-Copy1.ipynb")])
+    assert _project() == ("0.1", Path("tiny"), "", ["nbs/2_b"], [Path("nbs/2_b-Copy1.ipynb")])
 
 # %% [markdown]
 # ## The command
@@ -449,29 +559,38 @@ with contextlib.chdir(scratch):
 
 # %%
 #| export
+def _package_changes(texts, made):
+    """{path: (new text, None to delete it; why)} of the package's files."""
+    gone = {path: (None, f"{path} comes from no notebook any more: deleted") for path in sorted({*made} - {*texts})}
+    new = {path for path in texts if path not in made or path.read_text("utf-8") != texts[path]}
+    return gone | {path: (texts[path], f"{path}: written") for path in sorted(new)}
+
+
+# %%
+assert _package_changes({Path("new"): "x"}, {Path("old"): "1.py"}).keys() == {Path("new"), Path("old")}
+
+
+# %%
+#| export
 def plan(take: str | None = None) -> tuple[dict, list]:
     """({path: (new text, None to delete it; why)}, files left out). Raises ExportError with a line for each fault."""
-    version, package, stems, left_out = _project()
+    version, package, address, stems, left_out = _project()
     last, made, faults = _last_export(package)
-    changes, texts, plain = {}, {}, {}
+    changes, texts, plain, book = {}, {}, {}, {}
     for stem in stems:
         try:
-            cells, edits, module = _read_notebook(stem, package, last, made, take)
+            cells, edits, module = _read_notebook(stem, package, last, made, take, address)
             if twice := [path for path in module if path in texts and path.name != "__init__.py"]:
                 raise ExportError(f"{twice[0]} is another notebook's module: choose another name.")
-            changes, texts, plain = changes | edits, texts | module, plain | ({} if module else {f"{stem}.py": cells})
+            changes, texts, book = changes | edits, texts | module, book | {stem: cells}
+            plain |= {} if module else {f"{stem}.py": cells}
         except ExportError as error:
             faults.append(f"{stem}: {error}")
-    if faults:
+    if faults or (faults := _lost_names(texts, book)):
         raise ExportError("\n".join(faults))
     text = f'\n"""{package}, exported from the notebooks in {Path(stems[0]).parent}/."""\n\n__version__ = "{version}"\n'
     texts[package / "__init__.py"] = _stamped("settings.ini", "settings.ini", plain, text)
-    for path in sorted({*texts, *made}):
-        if path not in texts:
-            changes[path] = None, f"{path} comes from no notebook any more: deleted"
-        elif path not in made or path.read_text("utf-8") != texts[path]:
-            changes[path] = texts[path], f"{path}: written"
-    return changes, left_out
+    return changes | _package_changes(texts, made), left_out
 
 
 # %%
@@ -502,12 +621,22 @@ assert [path.read_bytes() for path in (scratch / "new").iterdir()] == ["é\n".en
 
 # %%
 #| export
-def main(arguments: list | None = None) -> int:
-    """Carry each notebook's edit to its other file and to the package. Returns the exit code."""
+def _parser():
     parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.export", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a file is out of step")
     parser.add_argument("--take", choices=("py", "ipynb"), help="keep this side where both of a notebook were edited")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--clean", action="store_true", help="git's filter: a notebook from stdin, without outputs")
+    return parser
+
+
+# %%
+#| export
+def main(arguments: list | None = None) -> int:
+    """Carry each notebook's edit to its other file and to the package. Returns the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.clean:
+        sys.stdout.buffer.write(without_outputs(sys.stdin.buffer.read()))
+        return 0
     try:
         changes, left_out = plan(options.take)
         for path, (text, why) in changes.items():

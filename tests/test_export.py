@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 
 import jupytext
 import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from vicreg_nb.tools import export
 
 SETTINGS = "[DEFAULT]\nversion = 0.1\nnbs_path = nbs\nlib_path = tiny\n"
@@ -179,24 +182,126 @@ def test_the_ipynb_alone_has_a_kernel_and_the_colab_cell(tiny):
     assert title.cell_type == "markdown" and colab.metadata.tags == ["skip-execution"] and "Colab" in colab.source
     theirs = jupytext.read(tiny.folder / "nbs/1_area.py").cells
     assert [(c.cell_type, c.source) for c in (title, *rest)] == [(c.cell_type, c.source) for c in theirs]
-    tiny.write("nbs/1_area.ipynb", text.replace("/content/vicreg_nb", "/content/mine"))
+    tiny.write("nbs/1_area.ipynb", text.replace("vicreg_nb.zip", "mine.zip"))
     tiny.done()  # the cell is export's own: it is set back, and never arrives in the .py
     assert tiny.read("nbs/1_area.ipynb") == text and tiny.read("nbs/1_area.py") == AREA
 
 
-@pytest.mark.parametrize("is_colab, is_there", [(False, False), (True, False), (True, True)])
-def test_the_colab_cell_acts_on_colab_only(is_colab, is_there, monkeypatch):
-    done = []
-    monkeypatch.setattr(subprocess, "run", lambda command, check: done.append("install"))
-    monkeypatch.setattr(os, "chdir", done.append)
-    monkeypatch.setattr(os.path, "exists", lambda path: is_there)
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "modules", sys.modules | ({"google.colab": os} if is_colab else {}))
-    try:
-        exec(export.COLAB, {})
-        assert done == (["/content/vicreg_nb", "install"] if is_colab else [])
-    except SystemExit as error:
-        assert is_colab and not is_there and "/content/vicreg_nb" in str(error) and done == []
+ADDRESS = "https://github.com/somebody/book"
+
+
+def test_the_address_in_settings_gives_each_notebook_a_badge_and_the_way_to_clone_it(tiny):
+    tiny.done()
+    without = tiny.read("nbs/1_area.ipynb")
+    tiny.write("settings.ini", f"{SETTINGS}repository = {ADDRESS}\n")
+    tiny.done()
+    badge, colab = tiny.cells()[1:3]
+    assert "research.google.com/github/somebody/book/blob/main/nbs/1_area.ipynb)" in "".join(badge["source"])
+    assert f'PROJECT = "{ADDRESS}"' in "".join(colab["source"]) and tiny.read("nbs/1_area.py") == AREA
+    tiny.write("settings.ini", SETTINGS)
+    tiny.done()
+    assert tiny.read("nbs/1_area.ipynb") == without
+    tiny.write("settings.ini", SETTINGS + 'repository = "; import os\n')
+    assert "repository" in tiny.refused()
+
+
+STUB = """import sys, types
+sys.modules["google.colab"] = types.ModuleType("google.colab")"""
+
+
+def on_colab(folder, address=""):
+    """The outcome of the Colab cell in a kernel that starts in `folder`, and what it then imports."""
+    cells = [STUB, export.COLAB.format(address=address), "import vicreg_nb; print(vicreg_nb.__file__)"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook.cells[-1].outputs[0].text.strip()
+
+
+@pytest.fixture
+def their_project(tmp_path):
+    for name in ("settings.ini", "vicreg_nb/__init__.py"):
+        path = tmp_path / "theirs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    (tmp_path / "content").mkdir()
+    return tmp_path / "theirs"
+
+
+def test_on_colab_a_notebook_alone_says_what_to_do(their_project, tmp_path):
+    for address in ("", (tmp_path / "nowhere").as_uri()):
+        with pytest.raises(CellExecutionError, match="upload its folder vicreg_nb, or vicreg_nb.zip") as caught:
+            on_colab(tmp_path / "content", address)
+        assert caught.value.ename == "SystemExit"
+
+
+@pytest.mark.parametrize("way", ["folder", "zip", "zip of GitHub", "clone"])
+def test_on_colab_the_project_is_found_where_it_is(way, their_project, tmp_path):
+    content, address = tmp_path / "content", ""
+    if way == "folder":
+        shutil.copytree(their_project, content / "vicreg_nb")
+    elif way == "clone":
+        git = ["git", "-C", str(their_project), "-c", "user.name=a", "-c", "user.email=a@b"]
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+            subprocess.run([*git, *command], check=True)
+        address = their_project.as_uri()
+    else:
+        top = "." if way == "zip" else their_project.rename(tmp_path / "vicreg_nb-main").name
+        root = their_project if way == "zip" else tmp_path
+        shutil.make_archive(content / ("vicreg_nb" if way == "zip" else "vicreg_nb-main"), "zip", root, top)
+    assert on_colab(content, address).startswith(str(content / "vicreg_nb"))
+
+
+def test_on_colab_only_what_is_missing_is_installed_and_drive_is_mounted_when_asked(
+    their_project, tmp_path, monkeypatch
+):
+    done, drive = [], types.ModuleType("google.colab.drive")
+    drive.mount = lambda place: done.append(place)
+    shutil.copytree(their_project, tmp_path / "content" / "vicreg_nb")
+    monkeypatch.chdir(tmp_path / "content")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", sys.modules | {"google.colab": drive, "google.colab.drive": drive})
+    monkeypatch.setattr(subprocess, "run", lambda command, check: done.append(command[-2:]))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(os, "makedirs", lambda place, exist_ok: None)
+    exec(export.COLAB.replace("DRIVE = False", "DRIVE = True"), {})
+    assert done == ["/content/drive", ["--no-deps", "faiss-cpu"]] and os.path.islink("runs")
+    exec(export.COLAB, {})  # once more: it is there already
+    assert len(done) == 2
+
+
+def test_outputs_stay_in_the_working_file_and_out_of_git(tiny):
+    """Through git itself, with the filter that make sets up; the file that Jupyter has saved is not touched."""
+    tiny.done()
+    notebook = json.loads(tiny.read("nbs/1_area.ipynb"))
+    clean = tiny.read("nbs/1_area.ipynb")
+    notebook["cells"][-1] |= {
+        "outputs": [{"output_type": "stream", "name": "stdout", "text": ["9"]}],
+        "execution_count": 3,
+    }
+    notebook["metadata"]["language_info"] = {"name": "python"}
+    saved = json.dumps(notebook)
+    tiny.write("nbs/1_area.ipynb", saved)
+    tiny.done()
+    assert tiny.read("nbs/1_area.ipynb") == saved
+    tiny.write(".gitattributes", "nbs/*.ipynb filter=notebook\n")
+    program = f"{sys.executable} {export.__file__} --clean"
+    for command in (["init", "-q"], ["config", "filter.notebook.clean", program], ["add", "nbs"]):
+        subprocess.run(["git", *command], cwd=tiny.folder, check=True)
+    kept = subprocess.run(["git", "show", ":nbs/1_area.ipynb"], cwd=tiny.folder, capture_output=True, text=True)
+    assert kept.stdout == clean and tiny.read("nbs/1_area.ipynb") == saved
+    assert export.without_outputs(b"{]") == b"{]"
+
+
+def test_a_function_that_is_imported_elsewhere_and_whose_cell_is_gone_is_named(tiny):
+    tiny.write("nbs/2_volume.py", VOLUME)
+    tiny.done()
+    before = tiny.contents()
+    text = AREA.replace("def area", "def field").replace("assert area", "assert field")
+    tiny.write("nbs/1_area.py", text)
+    error = tiny.refused()
+    assert "nbs/2_volume" in error and "imports area" in error and "tiny.area" in error
+    tiny.write("nbs/1_area.py", AREA)
+    assert tiny.contents() == before
 
 
 def test_heads_in_a_py_are_no_cells(tiny):

@@ -1,16 +1,18 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py aaf22551c7e86659
-# text ba04ff3864aafcd5
+# cells nbs/90_export.py a0a41399a80dba24
+# text 90529d5a978e519b
 
 """90 · Export: from notebooks to a package."""
 
 import argparse
 import ast
 import configparser
+import contextlib
 import hashlib
 import json
 import os
 import re
+import symtable
 import sys
 from pathlib import Path
 
@@ -25,16 +27,42 @@ def _digest(*things):
 
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-COLAB = """# On Colab only: go to the project's folder and install it. Elsewhere this cell does nothing.
-import os, subprocess, sys
 
-if "google.colab" in sys.modules:
-    if not os.path.exists("/content/vicreg_nb/settings.ini"):
-        sys.exit("Clone the project into /content/vicreg_nb, or upload its folder there, and run this cell again.")
-    os.chdir("/content/vicreg_nb")
+
+COLAB = """# On Colab only: fetch the project and install what is missing. Elsewhere this cell does nothing.
+PROJECT = "{address}"  # the address to clone it from
+DRIVE = False  # True: runs/ lies in your Google Drive, where it survives a disconnect
+import glob, importlib.util, os, shutil, subprocess, sys
+
+if "google.colab" in sys.modules and not os.path.exists("settings.ini"):
+    find = lambda: sorted(glob.glob("vicreg_nb*/**/settings.ini", recursive=True), key=len)
+    if PROJECT and not find():
+        subprocess.run(["git", "clone", "--quiet", "--depth", "1", PROJECT, "vicreg_nb"])
+    for name in [] if find() else glob.glob("vicreg_nb*.zip"):
+        shutil.unpack_archive(name, "vicreg_nb")
+    if not find():
+        sys.exit("The project is not here: upload its folder vicreg_nb, or vicreg_nb.zip (the folder's sign at the "
+                 "left), or write its address into PROJECT above; then run this cell again.")
+    os.chdir(os.path.dirname(find()[0]))
     sys.path.insert(0, os.getcwd())
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[book]"], check=True)"""
-COLAB_CELL = ("code", COLAB, ("skip-execution",))
+    if DRIVE:
+        importlib.import_module("google.colab.drive").mount("/content/drive")
+        os.makedirs("/content/drive/MyDrive/vicreg_nb/runs", exist_ok=True)
+        os.path.lexists("runs") or os.symlink("/content/drive/MyDrive/vicreg_nb/runs", "runs")
+    if not importlib.util.find_spec("faiss"):
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "faiss-cpu"], check=True)"""
+
+
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({page})"
+_ADDED = "# On Colab only:", BADGE[:18]  # how the cells begin that exist in the .ipynb alone
+
+
+def colab_cells(ipynb: Path, address: str) -> list[tuple]:
+    """The cells for Colab of a notebook of the project at `address`, which may be empty."""
+    github, name = "https://github.com/", address.removesuffix("/").removesuffix(".git")
+    page = name.replace(github, "https://colab.research.google.com/github/") + f"/blob/main/{ipynb.as_posix()}"
+    badge = [("markdown", BADGE.format(page=page), ())] if name.startswith(github) else []
+    return [*badge, ("code", COLAB.format(address=address), ("skip-execution",))]
 
 
 def _split_percent(text):
@@ -112,7 +140,24 @@ def ipynb_text(cells: list[tuple], old: Path | None = None) -> str:
         entries[str(entry["id"])] = entry
     notebook = {"cells": list(entries.values()), "nbformat": 4, "nbformat_minor": 5}
     notebook["metadata"] = {**before.get("metadata", {}), "kernelspec": KERNEL}
+    return _dumped(notebook)
+
+
+def _dumped(notebook):
     return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def without_outputs(content: bytes) -> bytes:
+    """An .ipynb without outputs, counts, and metadata other than tags; anything else comes back as it is."""
+    try:
+        notebook = json.loads(content)
+        for cell in notebook["cells"]:
+            cell["metadata"] = {name: tags for name, tags in cell["metadata"].items() if name == "tags" and tags}
+            cell |= {"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {}
+        kept = {"cells": notebook["cells"], "nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": KERNEL}}
+        return _dumped(kept).encode()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return content
 
 
 FAULTS = {  # in a percent file -> what is wrong there
@@ -168,11 +213,11 @@ def exported(cells: list[tuple]) -> tuple[str, str]:
     return "".join(modules[:1]), "\n\n\n".join(parts)
 
 
-def edit_pair(py: Path, last: str | None, take: str | None) -> tuple[list[tuple], dict]:
+def edit_pair(py: Path, last: str | None, take: str | None, address: str = "") -> tuple[list[tuple], dict]:
     """A pair's cells, and {path: (new text, why)} of files to be written; last: digest of its cells when exported."""
-    ipynb, colab = py.with_suffix(".ipynb"), COLAB.split("\n")[0]
+    ipynb = py.with_suffix(".ipynb")
     found = {path: read_cells(path) for path in (py, ipynb) if path.exists()}
-    sides = {path: [cell for cell in cells if cell[1].split("\n")[0] != colab] for path, cells in found.items()}
+    sides = {path: [cell for cell in cells if not cell[1].startswith(_ADDED)] for path, cells in found.items()}
     edited = [path for path in sides if _digest(*sides[path]) != last]
     if len({_digest(*cells) for cells in sides.values()}) == 1:
         edited = list(sides)[:1]
@@ -181,7 +226,7 @@ def edit_pair(py: Path, last: str | None, take: str | None) -> tuple[list[tuple]
     source = edited[0] if len(edited) == 1 else py.with_suffix(f".{take}")
     cells, changes = sides[source], {}
     below = int(bool(cells) and cells[0][0] == "markdown")
-    for path, wanted in {py: cells, ipynb: [*cells[:below], COLAB_CELL, *cells[below:]]}.items():
+    for path, wanted in {py: cells, ipynb: [*cells[:below], *colab_cells(ipynb, address), *cells[below:]]}.items():
         if found.get(path) != wanted:
             text = percent_text(wanted) if path == py else ipynb_text(wanted, path if path in found else None)
             is_carried = sides.get(path, cells) != cells
@@ -216,10 +261,10 @@ def _last_export(package):
     return last, made, faults
 
 
-def _read_notebook(stem, package, last, made, take):
+def _read_notebook(stem, package, last, made, take, address=""):
     """A notebook's cells, {path: (new text, why)} of its pair, {path: text} of its module. Raises ExportError."""
     name = f"{stem}.py"
-    cells, changes = edit_pair(Path(name), last.get(name), take)
+    cells, changes = edit_pair(Path(name), last.get(name), take, address)
     module, code = exported(cells)
     if not cells or not code and name in made.values():
         raise ExportError("it exports nothing any more: put its cells back, or delete both of its files.")
@@ -231,8 +276,33 @@ def _read_notebook(stem, package, last, made, take):
     return cells, changes, {path: text, path.parent / "__init__.py": folder} if code else {}
 
 
+def _lost_names(texts, book):
+    """A line for each name that a notebook imports from a module of the package which has no such name (any more)."""
+    there, faults = {}, []
+    for path, text in texts.items():
+        symbols = symtable.symtable(text, path.name, "exec").get_symbols()
+        there[".".join(path.with_suffix("").parts)] = {
+            s.get_name() for s in symbols if s.is_assigned() or s.is_imported()
+        }
+    for stem, cells in book.items():
+        for number, (kind, source, _) in enumerate(cells, 1):
+            for node in _imports(source) if kind == "code" else ():
+                known = there.get(node.module, ()) if not node.level else ()
+                lost = [alias.name for alias in node.names if known and alias.name not in {*known, "*"}]
+                lost = [name for name in lost if f"{node.module}.{name}" not in there]
+                faults += [f"{stem}: cell {number} imports {name}, which {node.module} has no more" for name in lost]
+    return [f"{fault}: put its cell back, or change this import." for fault in faults]
+
+
+def _imports(source):
+    """The `from ... import ...` in a cell, wherever they stand; none where it holds magics."""
+    with contextlib.suppress(SyntaxError):
+        return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    return []
+
+
 def _project():
-    """The project in the current folder: its version, its package, its notebooks' names, and the files left out."""
+    """The project in the current folder: its version, package, address, notebooks' names, and the files left out."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read_string(_text(Path("settings.ini")), "settings.ini")
     version, nbs, package = (settings.get("DEFAULT", key) for key in ("version", "nbs_path", "lib_path"))
@@ -244,32 +314,38 @@ def _project():
     book = [path for path in files if re.fullmatch(r"[0-9]\w*", path.stem, flags=re.ASCII)]
     if not book:
         raise ExportError(f"{nbs} holds no notebook whose name begins with a digit: see nbs_path in settings.ini.")
-    return version, Path(package), sorted({f"{nbs}/{path.stem}" for path in book}), sorted({*files} - {*book})
+    address = settings.get("DEFAULT", "repository", fallback="").strip()
+    if not re.fullmatch(r"(https://[\w./~-]+)?", address, flags=re.ASCII):
+        raise ExportError(f"settings.ini: repository = {address}: give an address https://..., or nothing.")
+    return version, Path(package), address, sorted({f"{nbs}/{path.stem}" for path in book}), sorted({*files} - {*book})
+
+
+def _package_changes(texts, made):
+    """{path: (new text, None to delete it; why)} of the package's files."""
+    gone = {path: (None, f"{path} comes from no notebook any more: deleted") for path in sorted({*made} - {*texts})}
+    new = {path for path in texts if path not in made or path.read_text("utf-8") != texts[path]}
+    return gone | {path: (texts[path], f"{path}: written") for path in sorted(new)}
 
 
 def plan(take: str | None = None) -> tuple[dict, list]:
     """({path: (new text, None to delete it; why)}, files left out). Raises ExportError with a line for each fault."""
-    version, package, stems, left_out = _project()
+    version, package, address, stems, left_out = _project()
     last, made, faults = _last_export(package)
-    changes, texts, plain = {}, {}, {}
+    changes, texts, plain, book = {}, {}, {}, {}
     for stem in stems:
         try:
-            cells, edits, module = _read_notebook(stem, package, last, made, take)
+            cells, edits, module = _read_notebook(stem, package, last, made, take, address)
             if twice := [path for path in module if path in texts and path.name != "__init__.py"]:
                 raise ExportError(f"{twice[0]} is another notebook's module: choose another name.")
-            changes, texts, plain = changes | edits, texts | module, plain | ({} if module else {f"{stem}.py": cells})
+            changes, texts, book = changes | edits, texts | module, book | {stem: cells}
+            plain |= {} if module else {f"{stem}.py": cells}
         except ExportError as error:
             faults.append(f"{stem}: {error}")
-    if faults:
+    if faults or (faults := _lost_names(texts, book)):
         raise ExportError("\n".join(faults))
     text = f'\n"""{package}, exported from the notebooks in {Path(stems[0]).parent}/."""\n\n__version__ = "{version}"\n'
     texts[package / "__init__.py"] = _stamped("settings.ini", "settings.ini", plain, text)
-    for path in sorted({*texts, *made}):
-        if path not in texts:
-            changes[path] = None, f"{path} comes from no notebook any more: deleted"
-        elif path not in made or path.read_text("utf-8") != texts[path]:
-            changes[path] = texts[path], f"{path}: written"
-    return changes, left_out
+    return changes | _package_changes(texts, made), left_out
 
 
 def _write(path, text):
@@ -280,12 +356,20 @@ def _write(path, text):
     os.replace(temporary, path)
 
 
-def main(arguments: list | None = None) -> int:
-    """Carry each notebook's edit to its other file and to the package. Returns the exit code."""
+def _parser():
     parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.export", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a file is out of step")
     parser.add_argument("--take", choices=("py", "ipynb"), help="keep this side where both of a notebook were edited")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--clean", action="store_true", help="git's filter: a notebook from stdin, without outputs")
+    return parser
+
+
+def main(arguments: list | None = None) -> int:
+    """Carry each notebook's edit to its other file and to the package. Returns the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.clean:
+        sys.stdout.buffer.write(without_outputs(sys.stdin.buffer.read()))
+        return 0
     try:
         changes, left_out = plan(options.take)
         for path, (text, why) in changes.items():
