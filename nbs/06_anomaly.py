@@ -487,6 +487,12 @@ ad2_nearest(result)
 
 # %%
 #| export
+def _edit_auc(tested, name, edit):
+    """The area with the edited images as anomalies."""
+    normal, strange = tested.scores[name][tested.truth == 0, tested.k - 1], tested.edits[name][edit]
+    return roc_auc_score(np.repeat([0, 1], [len(normal), len(strange)]), np.concatenate((normal, strange)))
+
+
 @ad2.figure(
     "What makes a digit an anomaly: its shape, hard contrast, or darkness? Two of each kind of edited images, and the "
     "AUC with them in place of the digits; 0.5 is chance."
@@ -517,12 +523,6 @@ def _areas(tested, name):
     return {"auc": area, "interval": interval, "partial": partial_auc(tested.truth, scores),
             "edits": {edit: _edit_auc(tested, name, edit) for edit in tested.edits[name]},
             "auc_by_k": _auc_by_k(tested, name), "class_mean": tested.by_class[name].mean()}  # fmt: skip
-
-
-def _edit_auc(tested, name, edit):
-    """The area with the edited images as anomalies."""
-    normal, strange = tested.scores[name][tested.truth == 0, tested.k - 1], tested.edits[name][edit]
-    return roc_auc_score(np.repeat([0, 1], [len(normal), len(strange)]), np.concatenate((normal, strange)))
 
 
 def _plain_areas(tested, trait):

@@ -118,8 +118,9 @@ def shelf(package):
 
 def test_a_stage_is_a_notebook_that_is_exported(root):
     exported = {
-        re.search(r"^#\| default_exp (\S+)", path.read_text(encoding="utf-8"), flags=re.M)[1]: path.stem
+        named[1]: path.stem
         for path in sorted((root / "nbs").glob("0*.py"))
+        if (named := re.search(r"^#\| default_exp (\S+)", path.read_text(encoding="utf-8"), flags=re.M))
     }
     expected = [(notebook, module) for module, notebook in exported.items() if module != "run_all"]
     assert [(stage.notebook, stage.module) for stage in stages()] == expected
@@ -526,7 +527,7 @@ def test_without_papermill_or_notebooks_there_is_no_notebook_to_run(tmp_path, ro
         with monkeypatch.context() as patch:
             patch.setattr(importlib.util, "find_spec", lambda name, absent=absent: name != absent and find(name))
             assert run_all.notebook_path(stage) is None
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_all, "project_root", lambda: tmp_path)
     assert run_all.notebook_path(stage) is None
 
 
