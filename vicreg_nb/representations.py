@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 58c3b97a2b502a1f
-# text 4d80f4e7ba88001d
+# cells nbs/02_representations.py 338a4e4b3479521f
+# text 809735d0fee14a5a
 
 """2 · Representations (Q2, Q3)."""
 
@@ -264,7 +264,8 @@ def _confusions(result):
 
 @q2.figure(
     "Which classes are mixed? The classes of the ten nearest points in t-SNE's picture (left) and those that the "
-    "linear probe names, which sees all dimensions (right); in per cent of the class."
+    "linear probe names, which sees all dimensions (right); in per cent of the class.",
+    aside=True,
 )
 def q2_confusions(result):
     shares, classes = _confusions(result), result.images.classes

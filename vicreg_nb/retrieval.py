@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 57628237b57802c2
-# text 9c27f1c71102ec49
+# cells nbs/05_retrieval.py d655923f579de9b7
+# text d3f6a5b1220a2d13
 
 """5 · Retrieval (Q7)."""
 
@@ -184,7 +184,8 @@ def hubness(numbers: np.ndarray, top: int = 10) -> dict:
 
 
 @q7.figure(
-    "What each method holds to be extreme: the images most often among the most distant, and for how many queries."
+    "What each method holds to be extreme: the images most often among the most distant, and for how many queries.",
+    aside=True,
 )
 def q7_hubs(result):
     images, kinds = result["images"], np.array(result["images"].classes)[result["images"].train_labels]
