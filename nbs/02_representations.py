@@ -524,7 +524,8 @@ def _confusions(result):
 
 @q2.figure(
     "Which classes are mixed? The classes of the ten nearest points in t-SNE's picture (left) and those that the "
-    "linear probe names, which sees all dimensions (right); in per cent of the class."
+    "linear probe names, which sees all dimensions (right); in per cent of the class.",
+    aside=True,
 )
 def q2_confusions(result):
     shares, classes = _confusions(result), result.images.classes

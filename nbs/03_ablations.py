@@ -184,7 +184,9 @@ def _colours(sides):
     return {title: METHODS[methods[name]].colour for name, title in _titles(sides).items()}
 
 
-@q4.figure("What is minimised, and what is given up? The three terms over the training batches (running median).")
+@q4.figure(
+    "What is minimised, and what is given up? The three terms over the training batches (running median).", aside=True
+)
 def q4_terms(result):
     panels = {f"{name} (Eq. {number})": {} for name, number in zip(OBJECTIVES, (2, 3, 5), strict=True)}
     for name, title in _titles(result["sides"]).items():
@@ -229,7 +231,8 @@ q4_pca(ablated)
 #| export
 @q4.figure(
     "How many directions remain? Standard deviations of the test images' representations y and projections z along "
-    "each principal direction."
+    "each principal direction.",
+    aside=True,
 )
 def q4_spectrum(result):
     sides, titles = result["sides"], _titles(result["sides"])

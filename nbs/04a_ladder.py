@@ -1123,7 +1123,8 @@ ladder_network(result)
 #| export
 @steps_down.figure(
     "Largest angle in degrees between free vectors, by the way their pairs are drawn, and the eigenvectors of each "
-    "Laplacian, on the small graph."
+    "Laplacian, on the small graph.",
+    aside=True,
 )
 def ladder_angles(result: dict) -> Drawing:
     table = result["exact"]["table"]

@@ -380,7 +380,8 @@ assert sample["covered"] == 0.75 and sample["distinct"] == 4 and sample["hubs"].
 # %%
 #| export
 @q7.figure(
-    "What each method holds to be extreme: the images most often among the most distant, and for how many queries."
+    "What each method holds to be extreme: the images most often among the most distant, and for how many queries.",
+    aside=True,
 )
 def q7_hubs(result):
     images, kinds = result["images"], np.array(result["images"].classes)[result["images"].train_labels]

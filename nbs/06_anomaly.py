@@ -268,7 +268,8 @@ for name, title in DETECTORS.items():
 #| export
 @ad1.figure(
     "Where the anomalies lie among the normal images: distribution of the scores of Eq. 7, in units of the median of "
-    "the normal images. Scores above 3 are counted at 3."
+    "the normal images. Scores above 3 are counted at 3.",
+    aside=True,
 )
 def ad1_scores(tested: Scores) -> Drawing:
     bins, panels = np.linspace(0, 3, 61), {}
@@ -432,7 +433,8 @@ assert abs(half / exact[1] - 1) < 0.25 and partial_auc(truth, truth) == 1
 # %%
 #| export
 @ad2.figure(
-    "Does the choice of k matter? AUC against the number of neighbours; the dotted line is the k of Eq. 7 here."
+    "Does the choice of k matter? AUC against the number of neighbours; the dotted line is the k of Eq. 7 here.",
+    aside=True,
 )
 def ad2_auc_by_k(tested: Scores) -> Drawing:
     curves = {METHODS[name].title: _auc_by_k(tested, name) for name in ASKED}
@@ -460,7 +462,7 @@ ad2_auc_by_k(result)
 SHOWN = 7  # images in a row; the exercise asks for the seven most anomalous
 
 
-@ad2.figure("The training images that are most often among the nearest of a digit, and how often they are.")
+@ad2.figure("The training images that are most often among the nearest of a digit, and how often they are.", aside=True)
 def ad2_nearest(tested: Scores) -> Drawing:
     images, rows, captions = tested.images, [], []
     for name in ASKED:
@@ -713,7 +715,7 @@ def ad3_most_anomalous(tested: Scores) -> Drawing:
     return _grid(tested, {METHODS[name].title: (name, _order(tested, name)[:SHOWN]) for name in ASKED})
 
 
-@ad3.figure("The oddest and the most ordinary of the normal test images by each method.")
+@ad3.figure("The oddest and the most ordinary of the normal test images by each method.", aside=True)
 def ad3_normal_images(tested: Scores) -> Drawing:
     rows = {}
     for name in ASKED:

@@ -285,7 +285,9 @@ for name, one in result.silhouettes.items():
 
 # %%
 #| export
-@cl1.figure("Which classes each cluster is made of, in per cent of the cluster; in brackets its number of images.")
+@cl1.figure(
+    "Which classes each cluster is made of, in per cent of the cluster; in brackets its number of images.", aside=True
+)
 def cl1_contingency(result: Clustered) -> Drawing:
     panels = {}
     for name in ASKED:
@@ -488,7 +490,8 @@ cl2.run(cfg, result)
 # %%
 #| export
 @cl3.figure(
-    "The silhouette of each training image, cluster by cluster, the best first. Dashed: the mean of all images."
+    "The silhouette of each training image, cluster by cluster, the best first. Dashed: the mean of all images.",
+    aside=True,
 )
 def cl3_silhouettes(result: Clustered) -> Drawing:
     fig, axes = new_figure(1, len(ASKED), height=3.2, sharex=True)

@@ -838,10 +838,10 @@ print(markdown_table(["", "This run"], provenance_rows(results)))
 #| export
 PAGE = r"""
 #set document(title: "$title", date: none)
-#set text(font: "Libertinus Serif", size: 9.7pt, lang: "en", region: "gb")
+#set text(font: "Libertinus Serif", size: 9.5pt, lang: "en", region: "gb")
 #show math.equation: set text(font: "New Computer Modern Math")
 #show raw: set text(font: "DejaVu Sans Mono", size: 0.92em)
-#set par(justify: true, leading: 0.56em, spacing: 0.85em)
+#set par(justify: true, leading: 0.54em, spacing: 0.72em)
 #let (quiet, accent, alarm) = (rgb("#5a5f66"), rgb("#1f4e79"), rgb("#b3261e"))
 #let stamp = if "$stamp" != "" { align(center, box(
   fill: rgb("#fdeceb"), stroke: 0.5pt + alarm, inset: (x: 6pt, y: 2.4pt), radius: 2pt,
@@ -893,7 +893,7 @@ LOOK = r"""
 #show figure.where(kind: table): set figure.caption(position: top)
 #set table(stroke: none, inset: (x: 6pt, y: 2.6pt))
 #set table.hline(stroke: 0.4pt)
-#show table: set text(size: 9pt)
+#show table: set text(size: 8.8pt)
 #show table: set par(justify: false)
 #show table.cell.where(y: 0): strong
 #show table: it => block(stroke: (top: 0.8pt, bottom: 0.8pt), inset: (y: 1.5pt), it)
@@ -1110,6 +1110,7 @@ tried(PAGE + LOOK, to_typst(REFERENCES))
 
 # %%
 #| export
+SMALL = typst_block("#set text(size: 8.8pt)\n#show table: set text(size: 8.3pt)")  # from here to the end
 MORE = "All figures, interactive where that helps, are on the page `figures/index.html`; this report has room for most."
 NO_STATEMENT = """**The statement on automatic tools is missing.** The exercise requires one:
 `python -m vicreg_nb.tools.submission` takes it and sets it here."""
@@ -1123,7 +1124,11 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
     for entry in results["questions"].values():
         pieces += question_section(folder, entry)
-    last = [difficulties(results), f"# Automatic tools\n\n{tools}", f"# The run: provenance and cost\n\n{run}\n{MORE}"]
+    last = [
+        difficulties(results),
+        f"# Automatic tools\n\n{tools}",
+        f"# The run: provenance and cost\n\n{SMALL}\n{run}\n{MORE}",
+    ]
     return pieces + [Piece("section", text) for text in [*last, REFERENCES]]
 
 
@@ -1170,7 +1175,7 @@ assert b"By hand" in source and b"$author" not in source
 #| export
 TOP, FOOT = 1.9 / 29.7, 1 - 1.6 / 29.7  # where the text of a page begins and ends, in pages
 FIGURES = ("figures", "aside")  # the kinds of pieces that are rows of figures
-SPACE = {"section": 0.019, "figures": 0.013, "aside": 0.013, "table": 0.013, "text": 0.010}  # above a piece, in pages
+SPACE = {"section": 0.019, "figures": 0.013, "aside": 0.013, "table": 0.013, "text": 0.0085}  # above a piece, in pages
 
 
 def measured(pieces: list[Piece], results: dict, root: Path, scale: float) -> list[Piece]:

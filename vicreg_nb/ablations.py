@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py c0288c070624372c
-# text f9a18b6eab43994f
+# cells nbs/03_ablations.py 804716006428791c
+# text b2a1f188f672f7e7
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -85,7 +85,9 @@ def _colours(sides):
     return {title: METHODS[methods[name]].colour for name, title in _titles(sides).items()}
 
 
-@q4.figure("What is minimised, and what is given up? The three terms over the training batches (running median).")
+@q4.figure(
+    "What is minimised, and what is given up? The three terms over the training batches (running median).", aside=True
+)
 def q4_terms(result):
     panels = {f"{name} (Eq. {number})": {} for name, number in zip(OBJECTIVES, (2, 3, 5), strict=True)}
     for name, title in _titles(result["sides"]).items():
@@ -106,7 +108,8 @@ def q4_pca(result):
 
 @q4.figure(
     "How many directions remain? Standard deviations of the test images' representations y and projections z along "
-    "each principal direction."
+    "each principal direction.",
+    aside=True,
 )
 def q4_spectrum(result):
     sides, titles = result["sides"], _titles(result["sides"])

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 0298153a5f2794aa
-# text bda44d6ea356fe85
+# cells nbs/06_anomaly.py d3e0608d355334e4
+# text a788dfcd0ff2517f
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -122,7 +122,8 @@ def score_all(cfg: Config, images: Images) -> Scores:
 
 @ad1.figure(
     "Where the anomalies lie among the normal images: distribution of the scores of Eq. 7, in units of the median of "
-    "the normal images. Scores above 3 are counted at 3."
+    "the normal images. Scores above 3 are counted at 3.",
+    aside=True,
 )
 def ad1_scores(tested: Scores) -> Drawing:
     bins, panels = np.linspace(0, 3, 61), {}
@@ -211,7 +212,8 @@ def bootstrap_gap(truth, scores, other, measure=partial_auc, draws: int = 100) -
 
 
 @ad2.figure(
-    "Does the choice of k matter? AUC against the number of neighbours; the dotted line is the k of Eq. 7 here."
+    "Does the choice of k matter? AUC against the number of neighbours; the dotted line is the k of Eq. 7 here.",
+    aside=True,
 )
 def ad2_auc_by_k(tested: Scores) -> Drawing:
     curves = {METHODS[name].title: _auc_by_k(tested, name) for name in ASKED}
@@ -228,7 +230,7 @@ def _auc_by_k(tested, name):
 SHOWN = 7  # images in a row; the exercise asks for the seven most anomalous
 
 
-@ad2.figure("The training images that are most often among the nearest of a digit, and how often they are.")
+@ad2.figure("The training images that are most often among the nearest of a digit, and how often they are.", aside=True)
 def ad2_nearest(tested: Scores) -> Drawing:
     images, rows, captions = tested.images, [], []
     for name in ASKED:
@@ -389,7 +391,7 @@ def ad3_most_anomalous(tested: Scores) -> Drawing:
     return _grid(tested, {METHODS[name].title: (name, _order(tested, name)[:SHOWN]) for name in ASKED})
 
 
-@ad3.figure("The oddest and the most ordinary of the normal test images by each method.")
+@ad3.figure("The oddest and the most ordinary of the normal test images by each method.", aside=True)
 def ad3_normal_images(tested: Scores) -> Drawing:
     rows = {}
     for name in ASKED:

@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py 8ab34f1466a5e0f6
-# text ff841ee6acbecb6f
+# cells nbs/07_clustering.py bbaeb35de5a5e7f4
+# text ae69a460b04b8b67
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -153,7 +153,9 @@ def _both_silhouettes(cfg, x, *divisions):
     return cached(cfg.cache, "silhouette", [x, *divisions], compute)
 
 
-@cl1.figure("Which classes each cluster is made of, in per cent of the cluster; in brackets its number of images.")
+@cl1.figure(
+    "Which classes each cluster is made of, in per cent of the cluster; in brackets its number of images.", aside=True
+)
 def cl1_contingency(result: Clustered) -> Drawing:
     panels = {}
     for name in ASKED:
@@ -283,7 +285,8 @@ cl2.says(
 
 
 @cl3.figure(
-    "The silhouette of each training image, cluster by cluster, the best first. Dashed: the mean of all images."
+    "The silhouette of each training image, cluster by cluster, the best first. Dashed: the mean of all images.",
+    aside=True,
 )
 def cl3_silhouettes(result: Clustered) -> Drawing:
     fig, axes = new_figure(1, len(ASKED), height=3.2, sharex=True)

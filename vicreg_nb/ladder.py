@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py c851998683e936da
-# text a622e5dfda4091f0
+# cells nbs/04a_ladder.py 1615e031fc689556
+# text 01f8da71df96eacf
 
 """4a · The ladder."""
 
@@ -578,7 +578,8 @@ def ladder_network(result: dict) -> Drawing:
 
 @steps_down.figure(
     "Largest angle in degrees between free vectors, by the way their pairs are drawn, and the eigenvectors of each "
-    "Laplacian, on the small graph."
+    "Laplacian, on the small graph.",
+    aside=True,
 )
 def ladder_angles(result: dict) -> Drawing:
     table = result["exact"]["table"]

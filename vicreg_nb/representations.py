@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 2662cd5a8f29eca5
-# text 8634f33debdda835
+# cells nbs/02_representations.py ac887a437cd9e33d
+# text a835abf115721c87
 
 """2 · Representations (Q2, Q3)."""
 
@@ -269,7 +269,8 @@ def _confusions(result):
 
 @q2.figure(
     "Which classes are mixed? The classes of the ten nearest points in t-SNE's picture (left) and those that the "
-    "linear probe names, which sees all dimensions (right); in per cent of the class."
+    "linear probe names, which sees all dimensions (right); in per cent of the class.",
+    aside=True,
 )
 def q2_confusions(result):
     shares, classes = _confusions(result), result.images.classes

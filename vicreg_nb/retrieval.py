@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 60e98e6851ba2193
-# text 36c8fd050ce25815
+# cells nbs/05_retrieval.py 99463819bff1e017
+# text 67de14401cd83b73
 
 """5 · Retrieval (Q7)."""
 
@@ -184,7 +184,8 @@ def hubness(numbers: np.ndarray, top: int = 10) -> dict:
 
 
 @q7.figure(
-    "What each method holds to be extreme: the images most often among the most distant, and for how many queries."
+    "What each method holds to be extreme: the images most often among the most distant, and for how many queries.",
+    aside=True,
 )
 def q7_hubs(result):
     images, kinds = result["images"], np.array(result["images"].classes)[result["images"].train_labels]
