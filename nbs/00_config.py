@@ -266,7 +266,7 @@ def _quick():
     in eleven and a half minutes on one core of an AVX512 machine."""
     training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
     probe = dict(probe_epochs=30, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
-    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1, neighbours_as_long=False)
+    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1)
 
 
 # %%

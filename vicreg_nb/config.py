@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 169a1de64de50bdb
-# text dc2ef066005b6300
+# cells nbs/00_config.py c22dc2930cf49af7
+# text 2678213e666d83c1
 
 """0 · Configuration."""
 
@@ -145,7 +145,7 @@ def _quick():
     in eleven and a half minutes on one core of an AVX512 machine."""
     training = dict(encoder="small", width=32, optimizer="muon", lr=2e-3, schedule="onecycle")
     probe = dict(probe_epochs=30, tsne_train_size=4_000, free_epochs=8, kmeans_inits=3)
-    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1, neighbours_as_long=False)
+    return training | probe | dict(batch_size=128, epochs=10, ladder_epochs=1)
 
 
 PROFILES = {make.__name__[1:]: make() for make in (_smoke, _quick, _exercise, _best)}
