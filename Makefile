@@ -24,11 +24,11 @@ run: $(READY) ## run the book: every question, figure and number, and the report
 smoke: $(READY) ## run the whole book on the embedded data, in about two minutes
 	$(PYTHON) -m vicreg_nb.run_all --profile smoke $(ARGS)
 
-test: check ## check, and run the tests
-	$(PYTHON) -m pytest -q $(ARGS)
+test: check ## check, and run the tests, in two processes
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 fuzz: $(READY) ## try 2,000 spoiled files, settings and texts, of which the tests try a share; kills: tests/fuzz/kills.py
-	FUZZ=all $(PYTHON) -m pytest -q tests/fuzz $(ARGS)
+	FUZZ=all $(PYTHON) -m pytest -q -n 2 tests/fuzz $(ARGS)
 
 check: $(READY) ## are notebooks, their pairs and the package in step, does ruff agree, and do they read well?
 	$(PYTHON) $(EXPORT) --check

@@ -8,6 +8,8 @@ os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported, her
 from vicreg_nb.threads import brief_waiting
 
 os.environ.update(brief_waiting(os.environ))  # before torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many threads in all as there are processes that test
 
 import pytest
 import torch

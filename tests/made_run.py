@@ -2,13 +2,16 @@
 
 import json
 import math
+import os
 import re
 import struct
 import subprocess
 import sys
 import zlib
+from functools import cache
 from pathlib import Path
 
+from filelock import FileLock  # PyTorch brings it
 from vicreg_nb.book import code_digest
 
 HEADER = {
@@ -118,18 +121,34 @@ def write_png(path: Path, width: float, height: float, dots: int = 200):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
 
 
-BOOK = {}  # the folder of the smoke book and how its command ended, once it has been run
-
-
 def smoke_book(tmp_path_factory) -> Path:
     """The folder of the whole smoke book, run through papermill as its user types it; once for all tests."""
-    if not BOOK:
-        BOOK["folder"] = tmp_path_factory.getbasetemp() / "book"
-        command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--out", str(BOOK["folder"])]
-        root = Path(__file__).resolve().parent.parent
-        BOOK["done"] = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert BOOK["done"].returncode == 0, BOOK["done"].stdout + BOOK["done"].stderr
-    return BOOK["folder"]
+    return _booked(shared(tmp_path_factory))[0]
+
+
+def told_by_the_book(tmp_path_factory) -> list:
+    """The lines that the command of `smoke_book` printed."""
+    return _booked(shared(tmp_path_factory))[1]
+
+
+@cache
+def _booked(place):
+    folder, told = place / "book", place / "book.txt"
+    with FileLock(place / "book.lock"):  # the other processes that test wait for the one that came first
+        if not told.exists():
+            command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--out", str(folder)]
+            root = Path(__file__).resolve().parent.parent
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+            told.write_text(f"{done.returncode}\n{done.stdout}{done.stderr}", encoding="utf-8")
+    code, *lines = told.read_text(encoding="utf-8").splitlines()
+    assert code == "0", "\n".join(lines)
+    return folder, lines
+
+
+def shared(tmp_path_factory) -> Path:
+    """A folder of this call of pytest, by however many processes it tests."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 def answers(folder: Path) -> dict:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from made_run import BOOK, answers, smoke_book
+from made_run import answers, smoke_book, told_by_the_book
 from pypdf import PdfReader
 from vicreg_nb.book import Numbers, all_questions, code_digest
 from vicreg_nb.run_all import stages
@@ -87,8 +87,8 @@ def test_every_notebook_was_executed_without_an_error(book):
         assert drawn or stage.notebook in ("00_config", "01_vicreg")
 
 
-def test_report_and_page_are_there_and_the_places_are_told(book):
-    lines = BOOK["done"].stdout.splitlines()
+def test_report_and_page_are_there_and_the_places_are_told(book, tmp_path_factory):
+    lines = told_by_the_book(tmp_path_factory)
     for path in ("results.json", "figures/index.html", "report.pdf", "executed"):
         assert (book / path).exists() and str(book / path) in lines
     assert len(PdfReader(book / "report.pdf").pages) <= 16
