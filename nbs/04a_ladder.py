@@ -1247,20 +1247,6 @@ def _table(n):
     return {"caption": " ".join(caption.split()), "header": ["neighbours", *WAYS.values()], "rows": rows}
 
 
-@steps_down.table
-def _effects(n):
-    titles = {
-        "oracle_vicreg": "same-class instead of VICReg's neighbours",
-        "vicreg_untrained": "VICReg's instead of an untrained network's neighbours",
-        "network_eigenvectors": "a network instead of eigenvectors",
-        "free_eigenvectors": "free vectors instead of eigenvectors",
-    }
-    form = "{points:+.1f} ± {interval:.1f}|{lowest:+.1f} to {highest:+.1f}"
-    rows = [[title, *form.format(**n.steps[name]).split("|")] for name, title in titles.items()]
-    caption = "Main effects, in points of the linear probe, with 95 % intervals over the test images (paired)."
-    return {"caption": caption, "header": ["change", "mean", "single differences"], "rows": rows}
-
-
 # %%
 for table in steps_down.tables:
     for row in table(Numbers(numbers))["rows"]:

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 1615e031fc689556
-# text 01f8da71df96eacf
+# cells nbs/04a_ladder.py da97f6013a5586cf
+# text 8c49a4540c4dacbc
 
 """4a · The ladder."""
 
@@ -664,20 +664,6 @@ def _table(n):
         of each image; networks after {n.epochs} epoch{"s" if n.epochs > 1 else ""}. Augmentations have no table of
         vectors: a view is never drawn twice."""
     return {"caption": " ".join(caption.split()), "header": ["neighbours", *WAYS.values()], "rows": rows}
-
-
-@steps_down.table
-def _effects(n):
-    titles = {
-        "oracle_vicreg": "same-class instead of VICReg's neighbours",
-        "vicreg_untrained": "VICReg's instead of an untrained network's neighbours",
-        "network_eigenvectors": "a network instead of eigenvectors",
-        "free_eigenvectors": "free vectors instead of eigenvectors",
-    }
-    form = "{points:+.1f} ± {interval:.1f}|{lowest:+.1f} to {highest:+.1f}"
-    rows = [[title, *form.format(**n.steps[name]).split("|")] for name, title in titles.items()]
-    caption = "Main effects, in points of the linear probe, with 95 % intervals over the test images (paired)."
-    return {"caption": caption, "header": ["change", "mean", "single differences"], "rows": rows}
 
 
 def _more(step):

@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 99463819bff1e017
-# text 67de14401cd83b73
+# cells nbs/05_retrieval.py 82f78545e17d6fb6
+# text 7d7712349db0e35a
 
 """5 · Retrieval (Q7)."""
 
@@ -153,7 +153,7 @@ def _pictures(result, side, heading, which=0):
     shown = [[None if number is None else images.train_images[number] for number in row] for row in rows]
     captions = [["" if number is None else kinds[number] for number in row] for row in rows]
     frames = [[None] + [RIGHT if caption == line[0] else WRONG for caption in line[1:]] for line in captions]
-    drawing = image_grid(shown, captions, frames)
+    drawing = image_grid(shown, captions, frames, width=5.9)
     k = found[0].shape[1]
     for place, name in enumerate(ASKED):  # above the middle image of each method
         ax = drawing.picture.axes[2 + place * (1 + k) + k // 2]
@@ -200,7 +200,8 @@ def q7_hubs(result):
 
 @q7.figure(
     "In which properties of the pixels are the nearest images alike, and do the most distant ones differ? Random pairs "
-    "are at 100 %. Right: the most distant ones by direction, without hubs."
+    "are at 100 %. Right: the most distant ones by direction, without hubs.",
+    aside=True,
 )
 def q7_attributes(result):
     titles = {"near": "nearest", "far": "most distant", "opposite": "most distant, by direction"}
