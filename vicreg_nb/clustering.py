@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py bbaeb35de5a5e7f4
-# text ae69a460b04b8b67
+# cells nbs/07_clustering.py 6d330fff935da723
+# text ea8c1a92a6d7fcb8
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -316,7 +316,8 @@ def _grades(result):
         grades |= {"negative": (one["clusters"] < 0).mean()} | seen["methods"].get(name, {})
         methods[name] = grades | class_scores(result.clusterings[name].labels, result.labels)
     largest = np.bincount(result.clusterings["no_variance"].labels).max() / len(result.labels)
-    leads = {key: METHODS[max(ASKED, key=lambda name: methods[name][key])].title for key in ("silhouette", "nmi")}
+    words = {"vicreg": "VICReg", "neighbours": "neighbour pairs"}  # within a sentence
+    leads = {key: words[max(ASKED, key=lambda name: methods[name][key])] for key in ("silhouette", "nmi")}
     facts = {"asked_for": ASKED, "images": len(result.labels), "collapsed_in_one": largest, "leads": leads}
     return {"methods": methods, "map_gap": seen["gaps"]["by_cluster"]["gap"]} | facts
 
