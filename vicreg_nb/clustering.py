@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py 6d330fff935da723
-# text ea8c1a92a6d7fcb8
+# cells nbs/07_clustering.py 19948d41d2ea0237
+# text f80e86e9d4d5812a
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -221,8 +221,8 @@ def _map(result, name):
     colours = *CLASS_COLOURS[:first], *(CLUSTER_COLOURS[i % 10] for i in range(len(found.centres)))
     kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
     panels = {f"{METHODS[name].title}, {kind}": (one.points, values) for kind, values in kinds.items()}
-    drawing = scatter(panels, result.classes, colours=colours, marks=dict.fromkeys(panels, one.centres))
-    drawing.picture.set_figheight(4.65)  # with room for the names of the clusters below
+    drawing = scatter(panels, result.classes, colours=colours, marks=dict.fromkeys(panels, one.centres), width=5.8)
+    drawing.picture.set_figheight(4)  # with room for the names of the clusters below
     ax = drawing.picture.axes[0]
     for label, colour in zip(cluster_names(found.labels, result.labels, result.classes), colours[first:], strict=True):
         ax.scatter([], [], color=colour, label=label)

@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 82f78545e17d6fb6
-# text 7d7712349db0e35a
+# cells nbs/05_retrieval.py 912eefd6c17c06db
+# text fea839fdea9037b1
 
 """5 · Retrieval (Q7)."""
 
@@ -153,7 +153,7 @@ def _pictures(result, side, heading, which=0):
     shown = [[None if number is None else images.train_images[number] for number in row] for row in rows]
     captions = [["" if number is None else kinds[number] for number in row] for row in rows]
     frames = [[None] + [RIGHT if caption == line[0] else WRONG for caption in line[1:]] for line in captions]
-    drawing = image_grid(shown, captions, frames, width=5.9)
+    drawing = image_grid(shown, captions, frames, width=6.3)
     k = found[0].shape[1]
     for place, name in enumerate(ASKED):  # above the middle image of each method
         ax = drawing.picture.axes[2 + place * (1 + k) + k // 2]
