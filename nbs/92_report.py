@@ -1106,7 +1106,7 @@ tried(PAGE + LOOK, to_typst(REFERENCES))
 
 # %%
 #| export
-SMALL = typst_block("#set text(size: 8.5pt)\n#show table: set text(size: 8pt)")  # from here to the end
+SMALL = typst_block("#set text(size: 8.2pt)\n#show table: set text(size: 7.8pt)")  # from here to the end
 MORE = "All figures, interactive where that helps, are on the page `figures/index.html`; this report has room for most."
 NO_STATEMENT = """**The statement on automatic tools is missing.** The exercise requires one:
 `python -m vicreg_nb.tools.submission` takes it and sets it here."""

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 83ebf46b8cd5629d
-# text 516f99b3c9ff4154
+# cells nbs/92_report.py 93da6f825b05df2b
+# text 8814090dfbf7ca3a
 
 """92 · The report."""
 
@@ -730,7 +730,7 @@ REFERENCES = r"""
 """
 
 
-SMALL = typst_block("#set text(size: 8.5pt)\n#show table: set text(size: 8pt)")  # from here to the end
+SMALL = typst_block("#set text(size: 8.2pt)\n#show table: set text(size: 7.8pt)")  # from here to the end
 MORE = "All figures, interactive where that helps, are on the page `figures/index.html`; this report has room for most."
 NO_STATEMENT = """**The statement on automatic tools is missing.** The exercise requires one:
 `python -m vicreg_nb.tools.submission` takes it and sets it here."""
