@@ -316,7 +316,7 @@ def _pictures(result, side, heading, which=0):
     shown = [[None if number is None else images.train_images[number] for number in row] for row in rows]
     captions = [["" if number is None else kinds[number] for number in row] for row in rows]
     frames = [[None] + [RIGHT if caption == line[0] else WRONG for caption in line[1:]] for line in captions]
-    drawing = image_grid(shown, captions, frames, width=6.3)
+    drawing = image_grid(shown, captions, frames, width=6.1)
     k = found[0].shape[1]
     for place, name in enumerate(ASKED):  # above the middle image of each method
         ax = drawing.picture.axes[2 + place * (1 + k) + k // 2]
@@ -440,7 +440,7 @@ def q7_changes(result):
     moved = {one.title: np.r_[0, 100 * result["moves"][name].mean(axis=1)] for name, one in MOVED.items()}
     colours = {one.title: one.colour for one in MOVED.values()}
     pictures = {"original": shown} | changed(shown)
-    return images_over_dots(pictures, moved, "move / %", colours, line=1 + len(IN_VIEWS), ylim=(-4, 100))
+    return images_over_dots(pictures, moved, "move / %", colours, line=1 + len(IN_VIEWS), height=2.9, ylim=(-4, 100))
 
 
 # %%

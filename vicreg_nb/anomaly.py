@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py d3e0608d355334e4
-# text a788dfcd0ff2517f
+# cells nbs/06_anomaly.py 37dcf7f6c998987d
+# text 0ada813f0542cc6e
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -179,7 +179,7 @@ def ad2_roc(tested: Scores) -> Drawing:
     curves["chance: AUC 0.5"], colours["chance: AUC 0.5"] = (np.linspace(0, 1, 21),) * 2, QUIET
     few = {label: (np.r_[x[x <= FEW], FEW], np.r_[y[x <= FEW], y[x <= FEW][-1]]) for label, (x, y) in curves.items()}
     panels = {"all thresholds": curves, f"at most {FEW:.0%} false positives": few}
-    return lines(panels, "false positive rate", "true positive rate", colours, dashed=list(curves)[2:], height=3.1)
+    return lines(panels, "false positive rate", "true positive rate", colours, dashed=list(curves)[2:], height=2.6)
 
 
 def placements(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -262,7 +262,7 @@ def ad2_edits(tested: Scores) -> Drawing:
     pictures = {edit: part[:2] for edit, part in edited(tested.images, open_outliers(tested.images)).items()}
     areas = {one.title: [_edit_auc(tested, name, edit) for edit in pictures] for name, one in named.items()}
     colours = {one.title: one.colour for one in named.values()}
-    return images_over_dots(pictures, areas, "AUC", colours, width=4.6, height=3.4, ylim=(0, 1.05))
+    return images_over_dots(pictures, areas, "AUC", colours, width=4.6, height=2.8, ylim=(0, 1.05))
 
 
 def _areas(tested, name):

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 9b68c9ed70e7ccf7
-# text c458662a90835c97
+# cells nbs/92_report.py 93da6f825b05df2b
+# text 8814090dfbf7ca3a
 
 """92 · The report."""
 
@@ -517,8 +517,7 @@ EVIDENCE = (
     ("Training adds to the network that it starts from, whose probe gives {Q3.untrained_accuracy:.1%}.",
      lambda n: n.Q3.accuracy - n.Q3.untrained_accuracy > 2 * n.Q3.interval),
 )  # fmt: skip
-LESSON = """**What worked, and what did not.** {} An exact pin of PyTorch's version resolved to a build that torchvision
-could not load; lower bounds did not have this trouble. Pictures of clusters and silhouettes were no safe judges of a
+LESSON = """**What worked, and what did not.** {} Pictures of clusters and silhouettes were no safe judges of a
 representation; hence the tables beside them."""
 
 
@@ -538,13 +537,10 @@ def provenance_rows(results: dict) -> list[list[str]]:
     seconds = {name.replace("_", " "): stage["seconds"] for name, stage in stages.items()}
     name, sizes = DATASET_NAMES.get(head["dataset"], head["dataset"]), (data["train_images"], data["test_images"])
     facts = {
-        "Profile": head["profile"],
-        "Data": literal(f"{name}, {sizes[0]:,} training and {sizes[1]:,} test images"),
-        "Digest of the data": f"`{data['identity']}`",
+        "Profile": f"{head['profile']}, seed {head['seed']}",
+        "Data": literal(f"{name}, {sizes[0]:,} training and {sizes[1]:,} test images, digest {data['identity']}"),
         "On the data": literal(head.get("dataset_note", "")),
-        "Seed": str(head["seed"]),
-        "Device": literal(head["device"]),
-        "Precision": literal(number(results, "Q1", "precision", kind=str) or ""),
+        "Device": literal(", ".join(filter(None, (head["device"], number(results, "Q1", "precision", kind=str))))),
         "Versions": literal(", ".join(f"{name} {version}" for name, version in head["versions"].items())),
         "Code": f"commit `{head['commit']}`, digest `{head['code']}`",
         "Run": f"begun {head['started']}, ended {head['updated']}",
@@ -559,7 +555,7 @@ PAGE = r"""
 #set text(font: "Libertinus Serif", size: 9.5pt, lang: "en", region: "gb")
 #show math.equation: set text(font: "New Computer Modern Math")
 #show raw: set text(font: "DejaVu Sans Mono", size: 0.92em)
-#set par(justify: true, leading: 0.54em, spacing: 0.72em)
+#set par(justify: true, leading: 0.52em, spacing: 0.66em)
 #let (quiet, accent, alarm) = (rgb("#5a5f66"), rgb("#1f4e79"), rgb("#b3261e"))
 #let stamp = if "$stamp" != "" { align(center, box(
   fill: rgb("#fdeceb"), stroke: 0.5pt + alarm, inset: (x: 6pt, y: 2.4pt), radius: 2pt,
@@ -590,7 +586,7 @@ LOOK = r"""
   text(weight: "bold")[#it.supplement #context it.counter.display(it.numbering).] + h(0.35em) + it.body
 }))
 #show figure.where(kind: table): set figure.caption(position: top)
-#set table(stroke: none, inset: (x: 6pt, y: 2.6pt))
+#set table(stroke: none, inset: (x: 6pt, y: 2.1pt))
 #set table.hline(stroke: 0.4pt)
 #show table: set text(size: 8.8pt)
 #show table: set par(justify: false)
@@ -734,7 +730,7 @@ REFERENCES = r"""
 """
 
 
-SMALL = typst_block("#set text(size: 8.8pt)\n#show table: set text(size: 8.3pt)")  # from here to the end
+SMALL = typst_block("#set text(size: 8.2pt)\n#show table: set text(size: 7.8pt)")  # from here to the end
 MORE = "All figures, interactive where that helps, are on the page `figures/index.html`; this report has room for most."
 NO_STATEMENT = """**The statement on automatic tools is missing.** The exercise requires one:
 `python -m vicreg_nb.tools.submission` takes it and sets it here."""
