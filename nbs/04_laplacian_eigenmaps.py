@@ -22,7 +22,7 @@ import scipy.sparse as sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from torch import nn
-from vicreg_nb.book import Question
+from vicreg_nb.book import OVER_IMAGES, Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
 from vicreg_nb.identity import cached, code_of
@@ -676,7 +676,7 @@ def _table(n):
         row("Laplacian Eigenmaps, training images alone", n.amortised, "–"),
         row("Laplacian Eigenmaps, VICReg's neighbours", n.control, f"{n.control.same_class_edges:.1%}"),
     ]
-    caption = "Linear probe (95 % interval over the test images), and how often an edge joins two images of one class."
+    caption = f"Linear probe, and how often an edge joins two images of one class. {OVER_IMAGES}"
     return {"caption": caption, "header": ["", "linear probe", "edges within a class"], "rows": rows}
 
 

@@ -25,7 +25,7 @@ import torch
 from scipy.linalg import eigh, subspace_angles
 from scipy.optimize import brentq, minimize
 from torch.nn.functional import embedding
-from vicreg_nb.book import Question
+from vicreg_nb.book import OVER_IMAGES, Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, send
 from vicreg_nb.identity import cached
@@ -1241,9 +1241,9 @@ def _table(n):
         return f"{cell['accuracy']:.1%} ± {cell['interval']:.1%}" if cell else "–"
 
     rows = [[title, *(text(kind, way) for way in WAYS)] for kind, title in KINDS.items()]
-    caption = f"""The ladder: linear probe on the test images, with 95 % intervals over these. {n.neighbours} neighbours
-        of each image; networks after {n.epochs} epoch{"s" if n.epochs > 1 else ""}. Augmentations have no table of
-        vectors: a view is never drawn twice."""
+    caption = f"""The ladder: linear probe on the test images. {n.neighbours} neighbours of each image; networks after
+        {n.epochs} epoch{"s" if n.epochs > 1 else ""}. Augmentations have no table of vectors: a view is never drawn
+        twice. {OVER_IMAGES}"""
     return {"caption": " ".join(caption.split()), "header": ["neighbours", *WAYS.values()], "rows": rows}
 
 

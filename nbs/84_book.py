@@ -537,14 +537,18 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Several seeds
 # A number of one run says nothing of what another seed would give. So the numbers of each whole run of a profile as it
-# stands are kept in a small file, `results/quick-seed0.json`, for the tables that show means over seeds.
+# stands are kept in a small file, `results/quick-seed0.json`, for the tables that show means over seeds. What the
+# intervals of one run's table are of stands at the end of its caption, where the mean's own take its place.
 
 
 # %%
 #| export
+OVER_IMAGES = "95 % intervals over the test images."
+
+
 def keep_numbers(folder: Path, results: dict) -> Path:
     """Write what tables over seeds need of a whole run; returns the file."""
-    nothing = {"answer": "", "figures": [], "asides": [], "tables": []}
+    nothing = {"answer": "", "figures": [], "asides": []}
     bare = results | {"questions": {name: entry | nothing for name, entry in results["questions"].items()}}
     path = folder / "results" / "{profile}-seed{seed}.json".format(**results["header"])
     path.parent.mkdir(exist_ok=True)

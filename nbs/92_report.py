@@ -28,7 +28,7 @@ import pypandoc
 import typst
 from PIL import Image
 from scipy import stats
-from vicreg_nb.book import Numbers, all_questions, changes, kept_numbers, read_file, which_run
+from vicreg_nb.book import OVER_IMAGES, Numbers, all_questions, changes, kept_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
 from vicreg_nb.store import UserError, atomic, duration
@@ -268,6 +268,58 @@ def what_of(runs: list[dict]) -> str:
 
 # %%
 print(what_of(others[:1]), what_of(others), sep="\n")
+
+# %% [markdown]
+# Every table that compares methods takes its means cell by cell, to the digits that it shows. What is alike in all runs
+# stays as it is, and so does what is no number: a training time is that of the run at hand. A run without the table, or
+# with other rows or columns, leaves the whole table that of one run.
+
+
+# %%
+#| export
+CELL = re.compile(r"(?P<value>-?[\d,]+(\.(?P<digits>\d+))?)(?P<unit>%?)( ± [\d.]+%?)?")
+
+
+def _mean_cell(cells):
+    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written."""
+    found = [CELL.fullmatch(cell) for cell in cells]
+    if not all(found) or len(set(cells)) == 1:
+        return cells[0]
+    mean, half = mean_interval([float(one["value"].replace(",", "")) for one in found])
+    form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
+    return f"{mean:{form}}{unit} ± {half:{form}}{unit}"
+
+
+# %%
+assert _mean_cell(["61.0%", "62.0%", "64.0%"]) == "62.3% ± 3.8%" and _mean_cell(["1 s", "2 s"]) == "1 s"
+
+
+# %%
+#| export
+def _rows_of(table):
+    return table["header"], [row[0] for row in table["rows"]]
+
+
+def table_over(tables: list[dict]) -> dict:
+    """The first run's table {"caption", "header", "rows"}, its numbers replaced by means over all runs' tables."""
+    first = tables[0]
+    if len(tables) == 1 or any(_rows_of(table) != _rows_of(first) for table in tables):
+        return first
+    rows = [
+        [same_rows[0][0], *map(_mean_cell, list(zip(*same_rows, strict=True))[1:])]
+        for same_rows in zip(*(table["rows"] for table in tables), strict=True)
+    ]
+    caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
+    return first | {"rows": rows, "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds."}
+
+
+# %%
+accuracies = ["61.0% ± 0.9%", "62.0% ± 0.9%", "64.0% ± 0.9%"]
+table = {"caption": f"The probe. {OVER_IMAGES}", "header": ["", "probe", "epochs", "time"]}
+tables = [table | {"rows": [["VICReg", cell, "10", f"{k} s"]]} for k, cell in enumerate(accuracies)]
+print(markdown_table(**table_over(tables)))
+assert table_over(tables)["rows"] == [["VICReg", "62.3% ± 3.8%", "10", "0 s"]]
+assert table_over(tables[:1]) == tables[0] == table_over([tables[0], tables[1] | {"header": list("abcd")}])
 
 # %% [markdown]
 # ## Sentences with numbers
@@ -718,12 +770,14 @@ print(heading(results["questions"]["Q3"]))
 FIRST = "ladder"  # the figure that stands on the first page
 
 
-def question_section(folder: Path, entry: dict) -> list[Piece]:
-    """The pieces of one question of the exercise, as markdown."""
+def question_section(folder: Path, entry: dict, same: list[dict] = ()) -> list[Piece]:
+    """The pieces of one question of the exercise, as markdown; same: the question in all runs that a mean is over."""
     answer = re.sub(r"^#+\s+(.*)$", r"**\1**", entry["answer"], flags=re.M)
     first, *rest = re.split(r"\n\s*\n", answer)
     first += " (Figure 1 shows it.)" if FIRST in dict(entry["figures"]) else ""
-    tables = [markdown_table(table["header"], table["rows"], table["caption"]) for table in entry["tables"]]
+    count = len(entry["tables"])
+    others = [one["tables"] for one in same if one is not entry and len(one["tables"]) == count]
+    tables = [markdown_table(**table_over([*which])) for which in zip(entry["tables"], *others, strict=True)]
     pieces, asides = [Piece("section", f"# {heading(entry)}\n\n{first}")], entry.get("asides", ())
     for kind in ("figures", "aside"):
         figures = [one for one in entry["figures"] if one[0] != FIRST and (one[0] in asides) == (kind == "aside")]
@@ -1118,8 +1172,9 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     run = markdown_table(["", "This run"], provenance_rows(results))
     pieces = [*opening(folder, results), Piece("section", method_section(results))]
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
-    for entry in results["questions"].values():
-        pieces += question_section(folder, entry)
+    runs = all_seeds(folder, results)
+    for name, entry in results["questions"].items():
+        pieces += question_section(folder, entry, [run["questions"][name] for run in runs if name in run["questions"]])
     last = [
         difficulties(results),
         f"# Automatic tools\n\n{tools}",

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 804716006428791c
-# text b2a1f188f672f7e7
+# cells nbs/03_ablations.py be5229bb7946f772
+# text 84ae624cbbbfe030
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.decomposition import PCA
-from vicreg_nb.book import Question
+from vicreg_nb.book import OVER_IMAGES, Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, pixel_statistics, send, to_float
 from vicreg_nb.identity import cached
@@ -459,8 +459,8 @@ def _table_q5(n):
         for title, pure, side in shown
     ]
     header = ["pairs", "of one class", "epochs", "probe accuracy", "moved by colours", "by a crop", "training time"]
-    caption = """Generated views against neighbours from the data. Moved: squared distance by which a change of colours
-        or of the crop moves a representation; that of two unrelated images is 1."""
+    caption = f"""Generated views against neighbours from the data. Moved: squared distance by which a change of colours
+        or of the crop moves a representation; that of two unrelated images is 1. {OVER_IMAGES}"""
     return {"caption": " ".join(caption.split()), "header": header, "rows": rows}
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py 77a0230795f8692f
-# text 1158e19b0917afcc
+# cells nbs/84_book.py ede27e4205c0d565
+# text f658958cb9f6d1f0
 
 """84 · Book."""
 
@@ -349,9 +349,12 @@ def _entry(cfg, question, numbers):
     }
 
 
+OVER_IMAGES = "95 % intervals over the test images."
+
+
 def keep_numbers(folder: Path, results: dict) -> Path:
     """Write what tables over seeds need of a whole run; returns the file."""
-    nothing = {"answer": "", "figures": [], "asides": [], "tables": []}
+    nothing = {"answer": "", "figures": [], "asides": []}
     bare = results | {"questions": {name: entry | nothing for name, entry in results["questions"].items()}}
     path = folder / "results" / "{profile}-seed{seed}.json".format(**results["header"])
     path.parent.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py aa9383e2c1c7c68d
-# text 57e015006c670482
+# cells nbs/04_laplacian_eigenmaps.py 0276fe10d08fa573
+# text a0385c6ed7b443d5
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -13,7 +13,7 @@ import scipy.sparse as sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from torch import nn
-from vicreg_nb.book import Question
+from vicreg_nb.book import OVER_IMAGES, Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
 from vicreg_nb.identity import cached, code_of
@@ -316,7 +316,7 @@ def _table(n):
         row("Laplacian Eigenmaps, training images alone", n.amortised, "–"),
         row("Laplacian Eigenmaps, VICReg's neighbours", n.control, f"{n.control.same_class_edges:.1%}"),
     ]
-    caption = "Linear probe (95 % interval over the test images), and how often an edge joins two images of one class."
+    caption = f"Linear probe, and how often an edge joins two images of one class. {OVER_IMAGES}"
     return {"caption": caption, "header": ["", "linear probe", "edges within a class"], "rows": rows}
 
 
