@@ -34,7 +34,7 @@ from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_grap
 from vicreg_nb.methods import baseline, features, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
-from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
+from vicreg_nb.representations import Features, features_of, half_interval, linear_probe, untrained_features
 from vicreg_nb.store import UserError, digest, log, new_generator, one_thread, progress
 from vicreg_nb.training import Run, cosine_decay, initial_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
@@ -910,6 +910,34 @@ print(f"{(obeyed.predicted > 0).sum()} of {len(obeyed.predicted)} directions sho
 print(f"{obeyed.stray:.1%} of the variance lies outside of them; {losses}")
 
 # %% [markdown]
+# ## Does it go where free vectors go?
+# The network that is trained on VICReg's neighbours has a graph that can be solved: free vectors would end in its
+# eigenvectors. How much of each of them lies in the span of the network's representations? Measured before training,
+# after the ladder's epochs, and after as many as Q1 (there with Q5's fewer neighbours, all of them among these). It
+# need not get there. A network is one function for all images, and $y$ is not yet $z$.
+
+
+# %%
+#| export
+def shares_by_epochs(cfg: Config, images: Images, graph: ImageGraph) -> dict[int, np.ndarray]:
+    """{epochs on VICReg's neighbours: share [c] of each eigenvector of their graph that lies in the network's span}."""
+    base = baseline(cfg)
+    stages = {0: untrained_features(base, images, trained(base, images))}
+    stages[cfg.ladder_epochs] = features_of(cfg, images, ladder_runs(cfg, images)["vicreg"])
+    if cfg.neighbours_as_long:
+        pairs = features(base, images, "vicreg")
+        stages[base.epochs] = features_of(cfg, images, run_on_neighbours(base, images, pairs, "neighbours"))
+    vectors, p = embed(cfg, graph).vectors, pair_problem(graph.graph, "edges")[1][0]
+    spans = {epochs: np.concatenate([one.train, one.test]).astype(float) for epochs, one in stages.items()}
+    return {epochs: recovered_share(y, vectors, p) for epochs, y in spans.items()}
+
+
+# %%
+for epochs, shares in shares_by_epochs(cfg, images, graphs["vicreg"]).items():
+    print(f"{epochs:3} epochs: {shares[:10].mean():.1%} of the first ten eigenvectors, {shares.mean():.1%} of all")
+    assert 0 <= shares.min() and shares.max() < 1 + 1e-9
+
+# %% [markdown]
 # ## Which lambda?
 # Balestriero and LeCun predict that a large $\lambda$ is best where the pairs fit the task, and a small one where they
 # do not. With the closed form this needs no training: for each $\lambda$ the best free vectors are known. A random
@@ -972,6 +1000,7 @@ def compare_ladder(cfg: Config, images: Images) -> dict:
         "probes": probes,
         "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
         "network": network_result(cfg, images),
+        "shares": shares_by_epochs(cfg, images, kinds["vicreg"]),
         "lambdas": probe_by_lambda(cfg, images, kinds),
         "edges": {kind: edge_facts(one.graph, images) for kind, one in kinds.items()},
         "classes": images.classes,
@@ -1200,6 +1229,21 @@ print(_lambda_numbers(result["lambdas"]))
 
 # %%
 #| export
+def _share_numbers(shares):
+    parts = {name: [one[:count].mean() for one in shares.values()] for name, count in (("first", 10), ("all", None))}
+    steps = [np.diff(values) for values in parts.values()]
+    facts = {"rising": bool(np.min(steps) > 0), "longest": max(shares)}
+    return facts | {name: {"start": v[0], "short": v[1], "end": v[-1]} for name, v in parts.items()}
+
+
+# %%
+print(_share_numbers(result["shares"]))
+known = _share_numbers({0: np.full(12, 0.1), 1: np.full(12, 0.2), 9: np.append(np.full(10, 0.9), [0.3, 0.3])})
+assert known["rising"] and known["longest"] == 9 and abs(known["all"]["end"] - 0.8) < 1e-12
+
+
+# %%
+#| export
 @steps_down.summary
 def _numbers(result):
     cells = {kind: {} for kind in KINDS}
@@ -1212,6 +1256,7 @@ def _numbers(result):
     network = result["network"]
     return {
         "network": _spectrum_numbers(network[0]) | network[1] if network else None,
+        "shares": _share_numbers(result["shares"]),
         "lambdas": _lambda_numbers(result["lambdas"]),
         "cells": cells, "free": cells["untrained"]["free"], "edges": result["edges"],
         "steps": steps,
@@ -1378,6 +1423,23 @@ steps_down.says(
     lambda n: n.network is not None and n.network.error >= 0.2,
 )
 
+# %% [markdown]
+# And the network on neighbours:
+
+# %%
+#| export
+_SHARES = """Of the first ten eigenvectors of VICReg's graph {shares.first.start:.0%} lie in the span of the untrained
+    network's representations, {shares.first.short:.0%} at epoch {epochs} of a training on VICReg's neighbours and
+    {shares.first.end:.0%} at epoch {shares.longest} of a longer one; of all {components} {shares.all.start:.0%},
+    {shares.all.short:.0%} and {shares.all.end:.0%}."""
+steps_down.says(
+    "A network on neighbours goes where free vectors go, to the smoothest eigenvectors first. " + _SHARES,
+    lambda n: n.shares.rising and all(n.shares.first[when] > n.shares.all[when] for when in ("short", "end")),
+)
+steps_down.says(
+    "That a network on neighbours goes where free vectors go is not seen at every step. " + _SHARES,
+    lambda n: not n.shares.rising,
+)
 
 # %% [markdown]
 # And $\lambda$:

@@ -556,12 +556,12 @@ _parser().print_help()
 # %%
 #| export
 def read_change(text: str) -> tuple:
-    """ "lr=1e-3" to ("lr", 0.001); UserError for anything without a name and a value."""
+    """ "lr=1e-3" to ("lr", 0.001), true and True to True; UserError for anything without a name and a value."""
     name, sign, value = text.partition("=")
     if not (name and sign and value):
         raise UserError(f"--set takes NAME=VALUE, not {short(text)}.")
     try:
-        return name, ast.literal_eval(value)
+        return name, ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
     except (ValueError, SyntaxError):
         return name, value
 
@@ -577,6 +577,7 @@ def check_weights(given, chosen: list[Stage]):
 
 # %%
 assert read_change("lr=1e-3") == ("lr", 1e-3) and read_change("schedule=onecycle") == ("schedule", "onecycle")
+assert read_change("name=false")[1] is False is read_change("name=False")[1]
 try:
     check_weights(("mu",), [Stage("1", "one", ("Q1",)), Stage("2", "two", ("Q4",))])
 except UserError as error:

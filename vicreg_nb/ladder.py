@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 78414386af6f15e2
-# text 2bb4adde0ca2db6e
+# cells nbs/04a_ladder.py aee90155cfe6b944
+# text cb2f1f4c4e85ba8d
 
 """4a · The ladder."""
 
@@ -24,7 +24,7 @@ from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_grap
 from vicreg_nb.methods import baseline, features, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
-from vicreg_nb.representations import Features, features_of, half_interval, linear_probe
+from vicreg_nb.representations import Features, features_of, half_interval, linear_probe, untrained_features
 from vicreg_nb.store import UserError, digest, log, new_generator, one_thread, progress
 from vicreg_nb.training import Run, cosine_decay, initial_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
@@ -437,6 +437,19 @@ def network_result(cfg: Config, images: Images) -> tuple[SpectrumResult, dict] |
     return SpectrumResult(predicted, measured, np.ones(alive.sum()), stray), losses
 
 
+def shares_by_epochs(cfg: Config, images: Images, graph: ImageGraph) -> dict[int, np.ndarray]:
+    """{epochs on VICReg's neighbours: share [c] of each eigenvector of their graph that lies in the network's span}."""
+    base = baseline(cfg)
+    stages = {0: untrained_features(base, images, trained(base, images))}
+    stages[cfg.ladder_epochs] = features_of(cfg, images, ladder_runs(cfg, images)["vicreg"])
+    if cfg.neighbours_as_long:
+        pairs = features(base, images, "vicreg")
+        stages[base.epochs] = features_of(cfg, images, run_on_neighbours(base, images, pairs, "neighbours"))
+    vectors, p = embed(cfg, graph).vectors, pair_problem(graph.graph, "edges")[1][0]
+    spans = {epochs: np.concatenate([one.train, one.test]).astype(float) for epochs, one in stages.items()}
+    return {epochs: recovered_share(y, vectors, p) for epochs, y in spans.items()}
+
+
 LAMBDAS = (0.04, 0.2, 1.0, 5.0, 25.0)  # times the profile's
 FITTING = ("oracle", "vicreg")  # kinds of neighbours: pairs that fit the classes, and Q5's
 
@@ -481,6 +494,7 @@ def compare_ladder(cfg: Config, images: Images) -> dict:
         "probes": probes,
         "top": linear_probe(cfg, features(baseline(cfg), images, "vicreg"), images),
         "network": network_result(cfg, images),
+        "shares": shares_by_epochs(cfg, images, kinds["vicreg"]),
         "lambdas": probe_by_lambda(cfg, images, kinds),
         "edges": {kind: edge_facts(one.graph, images) for kind, one in kinds.items()},
         "classes": images.classes,
@@ -629,6 +643,13 @@ def _lambda_numbers(lambdas):
     return numbers
 
 
+def _share_numbers(shares):
+    parts = {name: [one[:count].mean() for one in shares.values()] for name, count in (("first", 10), ("all", None))}
+    steps = [np.diff(values) for values in parts.values()]
+    facts = {"rising": bool(np.min(steps) > 0), "longest": max(shares)}
+    return facts | {name: {"start": v[0], "short": v[1], "end": v[-1]} for name, v in parts.items()}
+
+
 @steps_down.summary
 def _numbers(result):
     cells = {kind: {} for kind in KINDS}
@@ -641,6 +662,7 @@ def _numbers(result):
     network = result["network"]
     return {
         "network": _spectrum_numbers(network[0]) | network[1] if network else None,
+        "shares": _share_numbers(result["shares"]),
         "lambdas": _lambda_numbers(result["lambdas"]),
         "cells": cells, "free": cells["untrained"]["free"], "edges": result["edges"],
         "steps": steps,
@@ -767,6 +789,20 @@ steps_down.says(
     + """So $z$ differs from the closed form by {network.error:.0%} of all variance: the theorem is about free
     vectors at their minimum, and a network after {full_epochs} epochs is not there.""",
     lambda n: n.network is not None and n.network.error >= 0.2,
+)
+
+
+_SHARES = """Of the first ten eigenvectors of VICReg's graph {shares.first.start:.0%} lie in the span of the untrained
+    network's representations, {shares.first.short:.0%} at epoch {epochs} of a training on VICReg's neighbours and
+    {shares.first.end:.0%} at epoch {shares.longest} of a longer one; of all {components} {shares.all.start:.0%},
+    {shares.all.short:.0%} and {shares.all.end:.0%}."""
+steps_down.says(
+    "A network on neighbours goes where free vectors go, to the smoothest eigenvectors first. " + _SHARES,
+    lambda n: n.shares.rising and all(n.shares.first[when] > n.shares.all[when] for when in ("short", "end")),
+)
+steps_down.says(
+    "That a network on neighbours goes where free vectors go is not seen at every step. " + _SHARES,
+    lambda n: not n.shares.rising,
 )
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 38c4aa9caed55d7a
-# text 9411278201fe37ce
+# cells nbs/08_run_all.py c3713bd72e6dc4ea
+# text b7b175bde08d1423
 
 """8 · The whole book."""
 
@@ -316,12 +316,12 @@ def _parser():
 
 
 def read_change(text: str) -> tuple:
-    """ "lr=1e-3" to ("lr", 0.001); UserError for anything without a name and a value."""
+    """ "lr=1e-3" to ("lr", 0.001), true and True to True; UserError for anything without a name and a value."""
     name, sign, value = text.partition("=")
     if not (name and sign and value):
         raise UserError(f"--set takes NAME=VALUE, not {short(text)}.")
     try:
-        return name, ast.literal_eval(value)
+        return name, ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
     except (ValueError, SyntaxError):
         return name, value
 
