@@ -185,9 +185,14 @@ assert number(results, *PROBES["neighbours"]) is None
 
 # %%
 #| export
+def on_cifar(results: dict) -> bool:
+    """Whether a run is a result on CIFAR-10, of a profile as it stands or with settings that are told beside it."""
+    return not warning(results["header"] | {"settings": {}})
+
+
 def all_seeds(folder: Path, results: dict) -> list[dict]:
-    """The whole runs of a run's profile that a folder keeps, seed by seed, itself among them; or the run alone."""
-    if warning(results["header"]) or missing(results):
+    """The whole runs like a run that a folder keeps, seed by seed, itself among them; or the run alone."""
+    if not on_cifar(results) or missing(results):
         return [results]
     wanted = what_runs_alike(results["header"])
     runs = {
@@ -202,6 +207,32 @@ def what_runs_alike(header: dict) -> dict:
     return {name: value for name, value in which_run(header).items() if name != "seed"}
 
 
+# %% [markdown]
+# Runs of several profiles, or with settings of their own, are told apart by both.
+
+
+# %%
+#| export
+def runs_by_kind(folder: Path, first: list[dict] = ()) -> list[list[dict]]:
+    """Results on CIFAR-10: of `first`, then of what a folder keeps; each with all seeds of its profile and settings."""
+    kinds = {}
+    for run in filter(on_cifar, [*first, *kept_numbers(Path(folder))]):
+        kinds.setdefault(kind_of(run), run)
+    return [all_seeds(folder, run) for run in kinds.values()]
+
+
+def kind_of(run: dict) -> str:
+    """A run's profile and changed settings, in words."""
+    return " ".join(filter(None, (f"`{run['header']['profile']}`", changes(run["header"].get("settings", {})))))
+
+
+# %%
+print(len(all_seeds(made, results)), "run of profile", kind_of(results))
+assert runs_by_kind(made, [results]) == [[results]] and runs_by_kind(made) == []
+
+
+# %%
+#| export
 def mean_interval(values: list) -> tuple[float, float]:
     """Mean of one number over seeds, and half its 95 % t-interval; infinite for a single value."""
     count = len(values)
@@ -213,7 +244,6 @@ def mean_interval(values: list) -> tuple[float, float]:
 mean, half = mean_interval([0.61, 0.62, 0.64])
 low, high = stats.ttest_1samp([0.61, 0.62, 0.64], 0).confidence_interval()
 assert np.allclose((mean - half, mean + half), (low, high)) and mean_interval([0.61]) == (0.61, math.inf)
-print(len(all_seeds(made, results)), "run of this profile")
 
 # %% [markdown]
 # The methods in short: one line for each method, one column for each task.
@@ -257,7 +287,7 @@ COUNTS = "no one two three four five six seven eight nine ten".split()
 def what_of(runs: list[dict]) -> str:
     """What the numbers in a table are: of a single run, or over seeds."""
     seeds = [str(run["header"]["seed"]) for run in runs]
-    profile = f"profile `{runs[0]['header']['profile']}`"
+    profile = f"profile {kind_of(runs[0])}"
     if len(runs) == 1:
         return f"A single run of {profile}, seed {seeds[0]}: there is no interval over seeds."
     count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else len(runs)
@@ -1111,6 +1141,20 @@ print(*(filled(results, *claim) for claim in FOUND))
 
 # %%
 #| export
+def beside(runs: list[dict]) -> str:
+    """The first method's numbers in runs that are not those of the report, in a sentence."""
+    names, rows = headline_table(runs)
+    found = [f"{name.lower()} {cell}" for name, cell in zip(names[1:], rows[0][1:], strict=True) if cell != "–"]
+    return f"Beside it, profile {kind_of(runs[0])}: {rows[0][0]}'s {', '.join(found)}. {what_of(runs)}"
+
+
+# %%
+print(beside([results]))
+assert "linear probe 61.0%" in beside([results]) and beside(others).count("±") == 1
+
+
+# %%
+#| export
 def opening(folder: Path, results: dict) -> list[Piece]:
     """Abstract, the ladder's figure, the methods in short, contents, and what is missing if the run is not whole."""
     name = results["header"]["dataset"]
@@ -1121,7 +1165,9 @@ def opening(folder: Path, results: dict) -> list[Piece]:
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
     runs = all_seeds(folder, results)
     names, rows = headline_table(runs)
-    table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}")] if rows else []
+    seed = f" Text and figures are of seed {results['header']['seed']}." if len(runs) > 1 else ""
+    table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}{seed}")] if rows else []
+    table += map(beside, runs_by_kind(folder, [results])[1:] if not warning(results["header"]) else [])
     pieces = [Piece("opening", "\n\n".join(words)), *(Piece("figures", row) for row in figure_rows(folder, figures))]
     return [*pieces, *(Piece("table", text) for text in table), Piece("text", typst_block("#contents"))]
 

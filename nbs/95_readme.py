@@ -10,20 +10,24 @@
 # %%
 #| export
 import argparse
+import re
 import sys
+import tempfile
 from pathlib import Path
 
-from vicreg_nb.book import RESULTS, kept_numbers
+from vicreg_nb.book import RESULTS, keep_numbers
 from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic, duration
 from vicreg_nb.tools.report import (
-    PROBES, all_seeds, headline_table, load_results, markdown_table, mean_interval, missing, number, warning, what_of
+    PROBES, headline_table, kind_of, load_results, markdown_table, mean_interval, missing, number, on_cifar,
+    runs_by_kind, warning, what_of
 )  # fmt: skip
 
 # %% [markdown]
 # ## Which runs
-# `results.json`, and the numbers of whole runs that the folder `results` keeps: for each profile the runs of all its
-# seeds, as far as they are results on CIFAR-10 of a profile as it stands. The best probe is shown first.
+# `results.json`, and the numbers that the folder `results` keeps, as far as they are results on CIFAR-10: for each
+# profile the runs of all its seeds. The best probe is shown first. A run with settings of its own, such as `exercise`
+# with fewer epochs, is kept by hand, with `--beside` and its folder; its settings stand in its title.
 
 # %%
 #| export
@@ -41,17 +45,14 @@ def shown_runs(folder: Path) -> list[dict]:
 
 
 def published_runs(folder: Path) -> list[list[dict]]:
-    """Results on CIFAR-10 in a folder, by profile, those of all seeds together; UserError where there are none."""
-    real = shown_runs(folder) + [run for run in kept_numbers(Path(folder)) if not warning(run["header"])]
-    if not real:
+    """Results on CIFAR-10 in a folder, those of all seeds together, best first; UserError where there are none."""
+    kinds = runs_by_kind(folder, shown_runs(folder))
+    if not kinds:
         raise UserError(
             f"{folder} holds no results on CIFAR-10, which alone the README shows: "
             "run `python -m vicreg_nb.run_all --dataset cifar10` first."
         )
-    whole = [run for run in real if not missing(run)] or real
-    # the run that is shown is the first of them, and stands for its profile
-    profiles = {run["header"]["profile"]: run for run in reversed(whole)}
-    return sorted((all_seeds(folder, run) for run in profiles.values()), key=_probe, reverse=True)
+    return sorted(kinds, key=_probe, reverse=True)
 
 
 def _probe(runs):
@@ -72,14 +73,15 @@ except UserError as error:
 
 # %%
 #| export
-def runs_markdown(runs: list[dict]) -> str:
-    """The runs of one profile: the methods in a table, and where and how long they ran."""
+def runs_markdown(runs: list[dict], timed: bool = True) -> str:
+    """The runs of one profile: the methods in a table, where they ran, and, if `timed`, how long VICReg trained."""
     run, head = runs[0], runs[0]["header"]
-    trained = number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
+    trained = timed and number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
     facts = [head["device"], number(run, "Q1", "precision", kind=str), f"PyTorch {head['versions'].get('torch', '?')}"]
     facts += [f"VICReg trained in {duration(trained)}" if trained else ""]
-    told = f"{what_of(runs)} {', '.join(filter(None, facts))}. {head.get('dataset_note', '')}".strip()
-    title = f"**CIFAR-10, profile `{head['profile']}`**"
+    words = [what_of(runs), ", ".join(filter(None, facts)) + ".", head.get("dataset_note", "")]
+    words += [f"Not asked of it: {', '.join(missing(run))}."] if missing(run) else []
+    told, title = " ".join(filter(None, words)), f"**CIFAR-10, profile {kind_of(run)}**"
     return "\n\n".join((title, markdown_table(*headline_table(runs)).strip(), told))
 
 
@@ -99,7 +101,8 @@ assert picture(captioned) == "![A picture.](figures/ladder.png)\n\n*A picture.*"
 #| export
 def results_block(folder: Path) -> str:
     """The README's results as markdown, markers included: the picture of the run that is shown, and all tables."""
-    parts = [*map(picture, shown_runs(folder)), *map(runs_markdown, published_runs(folder))]
+    shown = shown_runs(folder)
+    parts = [*map(picture, shown), *(runs_markdown(runs, shown[:1] == runs[:1]) for runs in published_runs(folder))]
     return "\n\n".join(filter(None, [BEGIN, *parts, END]))
 
 
@@ -112,6 +115,32 @@ def with_block(readme: str, block: str) -> str:
 
 # %%
 print(with_block(f"Before.\n{BEGIN}\nold\n{END}\nAfter.", f"{BEGIN}\nnew\n{END}"))
+
+# %% [markdown]
+# ## Runs beside it
+# Of a run with other settings the numbers are enough, as of other seeds.
+
+
+# %%
+#| export
+def keep_beside(folder: Path, other: Path) -> Path:
+    """Keep the numbers of the run in the folder `other`, whatever its settings; UserError if it is not on CIFAR-10."""
+    results = load_results(other)
+    if not on_cifar(results):
+        raise UserError(f"{other} holds no results on CIFAR-10, which alone the README shows.")
+    name = f"{kind_of(results)} seed{results['header']['seed']}.json"
+    with tempfile.TemporaryDirectory() as place:
+        text = keep_numbers(Path(place), results).read_text(encoding="utf-8")
+    path = Path(folder) / "results" / re.sub(r"[^\w.]+", "-", name).strip("-")
+    path.parent.mkdir(exist_ok=True)
+    return atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+# %%
+try:
+    keep_beside(Path("/no/such/folder"), Path("/no/such/run"))
+except UserError as error:
+    print(error)
 
 # %% [markdown]
 # ## Into the README
@@ -147,8 +176,11 @@ def main(arguments: list = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.readme", description="Write README.md's results.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the README's results are stale")
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder with README.md (default: the project's)")
+    parser.add_argument("--beside", metavar="FOLDER", help="keep and show the numbers of the run in this folder, too")
     options = parser.parse_args(arguments)
     try:
+        if options.beside:
+            print(keep_beside(checked_folder(options.out), checked_folder(options.beside)))
         changed = refresh(checked_folder(options.out), options.check)
     except UserError as error:
         print(error, file=sys.stderr)

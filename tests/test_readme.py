@@ -143,3 +143,20 @@ def test_a_partial_run_tells_its_trainings_time(tmp_path):
     change(tmp_path, lambda results: results["questions"]["Q1"]["numbers"].update(seconds=200))
     block = results_block(tmp_path)
     assert "3 min 20 s" in block
+
+
+def test_a_run_with_its_own_settings_is_kept_beside_and_told_with_them(project, tmp_path):
+    other = json.loads((project / "results.json").read_text())
+    other["header"].update(settings={"epochs": 10}, seed=3)
+    other["questions"] = {"Q3": other["questions"]["Q3"]}
+    other["questions"]["Q3"]["numbers"]["accuracy"] = 0.2345
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "results.json").write_text(json.dumps(other))
+    assert main(["--out", str(project), "--beside", str(tmp_path / "other")]) == 0
+    text = (project / "README.md").read_text()
+    assert "23.4%" in text and "with epochs = 10, seed 3" in text and "Q7" in text
+    assert [path.name for path in (project / "results").iterdir()] == ["exercise-with-epochs-10-seed3.json"]
+    assert results_block(project) in text and text.count("| VICReg |") == 2
+    other["header"]["dataset"] = "shapes"
+    (tmp_path / "other" / "results.json").write_text(json.dumps(other))
+    assert main(["--out", str(project), "--beside", str(tmp_path / "other")]) == 1
