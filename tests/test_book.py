@@ -22,6 +22,7 @@ from vicreg_nb.tools.execute import execute_notebook
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "nbs").glob("*.py"))
 OTHERS = [name for name in NOTEBOOKS if name >= "08" and name not in ("90_export", "91_execute")]  # these run notebooks
+TAGGED = [name for name in OTHERS if '# %% tags=["parameters"]' in (ROOT / "nbs" / f"{name}.py").read_text("utf-8")]
 RESULTS = sorted(path.name for path in ROOT.glob("results*.json"))
 
 
@@ -107,12 +108,18 @@ def test_a_second_call_finds_everything_done(book, root):
     assert [path.stat().st_mtime_ns for path in kept] == before and (book / "report.pdf").read_bytes() == report
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", TAGGED)
 def test_the_other_notebooks_run_as_well(root, copied, tmp_path, name):
-    source = root / "nbs" / f"{name}.py"
-    tagged = '# %% tags=["parameters"]' in source.read_text(encoding="utf-8")
-    given = {"profile": "smoke", "out": str(copied)} if tagged else None
-    execute_notebook(source, tmp_path / "out.ipynb", given, cwd=root)
+    given = {"profile": "smoke", "out": str(copied)}
+    execute_notebook(root / "nbs" / f"{name}.py", tmp_path / "out.ipynb", given, cwd=root)
+
+
+def test_those_without_parameters_run_as_plain_python(root):
+    names = [name for name in OTHERS if name not in TAGGED]
+    code = "import runpy, sys\nfor path in sys.argv[1:]:\n    print(path, flush=True)\n    runpy.run_path(path)"
+    command = [sys.executable, "-c", code, *(f"nbs/{name}.py" for name in names)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert len(names) > 5 and done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
 # ---- claims
