@@ -623,10 +623,10 @@ q2.says(
     when=lambda n: n.gain.over_pca > n.gain.interval,
 )
 q2.says(
-    """The reason is that t-SNE keeps neighbourhoods and gives up distances, and PCA keeps distances along two
-    directions. These hold {pca_variance:.0%} of the variance, and classes that differ along the others lie on one
-    another: PCA needs {pca_needs} dimensions to keep as much of the classes together as t-SNE does in two. All
-    {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses little.""",
+    """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances, and PCA
+    keeps distances along two directions. These hold {pca_variance:.0%} of the variance, and classes that differ along
+    the others lie on one another: PCA needs {pca_needs} dimensions to keep as much of the classes together as t-SNE
+    does in two. All {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses little.""",
     when=lambda n: (
         n.pca_needs is not None and n.pca_needs > 2 and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
     ),

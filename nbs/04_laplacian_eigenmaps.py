@@ -590,8 +590,8 @@ print({name: f"{probe.accuracy:.1%} ± {probe.interval:.1%}" for name, probe in 
 # %%
 #| export
 @q6.figure(
-    "How far each class keeps together: t-SNE of Laplacian Eigenmaps (training images, as in the exercise's Fig. 2) "
-    "and of VICReg (test images, as in Q2)."
+    "Where has a class a region of its own? t-SNE of Laplacian Eigenmaps (a graph of as many training images as in the "
+    "exercise's Fig. 2) and of VICReg (test images, as in Q2)."
 )
 def q6_tsne(result: dict) -> Drawing:
     kinds, panels = {"laplacian": "training", "vicreg": "test"}, {}
@@ -694,9 +694,21 @@ _PROBES = """the linear probe reaches {vicreg.accuracy:.1%} on VICReg's represen
 q6.says("**VICReg is more effective: " + _PROBES, when=lambda n: n.total.points > n.total.interval)
 q6.says("**Laplacian Eigenmaps are more effective: " + _PROBES, when=lambda n: n.total.points < -n.total.interval)
 q6.says("**Neither is measurably better: " + _PROBES, when=lambda n: abs(n.total.points) <= n.total.interval)
-q6.says("""Of a point's ten nearest in the t-SNE picture, {vicreg.picture_agreement:.1%} have its class with VICReg
-    ({vicreg.picture_images:,} test images) and {laplacian.picture_agreement:.1%} with Laplacian Eigenmaps
-    ({laplacian.picture_images:,} training images).""")
+_PICTURES = """of a point's ten nearest in the picture, {laplacian.picture_agreement:.1%} have its class with Laplacian
+    Eigenmaps ({laplacian.picture_images:,} training images, with a graph of their own) and
+    {vicreg.picture_agreement:.1%} with VICReg ({vicreg.picture_images:,} test images; chance is {chance:.0%})."""
+q6.says(
+    "The pictures say the same. On the left the classes are mixed nearly everywhere, on the right most have a region: "
+    + _PICTURES,
+    when=lambda n: n.laplacian.picture_agreement < 0.3 and n.vicreg.picture_agreement > 0.4,
+)
+q6.says(
+    "In the pictures, " + _PICTURES,
+    when=lambda n: n.laplacian.picture_agreement >= 0.3 or n.vicreg.picture_agreement <= 0.4,
+)
+q6.says("""The graph is the exercise's (its footnote 3): each image is joined to its {neighbours} nearest, either way
+    and with weight 1, by the outputs of a *random CNN*, which is never trained. (Elsewhere "before training" means Q1's
+    own encoder.)""")
 
 # %% [markdown]
 # Then the reason, as far as the control and the edges tell it. The claim about the graph stands only if the control
@@ -717,9 +729,9 @@ q6.says("""Both methods want neighbours close, spread in every dimension, and no
     graph of neighbours by VICReg's representation, Laplacian Eigenmaps reach {control.accuracy:.1%}.""")
 q6.says(
     """**It is mostly the graph: {graph.points:.1f} ± {graph.interval:.1f} of the {total.points:.1f} points.** In the
-    control's graph {control.same_class_edges:.1%} of the edges join images of one class, in the untrained network's
-    {laplacian.same_class_edges:.1%}. The untrained network takes images of one colour for neighbours: their mean
-    colours differ by {laplacian.colour_difference:.0%} of what those of random pairs do, those of VICReg's neighbours
+    control's graph {control.same_class_edges:.1%} of the edges join images of one class, in the random CNN's
+    {laplacian.same_class_edges:.1%}. The random CNN takes images of one colour for neighbours: their mean colours
+    differ by {laplacian.colour_difference:.0%} of what those of random pairs do, those of VICReg's neighbours
     by {control.colour_difference:.0%}. VICReg, whose augmentations change colours, looks less at them. But the control
     borrows its neighbours from VICReg: it shows where VICReg's knowledge is, not that eigenvectors could have found it
     alone.""",

@@ -59,7 +59,7 @@ _TITLES = {
 METHODS = {name: Method(title, colour) for (name, title), colour in zip(_TITLES.items(), METHOD_COLOURS, strict=True)}
 ASKED = ("vicreg", "neighbours")  # the two that the exercise compares in Q7, Sec. 4.2 and 4.3
 ENCODERS = (*ASKED, "no_variance")  # those that can embed a new image
-UNTRAINED = Method("Untrained network", QUIET)  # no method but the control: the network that training starts from
+UNTRAINED = Method("Before training", QUIET)  # no method but the control: the network that training starts from
 COMPARED = (*ENCODERS, "laplacian")  # those that stand beside them in the tables
 
 

@@ -84,7 +84,7 @@ _NOTES = {
     "no_variance": "VICReg without its variance term: nothing keeps the vectors apart any more.",
     "neighbours": "No augmentations: the pairs are an image and one of its neighbours by VICReg's representation.",
     "free": "No network: each image has a vector of its own, and VICReg's loss is minimised over the edges of a graph "
-    "that joins images which an untrained network finds alike.",
+    "that joins images which a random CNN finds alike.",
     "laplacian": "Nothing is trained: eigenvectors of the same graph.",
 }
 RUNGS = {name: Rung(METHODS[name].title, METHODS[name].colour, PROBES[name], note) for name, note in _NOTES.items()}

@@ -1,6 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py f3bb224040219829
-# text 66b6de7393ed05b7
+# cells nbs/82_methods.py e257263fdf1cc8e7
+# text 8cb1313f0d08d8b7
 
 """82 · Methods."""
 
@@ -33,7 +33,7 @@ _TITLES = {
 METHODS = {name: Method(title, colour) for (name, title), colour in zip(_TITLES.items(), METHOD_COLOURS, strict=True)}
 ASKED = ("vicreg", "neighbours")  # the two that the exercise compares in Q7, Sec. 4.2 and 4.3
 ENCODERS = (*ASKED, "no_variance")  # those that can embed a new image
-UNTRAINED = Method("Untrained network", QUIET)  # no method but the control: the network that training starts from
+UNTRAINED = Method("Before training", QUIET)  # no method but the control: the network that training starts from
 COMPARED = (*ENCODERS, "laplacian")  # those that stand beside them in the tables
 
 

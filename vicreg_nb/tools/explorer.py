@@ -1,6 +1,6 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 46b586db465297bb
-# text 3736b5afbf031b9a
+# cells nbs/96_explorer.py 3025463f9fe3852c
+# text d5b18ee88dc0d0de
 
 """96 · The explorer."""
 
@@ -49,7 +49,7 @@ _NOTES = {
     "no_variance": "VICReg without its variance term: nothing keeps the vectors apart any more.",
     "neighbours": "No augmentations: the pairs are an image and one of its neighbours by VICReg's representation.",
     "free": "No network: each image has a vector of its own, and VICReg's loss is minimised over the edges of a graph "
-    "that joins images which an untrained network finds alike.",
+    "that joins images which a random CNN finds alike.",
     "laplacian": "Nothing is trained: eigenvectors of the same graph.",
 }
 RUNGS = {name: Rung(METHODS[name].title, METHODS[name].colour, PROBES[name], note) for name, note in _NOTES.items()}
