@@ -307,11 +307,10 @@ def test_there_is_one_verdict_whatever_comes_out(ablated, compared, name, lost):
     assert sum(paragraph.startswith(verdicts) for paragraph in question.answer(numbers).split("\n\n")) == 1
 
 
-@pytest.mark.parametrize("number, begins", [("by_time", "With "), ("by_labels", "**")])
-@pytest.mark.parametrize("points", [5, 0, -5])
-def test_each_reason_has_one_claim_whatever_comes_out(compared, number, begins, points):
+@pytest.mark.parametrize("number, told", [("by_time", "as many as Q1"), ("by_labels", "never show two classes")])
+@pytest.mark.parametrize("points", [15, 5, 0, -5])
+def test_each_reason_has_one_claim_whatever_comes_out(compared, number, told, points):
     numbers = _plain(q5.numbers(compared))
-    measured = {number: Numbers(points=points, interval=1.0)}
+    measured = {"lost": Numbers(points=10, interval=1.0), number: Numbers(points=points, interval=1.0)}
     said = q5.answer(numbers | measured).split("\n\n")
-    told = {"by_time": "as many as Q1", "by_labels": "never show two classes"}[number]
-    assert len([paragraph for paragraph in said if told in paragraph and paragraph.startswith(begins)]) == 1
+    assert len([paragraph for paragraph in said if told in paragraph]) == 1
