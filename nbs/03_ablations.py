@@ -353,7 +353,7 @@ def _table_q4(n):
 
 
 # %%
-from vicreg_nb.book import Numbers, _plain
+from vicreg_nb.book import Numbers, plain_numbers
 
 table = _table_q4(Numbers(numbers))
 pd.DataFrame(table["rows"], columns=table["header"])
@@ -828,7 +828,7 @@ def _table_q5(n):
 
 
 # %%
-table = _table_q5(Numbers(_plain(numbers)))
+table = _table_q5(Numbers(plain_numbers(numbers)))
 pd.DataFrame(table["rows"], columns=table["header"])
 
 # %% [markdown]

@@ -317,7 +317,7 @@ def _pictures(result, side, heading, which=0):
     captions = [["" if number is None else kinds[number] for number in row] for row in rows]
     words = [["auto" if caption == "automobile" else caption for caption in row] for row in captions]  # it is too long
     frames = [[None] + [RIGHT if caption == line[0] else WRONG for caption in line[1:]] for line in captions]
-    drawing = image_grid(shown, words, frames, width=6.1)
+    drawing = image_grid(shown, words, frames, width=5.7)
     k = found[0].shape[1]
     for place, name in enumerate(ASKED):  # above the middle image of each method
         ax = drawing.picture.axes[2 + place * (1 + k) + k // 2]
@@ -559,9 +559,9 @@ def _table(n):
 
 # %%
 import pandas as pd
-from vicreg_nb.book import _plain
+from vicreg_nb.book import plain_numbers
 
-table = _table(_plain(numbers))
+table = _table(plain_numbers(numbers))
 pd.DataFrame(table["rows"], columns=table["header"])
 
 # %% [markdown]

@@ -507,7 +507,7 @@ def ad2_edits(tested: Scores) -> Drawing:
     pictures = {edit: part[:2] for edit, part in edited(tested.images, open_outliers(tested.images)).items()}
     areas = {one.title: [_edit_auc(tested, name, edit) for edit in pictures] for name, one in named.items()}
     colours = {one.title: one.colour for one in named.values()}
-    return images_over_dots(pictures, areas, "AUC", colours, width=4.6, height=2.8, ylim=(0, 1.05))
+    return images_over_dots(pictures, areas, "AUC", colours, width=4.6, height=2.6, ylim=(0, 1.05))
 
 
 # %%
@@ -708,7 +708,7 @@ def _order(tested, name, kind=None):
 def _grid(tested, rows):
     """Images in rows {label: (method, numbers of tested images)}."""
     captions = [[f"{tested.called[i]}\n{tested.relative(name)[i]:.2f}" for i in row] for name, row in rows.values()]
-    return image_grid([list(tested.pictures[row]) for _, row in rows.values()], captions, labels=list(rows))
+    return image_grid([list(tested.pictures[row]) for _, row in rows.values()], captions, labels=list(rows), width=5.8)
 
 
 # %%

@@ -400,7 +400,7 @@ def _map(result, name):
     kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
     panels = {f"{METHODS[name].title}, {kind}": (one.points, values) for kind, values in kinds.items()}
     drawing = scatter(panels, result.classes, colours=colours, marks=dict.fromkeys(panels, one.centres), width=5.8)
-    drawing.picture.set_figheight(4)  # with room for the names of the clusters below
+    drawing.picture.set_figheight(3.75)  # with room for the names of the clusters below
     ax = drawing.picture.axes[0]
     for label, colour in zip(cluster_names(found.labels, result.labels, result.classes), colours[first:], strict=True):
         ax.scatter([], [], color=colour, label=label)

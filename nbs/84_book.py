@@ -65,19 +65,19 @@ class Numbers(dict):
         return Numbers(value) if isinstance(value, dict) else value
 
 
-def _plain(value):
+def plain_numbers(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
-        return Numbers({str(name): _plain(item) for name, item in value.items()})
+        return Numbers({str(name): plain_numbers(item) for name, item in value.items()})
     if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()  # of no dimension: a number
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_numbers(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # %%
-numbers = _plain(
+numbers = plain_numbers(
     {"vicreg": {"accuracy": np.float32(0.5), "rank": float("inf")}, "by_class": np.arange(3), "one": np.array(2)}
 )
 print("{vicreg.accuracy:.1%}, {by_class[2]}".format(**numbers))
@@ -206,7 +206,7 @@ class Question(_Declared):
 
     def answer(self, numbers: dict) -> Answer:
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
-        numbers, said = _plain(numbers), []
+        numbers, said = plain_numbers(numbers), []
         for when, text in self.claims:
             if when is None or when(numbers):
                 said.append(text.format(**numbers))
@@ -221,7 +221,7 @@ class Question(_Declared):
         folder = claim_folder(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():
             draw(result).save(folder / "figures" / name, doubts(cfg, images, self.defaults))
-        entry = _entry(cfg, self, _plain(self.numbers(result)))
+        entry = _entry(cfg, self, plain_numbers(self.numbers(result)))
         with changing_results(cfg, images, self.defaults) as results:
             results["header"]["updated"] = _now()
             results["questions"][self.name] = entry
@@ -517,7 +517,7 @@ def _entry(cfg, question, numbers):
         "answer": question.answer(numbers),
         "figures": [[name, caption] for name, (_, caption) in question.figures.items()],
         "asides": question.asides,
-        "tables": [_plain(table(Numbers(numbers))) for table in question.tables],
+        "tables": [plain_numbers(table(Numbers(numbers))) for table in question.tables],
         "settings": changed_settings(cfg),
     }
 

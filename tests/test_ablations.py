@@ -10,7 +10,7 @@ from torchvision.transforms import functional as TF
 from vicreg_nb import ablations
 from vicreg_nb.ablations import ALONE, NeighbourPairs, ablate, altered, compare, displacement, further_runs
 from vicreg_nb.ablations import neighbour_run, neighbour_tables, q4, q5, whitened
-from vicreg_nb.book import Numbers, _plain
+from vicreg_nb.book import Numbers, plain_numbers
 from vicreg_nb.config import make_config
 from vicreg_nb.data import normalise, open_dataset, to_float
 from vicreg_nb.ladder import ladder_runs
@@ -113,7 +113,7 @@ def test_neighbours_for_as_long_as_q1_where_it_is_asked_for(smoke):
     short = cfg.replace(neighbours_as_long=False)
     assert "long" not in further_runs(short, images, found)
     result = compare(short, images)
-    numbers = _plain(q5.numbers(result))
+    numbers = plain_numbers(q5.numbers(result))
     assert numbers["long"] is None and "as long as Q1" not in str(q5.tables[0](Numbers(numbers)))
     assert q5.answer(numbers).startswith("**") and "not tried" in q5.answer(numbers)
     assert_claims_hold_up({"Q5": {"numbers": numbers}})
@@ -228,7 +228,7 @@ def test_without_a_checkpoint_nothing_is_said_of_projections(ablated):
     without = ablated | {"z": dict.fromkeys(ablated["z"])}
     assert len(ablations.q4_spectrum(ablated).picture.axes) == 2
     assert len(ablations.q4_spectrum(without).picture.axes) == 1
-    assert "projection" not in q4.answer(_plain(q4.numbers(without)))
+    assert "projection" not in q4.answer(plain_numbers(q4.numbers(without)))
 
 
 def test_the_terms_are_drawn_as_they_were_recorded(ablated):
@@ -302,7 +302,7 @@ def test_baseline_restores_the_profiles_weights():
 @pytest.mark.parametrize("name", ["Q4", "Q5"])
 def test_there_is_one_verdict_whatever_comes_out(ablated, compared, name, lost):
     question, result = {"Q4": (q4, ablated), "Q5": (q5, compared)}[name]
-    numbers = _plain(question.numbers(result)) | {"lost": Numbers(points=lost, interval=1.0)}
+    numbers = plain_numbers(question.numbers(result)) | {"lost": Numbers(points=lost, interval=1.0)}
     verdicts = ("**The accuracy is", "**Yes", "**No")
     assert sum(paragraph.startswith(verdicts) for paragraph in question.answer(numbers).split("\n\n")) == 1
 
@@ -310,7 +310,7 @@ def test_there_is_one_verdict_whatever_comes_out(ablated, compared, name, lost):
 @pytest.mark.parametrize("number, told", [("by_time", "as many as Q1"), ("by_labels", "never show two classes")])
 @pytest.mark.parametrize("points", [15, 5, 0, -5])
 def test_each_reason_has_one_claim_whatever_comes_out(compared, number, told, points):
-    numbers = _plain(q5.numbers(compared))
+    numbers = plain_numbers(q5.numbers(compared))
     measured = {"lost": Numbers(points=10, interval=1.0), number: Numbers(points=points, interval=1.0)}
     said = q5.answer(numbers | measured).split("\n\n")
     assert len([paragraph for paragraph in said if told in paragraph]) == 1

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import resample
 from smoke_run import smoke_config
 from vicreg_nb import retrieval
-from vicreg_nb.book import Numbers, _plain, read_results
+from vicreg_nb.book import Numbers, plain_numbers, read_results
 from vicreg_nb.config import make_config
 from vicreg_nb.data import ATTRIBUTES, Images, image_attributes, open_dataset
 from vicreg_nb.methods import ASKED, COMPARED, features, run_of
@@ -287,5 +287,5 @@ def test_a_representation_that_is_one_point_stops_nothing(ran, monkeypatch):
     point = np.ones((len(images.train_labels), 4), np.float32)
     monkeypatch.setattr(retrieval, "features", lambda cfg, images, name: Features(point, point, "point"))
     monkeypatch.setattr(retrieval, "encoded", lambda cfg, images, name, pictures: np.ones((len(pictures), 4)))
-    numbers = _plain(q7.numbers(retrieve(cfg, images)))
+    numbers = plain_numbers(q7.numbers(retrieve(cfg, images)))
     assert numbers["methods"]["vicreg"]["far"]["distance"] == 0 and numbers["moves"]["vicreg"]["grey"] == 0

@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py ede27e4205c0d565
-# text f658958cb9f6d1f0
+# cells nbs/84_book.py 91dcbbd072e3284e
+# text ee69977db0c76cac
 
 """84 · Book."""
 
@@ -40,14 +40,14 @@ class Numbers(dict):
         return Numbers(value) if isinstance(value, dict) else value
 
 
-def _plain(value):
+def plain_numbers(value):
     """`value` as JSON has it: no arrays, no numpy or torch scalars; a number that is not finite becomes None."""
     if isinstance(value, dict):
-        return Numbers({str(name): _plain(item) for name, item in value.items()})
+        return Numbers({str(name): plain_numbers(item) for name, item in value.items()})
     if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()  # of no dimension: a number
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_numbers(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -140,7 +140,7 @@ class Question(_Declared):
 
     def answer(self, numbers: dict) -> Answer:
         """The claims that hold for `numbers`, with the numbers filled in; the run tells which do not."""
-        numbers, said = _plain(numbers), []
+        numbers, said = plain_numbers(numbers), []
         for when, text in self.claims:
             if when is None or when(numbers):
                 said.append(text.format(**numbers))
@@ -155,7 +155,7 @@ class Question(_Declared):
         folder = claim_folder(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():
             draw(result).save(folder / "figures" / name, doubts(cfg, images, self.defaults))
-        entry = _entry(cfg, self, _plain(self.numbers(result)))
+        entry = _entry(cfg, self, plain_numbers(self.numbers(result)))
         with changing_results(cfg, images, self.defaults) as results:
             results["header"]["updated"] = _now()
             results["questions"][self.name] = entry
@@ -344,7 +344,7 @@ def _entry(cfg, question, numbers):
         "answer": question.answer(numbers),
         "figures": [[name, caption] for name, (_, caption) in question.figures.items()],
         "asides": question.asides,
-        "tables": [_plain(table(Numbers(numbers))) for table in question.tables],
+        "tables": [plain_numbers(table(Numbers(numbers))) for table in question.tables],
         "settings": changed_settings(cfg),
     }
 

@@ -1,12 +1,12 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py c62c53cc7a0086d2
-# text a57047f46a5e6d47
+# cells nbs/83_plots.py 3335dd1751692947
+# text dccd330b4a04571f
 
 """83 · Plots."""
 
 import io
 import json
-from itertools import combinations
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,22 +176,25 @@ def dots(panels: dict, rows, xlabel: str, colours: dict, chance: float = None, w
     return Drawing(fig, page)
 
 
-def _apart(places, names, inch):
-    """`places` [K, 2] of labels, moved up and down until none covers another; inch: an inch of paper in data units."""
-    places, height = np.array(places, float), 0.15 * inch
-    for _ in range(200):
-        for i, j in combinations(range(len(places)), 2):
-            across, up = places[j] - places[i]
-            if abs(across) < 0.04 * inch * (len(names[i]) + len(names[j])) and abs(up) < height:
-                push = 0.5 * np.copysign(height - abs(up), up)
-                places[[i, j], 1] += -push, push
-    return places
+def _apart(places, names, inch, marks=()):
+    """`places` [K, 2] of labels, each moved up or down to the nearest place free of other labels and of marks.
+
+    marks: points [M, 2]; inch: an inch of paper in data units.
+    """
+    taken = [(x, y, 0.04) for x, y in marks]
+    for (x, middle), name in zip(places, names, strict=True):
+        for step in count():
+            y, half = middle + 0.03 * inch * (-1) ** step * ((step + 1) // 2), 0.04 * len(name)
+            if all(abs(x - a) >= inch * (half + wide) or abs(y - b) >= 0.15 * inch for a, b, wide in taken):
+                break
+        taken.append((x, y, half))
+    return np.array(taken)[len(marks) :, :2]
 
 
-def _name_classes(ax, points, labels, classes, colours, inch):
+def _name_classes(ax, points, labels, classes, colours, inch, marks=()):
     kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
     middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
-    places = _apart(middles, [classes[kind] for kind in kinds], inch)
+    places = _apart(middles, [classes[kind] for kind in kinds], inch, marks)
     for kind, middle, place in zip(kinds, middles, places, strict=True):
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}
         box["edgecolor"] = colour = colours[kind % len(colours)]
@@ -226,7 +229,8 @@ def scatter(panels: dict, classes, columns=2, colours=CLASS_COLOURS, marks=None,
         if legend:
             _list_classes(ax, classes, colours)
         else:
-            _name_classes(ax, points, labels, classes, colours, 1.1 * np.ptp(points, axis=0).max() / (width / columns))
+            inch = 1.1 * np.ptp(points, axis=0).max() / (width / columns)
+            _name_classes(ax, points, labels, classes, colours, inch, marks[title] if marks else ())
         if marks:
             ax.scatter(*marks[title].T, color="black", s=55, marker="X", edgecolors="white", linewidths=0.9, zorder=6)
         ax.set(title=title, xticks=[], yticks=[])

@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 0f9ea030ce248968
-# text 07744db6835e216b
+# cells nbs/05_retrieval.py 52695280ef281361
+# text fa358d8d36693313
 
 """5 · Retrieval (Q7)."""
 
@@ -154,7 +154,7 @@ def _pictures(result, side, heading, which=0):
     captions = [["" if number is None else kinds[number] for number in row] for row in rows]
     words = [["auto" if caption == "automobile" else caption for caption in row] for row in captions]  # it is too long
     frames = [[None] + [RIGHT if caption == line[0] else WRONG for caption in line[1:]] for line in captions]
-    drawing = image_grid(shown, words, frames, width=6.1)
+    drawing = image_grid(shown, words, frames, width=5.7)
     k = found[0].shape[1]
     for place, name in enumerate(ASKED):  # above the middle image of each method
         ax = drawing.picture.axes[2 + place * (1 + k) + k // 2]
