@@ -25,7 +25,7 @@ smoke: $(READY) ## run the whole book on the embedded data, in about two minutes
 	$(PYTHON) -m vicreg_nb.run_all --profile smoke $(ARGS)
 
 test: check ## check, and run the tests, in two processes
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(READY) ## try 2,000 spoiled files, settings and texts, of which the tests try a share; kills: tests/fuzz/kills.py
 	FUZZ=all $(PYTHON) -m pytest -q -n 2 tests/fuzz $(ARGS)

@@ -6,6 +6,7 @@ Each setting of OpenMP's waiting runs in a process of its own, all settings by t
 the rounds are shown: seconds of wall time and of CPU time for the steps, and wall time against the best setting's.
 quiet: alone. busy: beside one process for each core that never rests. together: three at once, the last one's end
 counts, and it is compared with one alone. A machine that has other work to do has no quiet case.
+ours: what `vicreg_nb.threads` chooses when the process starts.
 """
 
 import argparse
@@ -17,7 +18,10 @@ import sys
 import time
 from statistics import median
 
+from vicreg_nb.threads import brief_waiting
+
 SETTINGS = {
+    "ours": {},
     "default": {},
     "PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
     **{f"spin {count:,}": {"GOMP_SPINCOUNT": str(count)} for count in (1_000, 5_000, 20_000, 50_000, 100_000)},
@@ -49,6 +53,7 @@ def steps(profile, count):
 def start(setting, options):
     clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     command = [sys.executable, __file__, "--child", options.profile, "--steps", str(options.steps)]
+    command += ["--chosen"] if setting == "ours" else []
     return subprocess.Popen(command, env=clean | SETTINGS[setting], stdout=subprocess.PIPE, text=True)
 
 
@@ -78,11 +83,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS)
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--chosen", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.chosen:
+        os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported
     if options.child:
         return steps(options.child, options.steps)
-    taken = {(case, setting): [] for case in options.only for setting in SETTINGS}
+    taken = {(case, setting): [] for case in options.only for setting in options.settings}
     for _ in range(options.rounds):
         for case, setting in taken:
             taken[case, setting].append(measure(case, setting, options))
@@ -93,8 +102,8 @@ def show(taken, options):
     wall = {at: median(wall for wall, _ in values) for at, values in taken.items()}
     print(f"{options.steps} steps of {options.profile}, {os.cpu_count()} cores, {options.rounds} rounds, fp32")
     for case in options.only:
-        best = min(wall[case, setting] for setting in SETTINGS)
-        for setting in SETTINGS:
+        best = min(wall[case, setting] for setting in options.settings)
+        for setting in options.settings:
             cpu = median(cpu for _, cpu in taken[case, setting])
             alone = (
                 f"  {wall[case, setting] / wall['quiet', setting]:.2f} of one"
@@ -105,8 +114,8 @@ def show(taken, options):
             print(f"{case:9} {setting:13} {seconds} {wall[case, setting] / best:6.2f} of the best{alone}")
     both = [case for case in ("quiet", "busy") if case in options.only]
     close = [
-        setting for setting in SETTINGS
-        if all(wall[case, setting] <= CLOSE * min(wall[case, other] for other in SETTINGS) for case in both)
+        setting for setting in options.settings
+        if all(wall[case, setting] <= CLOSE * min(wall[case, other] for other in options.settings) for case in both)
     ]  # fmt: skip
     print(f"within {CLOSE - 1:.0%} of the best in {' and '.join(both) or 'no case'}: {', '.join(close) or 'none'}")
 

@@ -18,6 +18,14 @@ if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
+LONGEST = ("test_book", "test_training", "test_parallel", "test_report", "test_submission", "test_run_all")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that two processes end together; those that need the book after it."""
+    items.sort(key=lambda item: [*LONGEST, item.path.stem].index(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

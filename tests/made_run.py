@@ -126,6 +126,17 @@ def smoke_book(tmp_path_factory) -> Path:
     return _booked(shared(tmp_path_factory))[0]
 
 
+def without_notebooks(folder: Path, *arguments: str):
+    """Run the smoke book in `folder` as plain Python, as where no papermill is installed."""
+    code = "import sys; from vicreg_nb import run_all; run_all.publish = lambda folder: None; "
+    code += "run_all.notebook_path = lambda stage: None; sys.exit(run_all.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "--profile", "smoke", "--out", str(folder), *arguments]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (folder / "executed").is_dir()
+
+
 def told_by_the_book(tmp_path_factory) -> list:
     """The lines that the command of `smoke_book` printed."""
     return _booked(shared(tmp_path_factory))[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from made_run import answers, smoke_book, told_by_the_book
+from made_run import answers, assert_same, smoke_book, told_by_the_book, without_notebooks
 from pypdf import PdfReader
 from vicreg_nb.book import Numbers, all_questions, code_digest
 from vicreg_nb.run_all import stages
@@ -21,7 +21,8 @@ from vicreg_nb.tools.execute import execute_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "nbs").glob("*.py"))
-OTHERS = [name for name in NOTEBOOKS if name >= "08" and name not in ("90_export", "91_execute")]  # these run notebooks
+ELSEWHERE = ("09_change_one_thing", "90_export", "91_execute")  # run by test_library; they run notebooks themselves
+OTHERS = [name for name in NOTEBOOKS if name >= "08" and name not in ELSEWHERE]
 TAGGED = [name for name in OTHERS if '# %% tags=["parameters"]' in (ROOT / "nbs" / f"{name}.py").read_text("utf-8")]
 RESULTS = sorted(path.name for path in ROOT.glob("results*.json"))
 
@@ -161,7 +162,7 @@ def papermill(root, notebook, output, *parameters):
 
 
 def test_papermill_with_a_parameter_as_typed(root, book, copied, tmp_path):
-    """mu 0 is Q4's own, so everything is found; mu 1 is another training, and only Q4 changes."""
+    """mu 0 is Q4's own, so everything is found; mu 1 is another training, and only Q4 changes, as in plain Python."""
     finished, first = {path.name for path in (copied / "runs").iterdir()}, answers(book)
     for mu in ("0", "1"):
         where = ("-p", "profile", "smoke", "-p", "out", str(copied))
@@ -174,6 +175,9 @@ def test_papermill_with_a_parameter_as_typed(root, book, copied, tmp_path):
     changed = answers(copied / "runs" / new[1])
     assert list(changed) == ["Q4", "Q5"] and changed["Q5"]["numbers"] == first["Q5"]["numbers"]
     assert changed["Q4"]["settings"]["mu"] == 1.0 and changed["Q4"]["numbers"] != first["Q4"]["numbers"]
+    shutil.copytree(copied / "runs", tmp_path / "plain" / "runs")
+    without_notebooks(tmp_path / "plain", "--only", "Q4", "--set", "mu=1")
+    assert_same(changed["Q4"], answers(tmp_path / "plain")["Q4"])
 
 
 def test_a_wrong_parameter_stops_bare_papermill_with_one_sentence(root, tmp_path):

@@ -1,6 +1,7 @@
 """The submission's zip: what is refused, what is in it, and that it runs on its own."""
 
 import ast
+import contextlib
 import io
 import json
 import os
@@ -21,10 +22,14 @@ It was of use for tests & for C:\\paths, #hash and 50 %.
 """
 
 
+def prepared(folder):
+    (folder / "statement.txt").write_text(STATEMENT)
+    return make_run(folder)
+
+
 @pytest.fixture
 def run(tmp_path):
-    (tmp_path / "statement.txt").write_text(STATEMENT)
-    return make_run(tmp_path)
+    return prepared(tmp_path)
 
 
 def words(run, **changes):
@@ -126,12 +131,20 @@ def test_imports_are_found_wherever_they_hide(tmp_path, source, count):
 # ---- what is in it
 
 
-@pytest.fixture
-def archive(run, capsys):
-    assert main(words(run)) == 0, capsys.readouterr().err
+@pytest.fixture(scope="module")
+def zipped(tmp_path_factory):
+    """A run with its submission; tests do not change it."""
+    run, out = prepared(tmp_path_factory.mktemp("zipped")), io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(words(run)) == 0
     whose = "profile exercise, seed 0, of 2024-07-25 11:00:00 UTC"
-    assert capsys.readouterr().out == f"{run / 'submission.zip'}\n{whose}\n"
-    with zipfile.ZipFile(run / "submission.zip") as opened:
+    assert out.getvalue() == f"{run / 'submission.zip'}\n{whose}\n"
+    return run
+
+
+@pytest.fixture
+def archive(zipped):
+    with zipfile.ZipFile(zipped / "submission.zip") as opened:
         yield opened
 
 
@@ -192,9 +205,9 @@ def test_its_report_has_name_and_statement(archive):
     assert all(word in text for word in ("A tool wrote a draft of", "everything", "#hash and 50 %"))
 
 
-def test_the_same_run_and_words_give_the_same_bytes(archive, run):
-    before = (run / "submission.zip").read_bytes()
-    assert main(words(run)) == 0 and (run / "submission.zip").read_bytes() == before
+def test_the_same_run_and_words_give_the_same_bytes(zipped, run):
+    assert main(words(run)) == 0
+    assert (run / "submission.zip").read_bytes() == (zipped / "submission.zip").read_bytes()
     assert not (run / "report.pdf").exists()  # the one of the project stays as it is
 
 
