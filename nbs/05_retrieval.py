@@ -586,9 +586,9 @@ q7.says(
 )
 
 q7.says(
-    """In the figure VICReg leads most in the row of the query {rows.vicreg.class} ({rows.vicreg.vicreg} of {k} green
-    against {rows.vicreg.neighbours}), neighbour pairs in that of {rows.neighbours.class} ({rows.neighbours.neighbours}
-    against {rows.neighbours.vicreg}).""",
+    """Among the nearest images shown, VICReg leads most in the row of the query {rows.vicreg.class}
+    ({rows.vicreg.vicreg} of {k} green against {rows.vicreg.neighbours}), neighbour pairs in that of
+    {rows.neighbours.class} ({rows.neighbours.neighbours} against {rows.neighbours.vicreg}).""",
     when=lambda n: all(one.lead > 0 for one in n.rows.values()),
 )
 

@@ -937,7 +937,7 @@ PAGE = r"""
 #set text(font: "Libertinus Serif", size: 9.5pt, lang: "en", region: "gb")
 #show math.equation: set text(font: "New Computer Modern Math")
 #show raw: set text(font: "DejaVu Sans Mono", size: 0.92em)
-#set par(justify: true, leading: 0.52em, spacing: 0.66em)
+#set par(justify: true, leading: 0.5em, spacing: 0.62em)
 #let (quiet, accent, alarm) = (rgb("#5a5f66"), rgb("#1f4e79"), rgb("#b3261e"))
 #let stamp = if "$stamp" != "" { align(center, box(
   fill: rgb("#fdeceb"), stroke: 0.5pt + alarm, inset: (x: 6pt, y: 2.4pt), radius: 2pt,
@@ -975,7 +975,7 @@ tried(PAGE, "Words between header and footer.")
 # %%
 #| export
 LOOK = r"""
-#show heading: set block(above: 1.5em, below: 0.75em, sticky: true)
+#show heading: set block(above: 1.35em, below: 0.7em, sticky: true)
 #show heading: set text(size: 12pt, fill: accent)
 #set list(indent: 0.4em, spacing: 0.65em)
 #show link: set text(fill: accent)

@@ -1,6 +1,6 @@
 # Generated from nbs/80b_identity.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80b_identity.py 32f2bfc5aba808b4
-# text b4b8994c37b8c48d
+# cells nbs/80b_identity.py 392451fc918bb8fa
+# text 0178fe542fd0f5af
 
 """80b · Identity."""
 
@@ -114,14 +114,13 @@ def _followed(thing) -> bool:
     return bool(file) and not library
 
 
+@functools.cache
 def _names_used(code):
     """The global names that compiled code looks up."""
     steps = [step for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_NAME")]
     stored = {step.argval for step in steps if step.opname == "STORE_NAME"}
-    yield from (step.argval for step in steps if step.argval not in stored)
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names_used(inner)
+    names = [step.argval for step in steps if step.argval not in stored]
+    return names + [name for part in code.co_consts if isinstance(part, CodeType) for name in _names_used(part)]
 
 
 def _code_in(value) -> list:
@@ -199,11 +198,16 @@ def _compiled(thing):
     """A definition as text, as code, and as node; without a source, its compiled form must do for all three."""
     node = _node_of(thing)
     if node:
-        text = ast.unparse(node)
-        return text, compile(text, "<definition>", "exec"), node
+        return *_written(node), node
     if isinstance(thing, FunctionType):
         return _steps(thing.__code__), thing.__code__, ast.Module([], [])
     return [_steps(method.__code__) for method in _methods(thing)], compile("", "<class>", "exec"), ast.Module([], [])
+
+
+@functools.cache
+def _written(node):
+    text = ast.unparse(node)
+    return text, compile(text, "<definition>", "exec")
 
 
 def _steps(code):

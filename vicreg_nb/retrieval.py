@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 52695280ef281361
-# text fa358d8d36693313
+# cells nbs/05_retrieval.py d4aa0b54f980c19b
+# text b042b66c99ff4ade
 
 """5 · Retrieval (Q7)."""
 
@@ -318,9 +318,9 @@ q7.says(
 )
 
 q7.says(
-    """In the figure VICReg leads most in the row of the query {rows.vicreg.class} ({rows.vicreg.vicreg} of {k} green
-    against {rows.vicreg.neighbours}), neighbour pairs in that of {rows.neighbours.class} ({rows.neighbours.neighbours}
-    against {rows.neighbours.vicreg}).""",
+    """Among the nearest images shown, VICReg leads most in the row of the query {rows.vicreg.class}
+    ({rows.vicreg.vicreg} of {k} green against {rows.vicreg.neighbours}), neighbour pairs in that of
+    {rows.neighbours.class} ({rows.neighbours.neighbours} against {rows.neighbours.vicreg}).""",
     when=lambda n: all(one.lead > 0 for one in n.rows.values()),
 )
 
