@@ -12,6 +12,7 @@ import types
 import jupytext
 import nbformat
 import pytest
+from jupytext.config import load_jupytext_config
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from vicreg_nb.tools import export
@@ -684,3 +685,9 @@ def test_jupytext_reads_this_repository_alike_and_ruff_agrees_with_the_blank_lin
     command = [sys.executable, "-m", "ruff", "format", "--check", "--config", root / "pyproject.toml", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_jupytext_pairs_no_notebook_so_that_each_opens_in_jupyterlab(root):
+    """A pair of jupytext's whose .ipynb is the newer one, as after an export, would be refused there."""
+    for path in sorted((root / "nbs").glob("*.ipynb")):
+        assert load_jupytext_config(str(path)).default_formats(str(path)) is None
