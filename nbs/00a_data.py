@@ -294,13 +294,15 @@ def _checked_part(part, images, labels, classes):
         raise UserError(f"{part}_labels hold {strange[0]}: give numbers from 0 to {len(classes) - 1}, one a class.")
     if len(absent := np.setdiff1d(np.arange(len(classes)), labels)):
         raise UserError(f"class {classes[absent[0]]!r} has no {part} image: add some, or leave the class out.")
+    if all(np.array_equal(image, images[0]) for image in images):
+        raise UserError(f"all {len(images)} {part} images are the same one: there is nothing to tell apart.")
     return images, labels.astype(np.int64)
 
 
 # %%
 pictures, kinds = draw_shapes(30, seed=0)
 wrongs = (pictures / 255, kinds), (pictures[..., 0], kinds), (pictures, kinds[1:]), (pictures, kinds - 1)
-for wrong in (*wrongs, (pictures[:9], kinds[:9])):
+for wrong in (*wrongs, (pictures[:9], kinds[:9]), (0 * pictures, kinds)):
     try:
         _checked_part("train", *wrong, tuple(SHAPES))
     except UserError as error:

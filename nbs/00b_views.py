@@ -771,21 +771,23 @@ def as_pictures(views: torch.Tensor) -> list[np.ndarray]:
 
 # %%
 np.testing.assert_allclose(as_pictures(unchanged), batch.permute(0, 2, 3, 1), atol=1e-5)
-assert all((view - unchanged[0]).abs().max() > 0.1 for view in one_at_a_time(torch.from_numpy(images.train_images[0])))
+noise = torch.randint(256, (32, 32, 3), generator=new_generator(0, "noise")).byte()
+normal = (noise.permute(2, 0, 1) / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
+assert all((view - normal).abs().max() > 0.1 for view in one_at_a_time(noise))
 
 
 # %%
 def figure_views(images: Images, seed: int = 0, size: int = 32) -> Drawing:
     """An image under each operation alone; then views of it and of two others. The originals come first, framed."""
-    labels = (7, 8, 2)  # CIFAR-10's horse, ship, bird
-    first = [images.train_images[np.flatnonzero(images.train_labels == label)[0]] for label in labels]
-    generator = new_generator(seed, "figure of views")
+    kinds = [kind for kind in (7, 8, 2) if kind < len(images.classes)] or [0]  # CIFAR-10's horse, ship, bird
+    first = [images.train_images[np.argmax(images.train_labels == kind)] for kind in kinds]
+    generator, names = new_generator(seed, "figure of views"), [images.classes[kind] for kind in kinds]
     rows = [[first[0], *as_pictures(one_at_a_time(torch.from_numpy(first[0]), size))]]
-    for picture, count in zip(first, (17, 8, 8), strict=True):
+    captions = [[names[0], *STRONGEST]]
+    for picture, name, count in zip(first, names, (17, 8, 8), strict=False):
         shown = [picture, *as_pictures(make_view(torch.from_numpy(picture).expand(count, -1, -1, -1), generator, size))]
         rows += [shown[:9], shown[9:]] if count > 8 else [shown]
-    names = [images.classes[label] for label in labels]
-    captions = [[names[0], *STRONGEST], [names[0], *[""] * 8], [""] * 9, [names[1], *[""] * 8], [names[2], *[""] * 8]]
+        captions += [[name, *[""] * 8], [""] * 9][: 1 + (count > 8)]
     frames = [[QUIET if caption in names else None for caption in line] for line in captions]
     return image_grid(rows, captions, frames)
 

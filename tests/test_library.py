@@ -118,7 +118,8 @@ def test_a_damaged_picture_or_an_empty_class_is_named(album):
 
 def test_arrays_that_do_not_fit_are_one_sentence():
     pictures, kinds = draw_shapes(20, seed=0)
-    for wrong in ((pictures, kinds + 1), (pictures[:5], kinds[:5]), (pictures / 255, kinds), (pictures, kinds[:-1])):
+    short = (pictures[:5], kinds[:5]), (pictures, kinds[:-1]), (0 * pictures, kinds)
+    for wrong in ((pictures, kinds + 1), (pictures / 255, kinds), *short):
         with pytest.raises(UserError) as caught:
             Images.from_arrays(pictures, kinds, *wrong, classes=range(10))
         assert "test" in str(caught.value) and "\n" not in str(caught.value)

@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py e0eb6ea6ee2f7f4a
-# text 54a64ecdd2e2752a
+# cells nbs/00a_data.py b1ddfbc9b7b11c40
+# text ce1087984a5ee369
 
 """0a · Data."""
 
@@ -187,6 +187,8 @@ def _checked_part(part, images, labels, classes):
         raise UserError(f"{part}_labels hold {strange[0]}: give numbers from 0 to {len(classes) - 1}, one a class.")
     if len(absent := np.setdiff1d(np.arange(len(classes)), labels)):
         raise UserError(f"class {classes[absent[0]]!r} has no {part} image: add some, or leave the class out.")
+    if all(np.array_equal(image, images[0]) for image in images):
+        raise UserError(f"all {len(images)} {part} images are the same one: there is nothing to tell apart.")
     return images, labels.astype(np.int64)
 
 

@@ -1,5 +1,5 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py c9b4f3110028a9de
+# cells nbs/04_laplacian_eigenmaps.py 9cd0f29269e33198
 # text 021e19236048c1ad
 
 """4 · Laplacian Eigenmaps (Q6)."""
