@@ -21,7 +21,7 @@ help: ## print this
 run: $(READY) ## run the book: every question, figure and number, and the report
 	$(PYTHON) -m vicreg_nb.run_all $(ARGS)
 
-smoke: $(READY) ## run the whole book on the embedded data, in about two minutes
+smoke: $(READY) ## run the whole book on the embedded data, in a few minutes
 	$(PYTHON) -m vicreg_nb.run_all --profile smoke $(ARGS)
 
 test: check ## check, and run the tests, in two processes

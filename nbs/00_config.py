@@ -206,7 +206,7 @@ for name, field in SETTINGS.items():
 # %%
 #| export
 def _smoke():
-    """A test of everything: small drawn images, a few steps, two minutes in all. Its numbers mean nothing."""
+    """A test of everything: small drawn images, a few steps, a few minutes in all. Its numbers mean nothing."""
     data = dict(dataset="shapes", train_size=384, test_size=160, precision="fp32")
     network = dict(encoder="small", width=8, encoder_dim=32, projection_dim=64)
     training = dict(epochs=2, batch_size=64, lr=1e-3, schedule="onecycle", probe_epochs=10, probe_batch=64)

@@ -526,7 +526,7 @@ def _parser():
         description="Run the book: every question, figure and number, and the report.",
     )
     add = parser.add_argument
-    profiles = "smoke (a test, two minutes), quick (for a CPU), exercise (the exercise's settings), best"
+    profiles = "smoke (a test, a few minutes), quick (for a CPU), exercise (the exercise's settings), best"
     add("--profile", default="auto", help=f"{profiles}; default: exercise on a GPU, else quick")
     add("--dataset", default="auto", help="cifar10, shapes (embedded) or a folder of images; default: CIFAR-10")
     add("--seed", type=int, default=0, help="of everything random; default 0")

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py c22dc2930cf49af7
-# text 2678213e666d83c1
+# cells nbs/00_config.py 1092ed68d7cea79f
+# text f7d23d6ca5c65b84
 
 """0 · Configuration."""
 
@@ -121,7 +121,7 @@ SETTINGS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 def _smoke():
-    """A test of everything: small drawn images, a few steps, two minutes in all. Its numbers mean nothing."""
+    """A test of everything: small drawn images, a few steps, a few minutes in all. Its numbers mean nothing."""
     data = dict(dataset="shapes", train_size=384, test_size=160, precision="fp32")
     network = dict(encoder="small", width=8, encoder_dim=32, projection_dim=64)
     training = dict(epochs=2, batch_size=64, lr=1e-3, schedule="onecycle", probe_epochs=10, probe_batch=64)

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py c3713bd72e6dc4ea
-# text b7b175bde08d1423
+# cells nbs/08_run_all.py ccc8ee063e7a213e
+# text 0aaff54b9eda29fb
 
 """8 · The whole book."""
 
@@ -296,7 +296,7 @@ def _parser():
         description="Run the book: every question, figure and number, and the report.",
     )
     add = parser.add_argument
-    profiles = "smoke (a test, two minutes), quick (for a CPU), exercise (the exercise's settings), best"
+    profiles = "smoke (a test, a few minutes), quick (for a CPU), exercise (the exercise's settings), best"
     add("--profile", default="auto", help=f"{profiles}; default: exercise on a GPU, else quick")
     add("--dataset", default="auto", help="cifar10, shapes (embedded) or a folder of images; default: CIFAR-10")
     add("--seed", type=int, default=0, help="of everything random; default 0")
