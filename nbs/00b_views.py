@@ -36,7 +36,7 @@ from matplotlib.patches import Rectangle
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import choose_device, notebook_config
-from vicreg_nb.data import MEAN, STD, Images, open_dataset, to_float
+from vicreg_nb.data import MEAN, STD, Images, normalise, open_dataset, to_float
 from vicreg_nb.plots import CLASS_COLOURS, QUIET, Drawing, image_grid, new_figure
 from vicreg_nb.store import new_generator
 
@@ -772,8 +772,7 @@ def as_pictures(views: torch.Tensor) -> list[np.ndarray]:
 # %%
 np.testing.assert_allclose(as_pictures(unchanged), batch.permute(0, 2, 3, 1), atol=1e-5)
 noise = torch.randint(256, (32, 32, 3), generator=new_generator(0, "noise")).byte()
-normal = (noise.permute(2, 0, 1) / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
-assert all((view - normal).abs().max() > 0.1 for view in one_at_a_time(noise))
+assert all((view - normalise(to_float(noise[None]))[0]).abs().max() > 0.1 for view in one_at_a_time(noise))
 
 
 # %%
@@ -786,8 +785,8 @@ def figure_views(images: Images, seed: int = 0, size: int = 32) -> Drawing:
     captions = [[names[0], *STRONGEST]]
     for picture, name, count in zip(first, names, (17, 8, 8), strict=False):
         shown = [picture, *as_pictures(make_view(torch.from_numpy(picture).expand(count, -1, -1, -1), generator, size))]
-        rows += [shown[:9], shown[9:]] if count > 8 else [shown]
-        captions += [[name, *[""] * 8], [""] * 9][: 1 + (count > 8)]
+        lines = [shown[at : at + 9] for at in range(0, len(shown), 9)]
+        rows, captions = rows + lines, captions + [[name, *[""] * 8], [""] * 9][: len(lines)]
     frames = [[QUIET if caption in names else None for caption in line] for line in captions]
     return image_grid(rows, captions, frames)
 

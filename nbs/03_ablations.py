@@ -828,7 +828,7 @@ def _table_q5(n):
 
 
 # %%
-table = _table_q5(Numbers(plain_numbers(numbers)))
+table = _table_q5(plain_numbers(numbers))
 pd.DataFrame(table["rows"], columns=table["header"])
 
 # %% [markdown]

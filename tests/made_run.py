@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock  # PyTorch brings it
 from vicreg_nb.book import code_digest
 
+ROOT = Path(__file__).resolve().parent.parent
 HEADER = {
     "profile": "exercise",
     "dataset": "cifar10",
@@ -131,8 +132,7 @@ def without_notebooks(folder: Path, *arguments: str):
     code = "import sys; from vicreg_nb import run_all; run_all.publish = lambda folder: None; "
     code += "run_all.notebook_path = lambda stage: None; sys.exit(run_all.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--profile", "smoke", "--out", str(folder), *arguments]
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (folder / "executed").is_dir()
 
@@ -148,8 +148,7 @@ def _booked(place):
     with FileLock(place / "book.lock"):  # the other processes that test wait for the one that came first
         if not told.exists():
             command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--out", str(folder)]
-            root = Path(__file__).resolve().parent.parent
-            done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             told.write_text(f"{done.returncode}\n{done.stdout}{done.stderr}", encoding="utf-8")
     code, *lines = told.read_text(encoding="utf-8").splitlines()
     assert code == "0", "\n".join(lines)

@@ -1,5 +1,5 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 63510ea48f20fa3b
+# cells nbs/03_ablations.py 74ff5c2eaef15f08
 # text df1b7bd85564a8e5
 
 """3 · Ablations (Q4, Q5)."""

@@ -1,5 +1,5 @@
 # Generated from nbs/00b_views.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00b_views.py 25644302508315b9
+# cells nbs/00b_views.py 702fc30faad830c5
 # text d29b712312f44360
 
 """0b · Views."""
