@@ -71,6 +71,33 @@ except UserError as error:
     print(*error._render_traceback_())
 
 # %% [markdown]
+# Any other error is told by its kind and its own words. When memory runs out, these are a library's and name no remedy,
+# so we say it ourselves. A notebook's process that is killed for its memory says nothing at all.
+
+
+# %%
+#| export
+def in_a_line(kind: str, message: str) -> str:
+    """An error of this kind in a line; where memory ran out, that, how much was asked for, and what helps."""
+    memory = "MemoryError", "OutOfMemoryError", "DeadKernelError"
+    if kind not in memory and not re.search("an(no|')t allocate memory", message):
+        return f"{kind}: {message}".rstrip(": ")
+    asked = re.search(r"allocate ([\d.]+ (?:[KMGTP]iB|bytes))", message)
+    asked = f" ({asked[1]} asked for)" if asked else ""
+    why = "the process ended without a word; out of memory, perhaps" if kind == memory[2] else "memory ran out"
+    return f"{why}{asked}: give a smaller batch_size or train_size, or choose a smaller profile."
+
+
+# %%
+for too_large in (np.empty, torch.empty, bytearray):
+    try:
+        too_large(2**50)
+    except (MemoryError, RuntimeError) as error:
+        print(in_a_line(type(error).__name__, str(error)))
+        assert "memory ran out" in in_a_line(type(error).__name__, str(error))
+assert in_a_line("ValueError", "no: give 1.") == "ValueError: no: give 1."
+
+# %% [markdown]
 # ## The project's folder
 # The nearest folder from here upwards that holds `settings.ini`: a notebook in `nbs/` finds it, and so does a command.
 # From anywhere else, as with papermill in some other folder, it is the one in which the package lies.

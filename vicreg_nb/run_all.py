@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py ccc8ee063e7a213e
-# text 0aaff54b9eda29fb
+# cells nbs/08_run_all.py 8b083a0e560578c7
+# text 481211171fffde3e
 
 """8 · The whole book."""
 
@@ -36,7 +36,17 @@ from vicreg_nb.config import (
 )  # fmt: skip
 from vicreg_nb.files import find_file
 from vicreg_nb.identity import plain_code
-from vicreg_nb.store import UserError, digest, duration, locked, log, project_root, rank, remove_leftovers
+from vicreg_nb.store import (
+    UserError,
+    digest,
+    duration,
+    in_a_line,
+    locked,
+    log,
+    project_root,
+    rank,
+    remove_leftovers,
+)
 
 
 class Stage(NamedTuple):
@@ -188,7 +198,7 @@ def _run_plainly(job, stage):
         frames = traceback.extract_tb(error.__traceback__)  # the last of the package's, where there is one
         place = [*frames, *(frame for frame in frames if Path(frame.filename).parent == package_folder())][-1]
         where = f"{stage.module}: {Path(place.filename).name}, line {place.lineno}"
-        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
+        raise UserError(f"{where}: {in_a_line(type(error).__name__, str(error))}") from error
 
 
 LONG_WORK = ("training ", "resuming ", "epoch ", "free vectors: ", "t-SNE of ")  # how such lines begin
@@ -443,10 +453,10 @@ def main(arguments=None) -> int:
     """The command line; returns the exit status."""
     try:
         _command(_parser().parse_args(arguments))
-    except (UserError, OSError) as error:
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    except (UserError, OSError, MemoryError) as error:
+        text = str(error) if isinstance(error, UserError) else in_a_line(type(error).__name__, str(error))
         who = f"process {rank()} of {_world()}: " if _world() > 1 else ""
-        print(f"\n{who}{kind}{error}", file=sys.stderr, flush=True)
+        print(f"\n{who}{text}", file=sys.stderr, flush=True)
         return 1
     except RuntimeError:
         if rank() == 0:

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 45f52edccc20ce16
-# text 5bc5539b317683b4
+# cells nbs/80_store.py 138b81109c972ed1
+# text ce2a80fdcd2e576a
 
 """80 · Store."""
 
@@ -42,6 +42,17 @@ class UserError(ValueError):
     def _render_traceback_(self):
         """What a notebook shows of it: where in our code it was noticed says nothing to who made it."""
         return [f"UserError: {self}"]
+
+
+def in_a_line(kind: str, message: str) -> str:
+    """An error of this kind in a line; where memory ran out, that, how much was asked for, and what helps."""
+    memory = "MemoryError", "OutOfMemoryError", "DeadKernelError"
+    if kind not in memory and not re.search("an(no|')t allocate memory", message):
+        return f"{kind}: {message}".rstrip(": ")
+    asked = re.search(r"allocate ([\d.]+ (?:[KMGTP]iB|bytes))", message)
+    asked = f" ({asked[1]} asked for)" if asked else ""
+    why = "the process ended without a word; out of memory, perhaps" if kind == memory[2] else "memory ran out"
+    return f"{why}{asked}: give a smaller batch_size or train_size, or choose a smaller profile."
 
 
 def project_root() -> Path:

@@ -1,6 +1,6 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py b4df641aabd562f2
-# text 758938c5c08fb8ea
+# cells nbs/91_execute.py df3e2852e5110dee
+# text 11d53f6e49a4bce7
 
 """91 · Running a notebook without a hand on it."""
 
@@ -17,6 +17,7 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from vicreg_nb.store import in_a_line
 from vicreg_nb.threads import brief_waiting
 from vicreg_nb.tools.export import ExportError, exported, ipynb_text, read_cells
 
@@ -49,7 +50,7 @@ def _failure(source, cells, name, message):
     place = f"{source.name}, cell {len(cells)}" + (f" ({headings[-1]})" if headings else "")
     message = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", message).strip()  # a terminal's colours
     message = re.sub(r"\(\d+\.py, line", "(line", message)  # a kernel's name for a cell
-    return f"{place}: {message}" if name == "UserError" else f"{place}: {name}: {message}".rstrip(": ")
+    return f"{place}: {message if name == 'UserError' else in_a_line(name, message)}"
 
 
 class _Kernel(AsyncKernelManager):
@@ -101,6 +102,5 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     except PapermillExecutionError as error:
         raise NotebookError(_failure(source, notebook.cells[: progress.number], error.ename, error.evalue)) from None
     except DeadKernelError:
-        reason = "the process ended without a word; out of memory, perhaps: choose a smaller profile."
-        raise NotebookError(_failure(source, notebook.cells[: progress.number], "DeadKernelError", reason)) from None
+        raise NotebookError(_failure(source, notebook.cells[: progress.number], "DeadKernelError", "")) from None
     return time.perf_counter() - start
