@@ -24,7 +24,7 @@ from vicreg_nb.data import Images
 from vicreg_nb.methods import ASKED, COMPARED, METHODS, features
 from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
 from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
-from vicreg_nb.representations import half_interval, project_tsne
+from vicreg_nb.representations import effective_rank, half_interval, project_tsne
 from vicreg_nb.identity import cached
 
 # %% tags=["parameters"]
@@ -249,6 +249,8 @@ class Clustered(NamedTuple):
     maps: dict  # {method: Map}, of the two that the exercise asks for
     silhouettes: dict  # {method: {"clusters": [N], "classes": [N]}}, of the clusters, and of the true classes
     inner: Clustering  # of Laplacian Eigenmaps' vectors without the outermost tenth
+    near: dict  # {method: numbers [n, 10]}: of the images on its map the ten nearest, in all dimensions
+    ranks: dict  # {method: effective rank of its representation}, of the same two
 
 
 cl1 = Question("CL1", "Clustering: k-means", "Section 4.3, Question 1 (bonus)", required=False)
@@ -266,15 +268,17 @@ cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bo
 @cl3.result
 def cluster_all(cfg: Config, images: Images) -> Clustered:
     """K-means, t-SNE maps and silhouettes of the training images."""
-    labels, clusterings, maps, terms = images.train_labels, {}, {}, {}
+    labels, clusterings, maps, terms, near, ranks = images.train_labels, {}, {}, {}, {}, {}
     for name in COMPARED:
         x = features(cfg, images, name).train
         found = clusterings[name] = cluster(cfg, x)
         terms[name] = _both_silhouettes(cfg, x, found.labels, labels)
         if name in ASKED:
-            maps[name] = tsne_map(cfg, x, found.centres)
+            shown = maps[name] = tsne_map(cfg, x, found.centres)
+            near[name] = nearest(x[shown.numbers], min(10, len(shown.numbers) - 1)).numbers
+            ranks[name] = effective_rank(x)
     inner = cluster(cfg, x[~outermost(x)])  # x: the last method's, Laplacian Eigenmaps'
-    return Clustered(labels, images.classes, cfg.kmeans_inits, clusterings, maps, terms, inner)
+    return Clustered(labels, images.classes, cfg.kmeans_inits, clusterings, maps, terms, inner, near, ranks)
 
 
 def _both_silhouettes(cfg, x, *divisions):
@@ -452,7 +456,8 @@ def _in_maps(result):
         clusters, classes = result.clusterings[name].labels[one.numbers], result.labels[one.numbers]
         near = nearest(one.points, min(10, len(one.points) - 1)).numbers
         methods[name] = {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(clusters)}
-        methods[name]["between"] = result.clusterings[name].between
+        methods[name] |= {"between": result.clusterings[name].between, "effective_rank": result.ranks[name]}
+        methods[name]["by_class_before"] = same_class(result.near[name], classes).mean()
         for kind, labels in (("by_cluster", clusters), ("by_class", classes)):
             same, chance = same_class(near, labels), ((np.bincount(labels) / len(labels)) ** 2).sum()
             seen[kind].append((same - chance) / max(1 - chance, 1e-12))
@@ -499,11 +504,24 @@ cl2.says(
 # %%
 #| export
 cl2.says(
-    """Why? It is so before any map: of the representation's own variance {methods.vicreg.between:.0%} lies between the
-    clusters with VICReg and {methods.neighbours.between:.0%} with neighbour pairs, so that less of it can blur
-    them.""",
+    """Why the clusters? The representation of neighbour pairs uses fewer directions (effective rank
+    {methods.neighbours.effective_rank:.0f}, VICReg's {methods.vicreg.effective_rank:.0f}), so that ten centres say more
+    of where an image is: {methods.neighbours.between:.0%} of its variance lies between the clusters,
+    {methods.vicreg.between:.0%} with VICReg.""",
     when=lambda n: (
-        n.methods.neighbours.between > n.methods.vicreg.between and n.gaps.by_cluster.gap < -n.gaps.by_cluster.interval
+        n.methods.neighbours.between > n.methods.vicreg.between
+        and n.methods.neighbours.effective_rank < n.methods.vicreg.effective_rank
+        and n.gaps.by_cluster.gap < -n.gaps.by_cluster.interval
+    ),
+)
+cl2.says(
+    """Why the classes? The map only shows what is there before it: in all dimensions
+    {methods.vicreg.by_class_before:.1%} of the ten nearest of the same images are of their class with VICReg and
+    {methods.neighbours.by_class_before:.1%} with neighbour pairs. What of a class an encoder has learned, the probe
+    measures (Q3, Q5), and it has the same order.""",
+    when=lambda n: (
+        n.gaps.by_class.gap > n.gaps.by_class.interval
+        and n.methods.vicreg.by_class_before - n.methods.neighbours.by_class_before > 0.5 * n.gaps.by_class.gap
     ),
 )
 
@@ -585,7 +603,7 @@ print(*_all_methods(Numbers(_grades(result)))["rows"], sep="\n")
 
 # %%
 #| export
-_IN_MAPS = """ (Question 2). Its silhouettes there, with the picture's distances, are
+_IN_MAPS = """ (Question 2). The silhouettes in the maps, with the pictures' distances, are
     {methods.vicreg.map_silhouette:.2f} and {methods.neighbours.map_silhouette:.2f}."""
 
 

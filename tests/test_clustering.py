@@ -207,7 +207,9 @@ def made():
     values = {"clusters": np.array([0.1, 0.2, 0.0, -0.4, 0.4, 0.3]), "classes": np.full(6, -0.1)}
     maps = dict.fromkeys(ASKED, one)
     everywhere = [dict.fromkeys(COMPARED, found), maps, dict.fromkeys(COMPARED, values)]
-    return Clustered(labels, ("cat", "dog"), 3, *everywhere, found)
+    near = np.argsort(np.abs(np.subtract.outer(np.arange(6), np.arange(6))), axis=1, kind="stable")[:, 1:3]
+    measured = dict.fromkeys(ASKED, near), dict.fromkeys(ASKED, 2.0)
+    return Clustered(labels, ("cat", "dog"), 3, *everywhere, found, *measured)
 
 
 @pytest.mark.parametrize("draw", [cl2_vicreg, cl2_neighbours])
