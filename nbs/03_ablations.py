@@ -351,7 +351,7 @@ assert np.isclose(numbers["lost"]["points"], numbers["vicreg"]["learned"]["point
 #| export
 @q4.table
 def _table_q4(n):
-    header = ["", "mu", "probe accuracy", "after whitening", "effective rank", "variance in the first direction"]
+    header = ["", "$\\mu$", "probe accuracy", "after whitening", "effective rank", "variance in the first direction"]
     form = "{title}|{mu:g}|{accuracy:.1%}|{whitened:.1%}|{effective_rank:.1f}|{share_of_first:.1%}"
     rows = [form.format(**side).split("|") for side in (n.vicreg, n.ablated)]
     rows.append(["Before any training", "", f"{n.untrained.accuracy:.1%}", "", "", ""])

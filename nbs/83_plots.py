@@ -320,8 +320,8 @@ def _name_classes(ax, points, labels, classes, colours, inch, marks=()):
 def _cloud(ax, points, shades):
     """Points in a random order, so that no class lies on top of the others; the more, the smaller."""
     order = np.random.default_rng(0).permutation(len(points))
-    size = float(np.clip(12_000 / len(points), 1.2, 14))
-    ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
+    size = float(np.clip(20_000 / len(points), 2, 14))
+    ax.scatter(*points[order].T, c=shades[order], s=size, alpha=0.75, linewidths=0, rasterized=True)
 
 
 def _list_classes(ax, classes, colours):

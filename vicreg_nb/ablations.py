@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 5c81a0cd863628e8
-# text ad87e6bab682840d
+# cells nbs/03_ablations.py dd4ba93bfd3739f6
+# text 8780e56ab235cec0
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -186,7 +186,7 @@ def _numbers_q4(result):
 
 @q4.table
 def _table_q4(n):
-    header = ["", "mu", "probe accuracy", "after whitening", "effective rank", "variance in the first direction"]
+    header = ["", "$\\mu$", "probe accuracy", "after whitening", "effective rank", "variance in the first direction"]
     form = "{title}|{mu:g}|{accuracy:.1%}|{whitened:.1%}|{effective_rank:.1f}|{share_of_first:.1%}"
     rows = [form.format(**side).split("|") for side in (n.vicreg, n.ablated)]
     rows.append(["Before any training", "", f"{n.untrained.accuracy:.1%}", "", "", ""])

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 6c1a44e15314bce2
-# text a08bac9f33e3f127
+# cells nbs/92_report.py 95e47cb25ba85608
+# text 0b4c2072c4d969b6
 
 """92 · The report."""
 
@@ -146,13 +146,23 @@ def mean_interval(values: list) -> tuple[float, float]:
     return float(np.mean(values)), float(half)
 
 
+CELL = re.compile(r"(?P<value>-?[\d,]+(\.(?P<digits>\d+))?)(?P<unit>%?)( ± [\d.]+%?)?")
+
+
+def _mean_cell(cells):
+    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written."""
+    found = [CELL.fullmatch(cell) for cell in cells]
+    if not all(found) or len(set(cells)) == 1:
+        return cells[0]
+    mean, half = mean_interval([float(one["value"].replace(",", "")) for one in found])
+    form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
+    return f"{mean:{form}}{unit} ± {half:{form}}{unit}"
+
+
 def _cell(runs, path, form):
     """A number over the runs that have it, in words; a dash where none has."""
-    values = [value for run in runs if (value := number(run, *path)) is not None]
-    mean, half = mean_interval(values) if values else (None, None)
-    if mean is None or len(values) == 1:
-        return "–" if mean is None else format(mean, form)
-    return f"{mean:{form}} ± {half:{form}}"
+    cells = [format(value, form) for run in runs if (value := number(run, *path)) is not None]
+    return _mean_cell(cells) if cells else "–"
 
 
 def headline_table(runs: list[dict]) -> tuple[list, list]:
@@ -179,19 +189,6 @@ def what_of(runs: list[dict]) -> str:
     said = f"Mean over {count} seeds of {profile} ({', '.join(seeds)}), with 95 % t-intervals over seeds."
     codes = len({run["header"]["code"] for run in runs})
     return f"{said} The runs are of {codes} versions of the code." if codes > 1 else said
-
-
-CELL = re.compile(r"(?P<value>-?[\d,]+(\.(?P<digits>\d+))?)(?P<unit>%?)( ± [\d.]+%?)?")
-
-
-def _mean_cell(cells):
-    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written."""
-    found = [CELL.fullmatch(cell) for cell in cells]
-    if not all(found) or len(set(cells)) == 1:
-        return cells[0]
-    mean, half = mean_interval([float(one["value"].replace(",", "")) for one in found])
-    form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
-    return f"{mean:{form}}{unit} ± {half:{form}}{unit}"
 
 
 def _rows_of(table):
@@ -391,13 +388,14 @@ dry. The graph decides which directions live, the weights how many.
 
 PROOF = r"""
 **Proof.** Let $s_1 \ge \ldots \ge s_c$ be the eigenvalues of $C$. No $C_{kk}$ exceeds $\gamma^2 - \epsilon$: to shrink
-such a column would cost nothing. (1) By von Neumann's trace inequality $\mathrm{tr}(Z^T L Z) \ge \sum_i s_i a_i$, with
-equality only where the widest directions are the eigenvectors with the smallest eigenvalues. (2) All else in Eq. 6
-depends on the spectrum and, by $\eta(C_{kk}) = 2 \mu \max(0, \gamma - \sqrt{C_{kk} + \epsilon}) - 2 \nu C_{kk}^2$, on
-the diagonal; $\eta$ is convex for $\mu \ge 8 \nu \gamma^3$, so that an even diagonal is best (Jensen), and some
-rotation $U$ gives any spectrum one (Schur and Horn) without changing (1). (3) What remains,
-$\lambda \sum_i a_i s_i + 2 \nu \sum_i s_i^2 + c \, \eta(T / c)$ with $T = \sum_i s_i$, is convex in $s \ge 0$. Its
-slope along $s_i$ is zero where $4 \nu s_i = 4 \nu t - \lambda a_i$ with $4 \nu t = -\eta'(T / c)$: the water-filling.
+such a column would cost no other term anything and save invariance, since the graph is connected. (1) By von Neumann's
+trace inequality $\mathrm{tr}(Z^T L Z) \ge \sum_i s_i a_i$, with equality only where the widest directions are the
+eigenvectors with the smallest eigenvalues. (2) All else in Eq. 6 depends on the spectrum and, by $\eta(C_{kk}) = 2 \mu
+\max(0, \gamma - \sqrt{C_{kk} + \epsilon}) - 2 \nu C_{kk}^2$, on the diagonal; $\eta$ is convex for $\mu \ge 8 \nu
+\gamma^3$, so that an even diagonal is best (Jensen), and some rotation $U$ gives any spectrum one (Schur and Horn)
+without changing (1). (3) What remains, $\lambda \sum_i a_i s_i + 2 \nu \sum_i s_i^2 + c \, \eta(T / c)$ with $T =
+\sum_i s_i$, is convex in $s \ge 0$. Its slope along $s_i$ is zero where $4 \nu s_i = 4 \nu t - \lambda a_i$ with $4 \nu
+t = -\eta'(T / c)$: the water-filling.
 
 **Related work.** That such losses have spectral embeddings as their optimum is known: Balestriero and LeCun (2022) show
 it for VICReg and its kin, HaoChen et al. (2021) for a spectral contrastive loss. Here the whole spectrum is derived for
@@ -530,13 +528,40 @@ def heading(entry: dict) -> str:
     return literal(f"{entry['place']}: {entry['title']}")
 
 
+def _holds(when, numbers):
+    """Whether a claim holds for a run's numbers; None where they lack what it asks for."""
+    try:
+        return when is None or bool(when(Numbers(numbers)))
+    except (AttributeError, LookupError, TypeError):
+        return None
+
+
+def in_some_seeds(claims: list, entry: dict, same: list[dict]) -> dict:
+    """{paragraph: what is said behind it}, of an entry's claims that do not hold in all of the runs `same`."""
+    notes = {}
+    for when, text in claims:
+        held = [_holds(when, one["numbers"]) for one in same]
+        if None not in held and 0 < sum(held) < len(held) and _holds(when, entry["numbers"]):
+            notes[text.format(**Numbers(entry["numbers"]))] = f" *(This holds in {sum(held)} of {len(held)} seeds.)*"
+    return notes
+
+
+def typeset(text: str) -> str:
+    """Markdown with true minus signs, and apostrophes that typst does not take for primes."""
+    return re.sub(r"(?<=\d)'(?=s\b)", "’", re.sub(r"(?<![\w.|:-])-(?=\d)", "−", text))
+
+
 FIRST = "ladder"  # the figure that stands on the first page
 
 
-def question_section(folder: Path, entry: dict, same: list[dict] = ()) -> list[Piece]:
-    """The pieces of one question of the exercise, as markdown; same: the question in all runs that a mean is over."""
+def question_section(folder: Path, entry: dict, same: list[dict] = (), claims=()) -> list[Piece]:
+    """The pieces of one question of the exercise, as markdown.
+
+    same: the question in all runs that a mean is over. claims: [(when, text)] of the question.
+    """
     answer = re.sub(r"^#+\s+(.*)$", r"**\1**", entry["answer"], flags=re.M)
-    first, *rest = re.split(r"\n\s*\n", answer)
+    notes = in_some_seeds(claims, entry, same)
+    first, *rest = (text + notes.get(text, "") for text in re.split(r"\n\s*\n", answer))
     first += " (Figure 1 shows it.)" if FIRST in dict(entry["figures"]) else ""
     count = len(entry["tables"])
     others = [one["tables"] for one in same if one is not entry and len(one["tables"]) == count]
@@ -545,7 +570,8 @@ def question_section(folder: Path, entry: dict, same: list[dict] = ()) -> list[P
     for kind in ("figures", "aside"):
         figures = [one for one in entry["figures"] if one[0] != FIRST and (one[0] in asides) == (kind == "aside")]
         pieces += [Piece(kind, row) for row in figure_rows(folder, figures)]
-    return pieces + [Piece("text", text) for text in rest] + [Piece("table", text) for text in tables]
+    pieces += [Piece("text", text) for text in rest] + [Piece("table", text) for text in tables]
+    return [piece._replace(text=typeset(piece.text)) for piece in pieces]
 
 
 DIFFICULTIES = (
@@ -766,6 +792,11 @@ def beside(runs: list[dict]) -> str:
     return f"Beside it, profile {kind_of(runs[0])}: {rows[0][0]}'s {', '.join(found)}. {what_of(runs)}"
 
 
+def elsewhere(folder: Path, results: dict) -> list[str]:
+    """`beside` of each other kind of run that the folder keeps; none for a run that is no result."""
+    return [] if warning(results["header"]) else [beside(runs) for runs in runs_by_kind(folder, [results])[1:]]
+
+
 def opening(folder: Path, results: dict) -> list[Piece]:
     """Abstract, the ladder's figure, the methods in short, contents, and what is missing if the run is not whole."""
     name = results["header"]["dataset"]
@@ -776,9 +807,10 @@ def opening(folder: Path, results: dict) -> list[Piece]:
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
     runs = all_seeds(folder, results)
     names, rows = headline_table(runs)
-    seed = f" Text and figures are of seed {results['header']['seed']}." if len(runs) > 1 else ""
+    seed = f" Text and figures are of seed {results['header']['seed']}; a claim says so if it fails in another."
+    seed = seed if len(runs) > 1 else ""
     table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}{seed}")] if rows else []
-    table += map(beside, runs_by_kind(folder, [results])[1:] if not warning(results["header"]) else [])
+    table += elsewhere(folder, results)
     pieces = [Piece("opening", "\n\n".join(words)), *(Piece("figures", row) for row in figure_rows(folder, figures))]
     return [*pieces, *(Piece("table", text) for text in table), Piece("text", typst_block("#contents"))]
 
@@ -821,7 +853,11 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
     runs = all_seeds(folder, results)
     for name, entry in results["questions"].items():
-        pieces += question_section(folder, entry, [run["questions"][name] for run in runs if name in run["questions"]])
+        same = [run["questions"][name] for run in runs if name in run["questions"]]
+        claims = all_questions()[name].claims if name in all_questions() else ()
+        pieces += question_section(folder, entry, same, claims)
+        if name == PROBES["vicreg"][0]:
+            pieces += [Piece("text", text) for text in elsewhere(folder, results)]
     last = [
         difficulties(results),
         f"# Automatic tools\n\n{tools}",
