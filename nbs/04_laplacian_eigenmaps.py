@@ -707,9 +707,10 @@ q6.says(
     "In the pictures, " + _PICTURES,
     when=lambda n: n.laplacian.picture_agreement >= 0.3 or n.vicreg.picture_agreement <= 0.4,
 )
-q6.says("""The graph is the exercise's (its footnote 3): each image is joined to its {neighbours} nearest, either way
-    and with weight 1, by the outputs of a *random CNN*, which is never trained. (Elsewhere "before training" means Q1's
-    own encoder.)""")
+q6.says("""The graph's features are as in the exercise's footnote 3: the outputs of a small *random CNN*, which is never
+    trained. (Elsewhere "before training" means Q1's own encoder.) The footnote does not say how wide its layers are,
+    and nothing of the edges. These are ours: an edge where one of two images is among the {neighbours} nearest of the
+    other, all of weight 1.""")
 
 # %% [markdown]
 # Then the reason, as far as the control and the edges tell it. The claim about the graph stands only if the control
@@ -750,8 +751,9 @@ q6.says(
     when=lambda n: abs(n.graph.points) <= n.graph.interval < n.total.points,
 )
 q6.says(
-    """Between the control and VICReg {rest.points:.1f} ± {rest.interval:.1f} points remain for all else that the
-    network adds.""",
+    """Between the control and VICReg {rest.points:.1f} ± {rest.interval:.1f} points remain. Two things still differ
+    there, a network in place of eigenvectors and generated views in place of neighbours. Q6 cannot tell their parts
+    apart: that takes a network on VICReg's neighbours (Q5, and the ladder beyond Question 6).""",
     when=lambda n: n.rest.points > n.rest.interval,
 )
 q6.says(
@@ -759,30 +761,38 @@ q6.says(
     points).""",
     when=lambda n: abs(n.rest.points) <= n.rest.interval,
 )
+q6.says(
+    "The control is even ahead of VICReg (VICReg against it: {rest.points:+.1f} ± {rest.interval:.1f} points).",
+    when=lambda n: n.rest.points < -n.rest.interval,
+)
 q6.says("""To run it: {components} eigenvectors of {whole.images:,} images took {whole.seconds.total:.1f} s
     ({whole.seconds.features:.1f} s for the features, {whole.seconds.neighbours:.1f} s for exact neighbours,
     {whole.seconds.eigenvectors:.1f} s for the eigenvectors), with residuals below {whole.largest_residual:.0e}.
     {whole.joining_edges:,} edges had to be added to make the graph connected.""")
 
 # %% [markdown]
-# What amortisation is worth by itself: the graph that holds the test images against the one that does not.
+# What is it worth to the test images to take part in the graph? The graph that holds them against the one that does
+# not. This is not what a network is worth: both sides are eigenvectors.
 
 # %%
 #| export
-_HELD = """The second thing that Q6 removes is amortisation. Without a network no new image can be embedded, so the
-    graph of {whole.images:,} images holds the test images, without labels. With the training images alone, and the test
-    images added by Nyström's extension, the probe reaches {amortised.accuracy:.1%}, """
+_HELD = """No new image can be embedded without a network, so the graph of {whole.images:,} images holds the test
+    images, without labels. With the training images alone, and the test images added by Nyström's extension, the probe
+    reaches {amortised.accuracy:.1%}. So taking part in the graph """
 q6.says(
-    _HELD + """{held.points:.1f} ± {held.interval:.1f} points less.""", when=lambda n: n.held.points > n.held.interval
+    _HELD + """is worth {held.points:.1f} ± {held.interval:.1f} points.""",
+    when=lambda n: n.held.points > n.held.interval,
 )
 q6.says(
-    _HELD + """which is no measurable difference ({held.points:+.1f} ± {held.interval:.1f} points for taking part).""",
+    _HELD + """is worth nothing measurable ({held.points:+.1f} ± {held.interval:.1f} points).""",
     when=lambda n: abs(n.held.points) <= n.held.interval,
 )
 q6.says(
-    _HELD + """{held.points:+.1f} ± {held.interval:.1f} points for taking part: it costs.""",
+    _HELD + """costs the test images accuracy ({held.points:+.1f} ± {held.interval:.1f} points).""",
     when=lambda n: n.held.points < -n.held.interval,
 )
+q6.says("""What amortisation itself is worth, which Q6 removes as well, needs a network and eigenvectors on the same
+    neighbours: the table of the ladder has them side by side (beyond Question 6).""")
 
 # %%
 q6.run(cfg, result)
