@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 708d2b4ce7829f5c
-# text 33c74094e12ff77f
+# cells nbs/04a_ladder.py 6fe0ed5f5ced4b69
+# text 27154acc71b85c9f
 
 """4a · The ladder."""
 
@@ -589,9 +589,8 @@ def ladder_network(result: dict) -> Drawing:
         left.set(xlabel="direction, most invariant first", ylabel="variance along it")
     for kind, rows in result["lambdas"].items():
         style = {"fmt": "o-", "markersize": 4, "color": KIND_COLOURS[kind], "label": KINDS[kind]}
-        right.errorbar(
-            LAMBDAS, *np.transpose([(100 * probe.accuracy, 100 * probe.interval) for probe, _ in rows]), **style
-        )
+        points = 100 * np.array([(probe.accuracy, probe.interval) for probe, _ in rows])
+        right.errorbar(LAMBDAS, *points.T, **style)
         for times, (probe, lives) in zip(LAMBDAS, rows, strict=True):
             place = {"va": "bottom", "xytext": (0, 4)} if kind == "oracle" else {"va": "top", "xytext": (0, -5)}
             text = {"fontsize": 7, "color": KIND_COLOURS[kind], "ha": "center", "textcoords": "offset points"}
@@ -668,9 +667,10 @@ def _share_numbers(shares):
 
 
 def _longer_numbers(longer, top, eigenvectors):
-    """A network on VICReg's neighbours for as long as VICReg, between eigenvectors and VICReg; None without it."""
+    """A network on VICReg's neighbours for as long as VICReg, between eigenvectors and VICReg; of None without it."""
     if longer is None:
-        return None
+        missing = {"points": None, "interval": None}
+        return {"accuracy": None, "interval": None, "over_eigenvectors": missing, "views": missing}
     steps = {"over_eigenvectors": gain(longer, eigenvectors), "views": gain(top, longer)}
     return {"accuracy": longer.accuracy, "interval": longer.interval} | steps
 
@@ -752,19 +752,20 @@ steps_down.says(
     images have no labels.""",
     lambda n: _more(n.steps.oracle_vicreg),
 )
-_VIEWS = """one on VICReg's neighbours, which {full_epochs} epochs of augmentations had to find first:
-    {cells.augmentations.network.accuracy:.1%} and {cells.vicreg.network.accuracy:.1%}
-    ({steps.views_neighbours.points:+.1f} ± {steps.views_neighbours.interval:.1f} points)."""
+_VIEWS = """After as many epochs ({{epochs}}), a network on augmentations reaches
+    {{cells.augmentations.network.accuracy:.1%}} and {verb} one on VICReg's neighbours
+    ({{cells.vicreg.network.accuracy:.1%}}; {{steps.views_neighbours.points:+.1f}} ±
+    {{steps.views_neighbours.interval:.1f}} points), which {{full_epochs}} epochs of augmentations had to find first."""
 steps_down.says(
-    "After as many epochs ({epochs}), a network on augmentations stays below " + _VIEWS,
+    _VIEWS.format(verb="stays below"),
     lambda n: n.steps.views_neighbours.points < -n.steps.views_neighbours.interval,
 )
 steps_down.says(
-    "After as many epochs ({epochs}), a network on augmentations is ahead of " + _VIEWS,
+    _VIEWS.format(verb="is ahead of"),
     lambda n: n.steps.views_neighbours.points > n.steps.views_neighbours.interval,
 )
 steps_down.says(
-    "After as many epochs ({epochs}), a network on augmentations does not measurably differ from " + _VIEWS,
+    _VIEWS.format(verb="does not measurably differ from"),
     lambda n: abs(n.steps.views_neighbours.points) <= n.steps.views_neighbours.interval,
 )
 
@@ -787,9 +788,9 @@ _LONGER = """Trained for as long as VICReg ({full_epochs} epochs), a network on 
 
 def _step(n, name):
     """1 where a step of the longer network is measurably up, -1 where down, 0 where neither; None without it."""
-    if not (longer := n.get("longer")):
+    step = n.longer[name]
+    if step["points"] is None:
         return None
-    step = longer[name]
     return int(np.sign(step["points"])) if abs(step["points"]) > step["interval"] else 0
 
 
