@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py dd4ba93bfd3739f6
-# text 8780e56ab235cec0
+# cells nbs/03_ablations.py 65b64c2e372bce2b
+# text 6dbae93a70b3f5ce
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -438,6 +438,14 @@ def _more_moved(moved, one, other):
     return {kind: {"more": gap.mean(), "interval": half_interval(gap)} for kind, gap in gaps.items()}
 
 
+def _moved_as_long(moved):
+    """The same of neighbour pairs and views for as long as Q1, and how far the former; None one by one without them."""
+    if "long" not in moved:
+        return {kind: dict.fromkeys(("more", "interval", "share")) for kind in ALONE}
+    gaps = _more_moved(moved, "long", "vicreg")
+    return {kind: gap | {"share": moved["long"][kind].mean()} for kind, gap in gaps.items()}
+
+
 _GAINS = {  # number: the two sides of which it is the difference in accuracy
     "lost": ("vicreg", "neighbours"), "ahead_of_control": ("neighbours", "control"),
     "by_time": ("long", "neighbours"), "lost_as_long": ("vicreg", "long"), "by_number": ("more", "neighbours"),
@@ -463,7 +471,7 @@ def _numbers_q5(result):
         "more_count": result["more"].shape[1], "same_class_of_more": more, "other_of_more": 1 - more,
         "same_class_of_blind": blind,
         "moved_more": _more_moved(result["moved"], "neighbours", "control"), "total": total,
-        "moved_as_long": _more_moved(result["moved"], "long", "vicreg") if "long" in probes else None,
+        "moved_as_long": _moved_as_long(result["moved"]),
         "changed_images": len(result["moved"]["vicreg"]["crop"]),
     }  # fmt: skip
 
@@ -620,14 +628,14 @@ q5.says(
 )
 
 
-_STILL = """after as many epochs as Q1 neighbour pairs are moved by {long.moved.colours.share:.3f} by colours
+_STILL = """after as many epochs as Q1 neighbour pairs are moved by {moved_as_long.colours.share:.3f} by colours
     ({moved_as_long.colours.more:+.3f} ± {moved_as_long.colours.interval:.3f} against Q1) and by
-    {long.moved.crop.share:.3f} by a crop ({moved_as_long.crop.more:+.3f} ± {moved_as_long.crop.interval:.3f})."""
+    {moved_as_long.crop.share:.3f} by a crop ({moved_as_long.crop.more:+.3f} ± {moved_as_long.crop.interval:.3f})."""
 
 
 def _still_moved(n):
     """The changes by which neighbour pairs are moved more than Q1 after as many epochs."""
-    return {name for name, gap in (n.moved_as_long or {}).items() if gap["more"] > gap["interval"]}
+    return {name for name, gap in n.moved_as_long.items() if gap["more"] > gap["interval"]}
 
 
 q5.says("That lasts: " + _STILL, when=lambda n: n.long and _still_moved(n) == set(ALONE))
