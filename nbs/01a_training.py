@@ -1264,7 +1264,7 @@ def _evaluated(run: Run) -> np.ndarray | None:
 
 
 # %%
-print("training images in evaluation mode:", _evaluated(run), "test images:", run.tests[-1])
+print("in evaluation mode: training images", _evaluated(run), "test images", run.tests[-1])
 
 
 # %%

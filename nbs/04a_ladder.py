@@ -958,7 +958,7 @@ for epochs, shares in shares_by_epochs(cfg, images, graphs["vicreg"]).items():
 # Balestriero and LeCun predict that a large $\lambda$ is best where the pairs fit the task, and a small one where they
 # do not. With the closed form this needs no training: for each $\lambda$ the best free vectors are known. A random
 # rotation stands for the $u_i$, which the loss leaves open up to equal variances. As long as all directions live, the
-# vectors span one and the same space: a linear probe, which may scale and turn them, can tell such $\lambda$ hardly
+# vectors span one and the same space: a linear probe, which may scale and turn them, can hardly tell such $\lambda$
 # apart.
 
 

@@ -1,5 +1,5 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 6fe0ed5f5ced4b69
+# cells nbs/04a_ladder.py a93e82faf147cdd1
 # text 27154acc71b85c9f
 
 """4a · The ladder."""

@@ -1,5 +1,5 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py ccb7cdb2f686f22a
+# cells nbs/01a_training.py 727325a03b3ac6a8
 # text e4cc2489a9133f93
 
 """1a · Training (Q1)."""
