@@ -656,9 +656,7 @@ def _far_ratio(n, side, name):
 
 
 # %%
-from vicreg_nb.book import Numbers
-
-print({name: f"{_far_ratio(Numbers(numbers), 'far', name):.2f}" for name in ATTRIBUTES})
+print({name: f"{_far_ratio(plain_numbers(numbers), 'far', name):.2f}" for name in ATTRIBUTES})
 
 # %%
 #| export

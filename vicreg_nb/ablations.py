@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 65b64c2e372bce2b
-# text 6dbae93a70b3f5ce
+# cells nbs/03_ablations.py 6c56e9c622cb1c4b
+# text 6807192aaa460f52
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -260,9 +260,9 @@ q4.says(
 q4.says(
     """**What one sees:** VICReg is one cloud, and without the variance term the points lie on a few thin lines: of the
     squares of a grid of 50 x 50 over the picture {ablated.filled:.1%} hold a point, and {vicreg.filled:.0%} with
-    VICReg. Colours have a say in where on them, classes little: of the hundred points at the upper end
-    {ablated.ends[1][count]} are of one class, {ablated.ends[1][name]}, at the lower end {ablated.ends[0][count]},
-    {ablated.ends[0][name]}.""",
+    VICReg. At their ends a class may prevail: of the hundred points at the upper end {ablated.ends[1][count]} are
+    {ablated.ends[1][name]}, at the lower end {ablated.ends[0][count]} {ablated.ends[0][name]}. But over all points
+    {ablated.picture_agreement:.0%} of the ten nearest are of a point's class, where chance is {chance:.0%}.""",
     when=lambda n: n.ablated.filled < 0.25 * n.vicreg.filled,
 )
 q4.says(
@@ -573,7 +573,7 @@ def _much(n, gain):
 
 q5.says("**Generated views add certainty.** " + _CERTAIN, when=lambda n: _much(n, "by_labels"))
 q5.says(
-    "**Certainty is little or nothing of what generated views add.** " + _CERTAIN,
+    "**Certainty is at most a small part of what generated views add.** " + _CERTAIN,
     when=lambda n: not _much(n, "by_labels"),
 )
 

@@ -1,5 +1,5 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 37e6e26588f31e8f
+# cells nbs/05_retrieval.py feaac52e120c9f32
 # text 729a9fa9c5403e7b
 
 """5 · Retrieval (Q7)."""

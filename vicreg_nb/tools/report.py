@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 95e47cb25ba85608
-# text 0b4c2072c4d969b6
+# cells nbs/92_report.py ae770a4faf344970
+# text 7f473912479148ca
 
 """92 · The report."""
 
@@ -23,7 +23,7 @@ import pypandoc
 import typst
 from PIL import Image
 from scipy import stats
-from vicreg_nb.book import OVER_IMAGES, Numbers, all_questions, changes, kept_numbers, read_file, which_run
+from vicreg_nb.book import OVER_IMAGES, all_questions, changes, kept_numbers, plain_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
 from vicreg_nb.store import UserError, atomic, duration
@@ -210,9 +210,9 @@ def table_over(tables: list[dict]) -> dict:
 
 def filled(results: dict, text: str, when=None) -> str:
     """`text` with its `{question.number}` fields filled; empty where the run lacks one, or `when(numbers)` fails."""
-    numbers = {name: Numbers(entry["numbers"]) for name, entry in results["questions"].items()}
+    numbers = {name: plain_numbers(entry["numbers"]) for name, entry in results["questions"].items()}
     try:
-        return text.format(**numbers) if when is None or when(Numbers(numbers)) else ""
+        return text.format(**numbers) if when is None or when(plain_numbers(numbers)) else ""
     except (AttributeError, KeyError, TypeError, ValueError):
         return ""
 
@@ -531,7 +531,7 @@ def heading(entry: dict) -> str:
 def _holds(when, numbers):
     """Whether a claim holds for a run's numbers; None where they lack what it asks for."""
     try:
-        return when is None or bool(when(Numbers(numbers)))
+        return when is None or bool(when(plain_numbers(numbers)))
     except (AttributeError, LookupError, TypeError):
         return None
 
@@ -542,7 +542,9 @@ def in_some_seeds(claims: list, entry: dict, same: list[dict]) -> dict:
     for when, text in claims:
         held = [_holds(when, one["numbers"]) for one in same]
         if None not in held and 0 < sum(held) < len(held) and _holds(when, entry["numbers"]):
-            notes[text.format(**Numbers(entry["numbers"]))] = f" *(This holds in {sum(held)} of {len(held)} seeds.)*"
+            notes[text.format(**plain_numbers(entry["numbers"]))] = (
+                f" *(This holds in {sum(held)} of {len(held)} seeds.)*"
+            )
     return notes
 
 
