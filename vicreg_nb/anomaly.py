@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 07adccd53b9f4731
-# text 3f8e1ad0252c9067
+# cells nbs/06_anomaly.py 56f0c1c3eb59a136
+# text e323c5630aac0141
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -438,11 +438,11 @@ def _kinds_shown(tested, name):
 
 
 def _by_kind(tested, name):
-    """{kind of anomaly: its mean score}, the highest first."""
+    """[(kind of anomaly, its mean score)], the highest first."""
     strange, scores = np.flatnonzero(tested.truth), tested.relative(name)
     kinds = np.array(tested.called)[strange]
-    means = {str(kind): scores[strange[kinds == kind]].mean() for kind in np.unique(kinds)}
-    return dict(sorted(means.items(), key=lambda item: -item[1]))
+    means = [(str(kind), scores[strange[kinds == kind]].mean()) for kind in np.unique(kinds)]
+    return sorted(means, key=lambda item: -item[1])
 
 
 @ad3.summary
@@ -460,12 +460,13 @@ def _traits(tested):
             "odd": _standing(tested, order[tested.truth[order] == 0][:100]),
             "correlations": _along(tested, name),
             "kinds": ", ".join(f"{count} of {kind}" for kind, count in _kinds_shown(tested, name).items()),
-            "by_kind": _by_kind(tested, name),
+            "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place])) for place in (0, -1)],
             "along_anomalies": _along(tested, name, kind=1),
         }
     normal = [tested.relative(name)[tested.truth == 0] for name in ASKED]
     top = [set(_order(tested, name, kind=0)[: max(1, len(normal[0]) // 20)]) for name in ASKED]
     facts = {"name": tested.name, "methods": methods, "rank_correlation": spearmanr(*normal).statistic}
+    facts["anomalies"] = tested.truth.sum()
     facts["shared_kinds"] = (_kinds_shown(tested, ASKED[0]) & _kinds_shown(tested, ASKED[1])).total()
     least = min(one["below"][trait] for one in methods.values() for trait in ("brightness", "colourfulness", "border"))
     return facts | {"least": least, "shown": SHOWN, "shared_top_twentieth": len(top[0] & top[1]) / len(top[0])}
@@ -490,10 +491,33 @@ ad3.says(
 )
 
 
+def _texture(one):
+    return one.along_anomalies["fine texture"]
+
+
 ad3.says(
-    """They differ in which {name} they put first: VICReg's {shown} are {methods.vicreg.kinds}, those of neighbour
-    pairs {methods.neighbours.kinds}.""",
+    """They differ in which {name} images they put first: VICReg's {shown} are {methods.vicreg.kinds}, those of
+    neighbour pairs {methods.neighbours.kinds}.""",
     when=lambda n: 2 * n.shared_kinds < n.shown,
+)
+
+
+ad3.says(
+    """On average over all {anomalies:,} anomalies, VICReg finds {methods.vicreg.extremes[0][kind]} the oddest (score
+    {methods.vicreg.extremes[0][score]:.2f}) and {methods.vicreg.extremes[1][kind]} the least odd
+    ({methods.vicreg.extremes[1][score]:.2f}), neighbour pairs {methods.neighbours.extremes[0][kind]}
+    ({methods.neighbours.extremes[0][score]:.2f}) and {methods.neighbours.extremes[1][kind]}
+    ({methods.neighbours.extremes[1][score]:.2f})."""
+)
+ad3.says(
+    """How much ink a digit has says next to nothing of its score (rank correlation
+    {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}).""",
+    when=lambda n: all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values()),
+)
+ad3.says(
+    """To neighbour pairs those of fine texture are odd ({methods.neighbours.along_anomalies[fine texture]:+.2f}), to
+    VICReg less so ({methods.vicreg.along_anomalies[fine texture]:+.2f}).""",
+    when=lambda n: _texture(n.methods.neighbours) > 0.2 + max(0, _texture(n.methods.vicreg)),
 )
 
 
