@@ -894,13 +894,13 @@ ad3.says(
 )
 ad3.says(
     """How much ink a digit has says next to nothing of its score (rank correlation
-    {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}).""",
-    when=lambda n: all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values()),
-)
-ad3.says(
-    """To neighbour pairs those of fine texture are odd ({methods.neighbours.along_anomalies[fine texture]:+.2f}), to
-    VICReg less so ({methods.vicreg.along_anomalies[fine texture]:+.2f}).""",
-    when=lambda n: _texture(n.methods.neighbours) > 0.2 + max(0, _texture(n.methods.vicreg)),
+    {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}), fine
+    texture more with neighbour pairs ({methods.neighbours.along_anomalies[fine texture]:+.2f}; VICReg
+    {methods.vicreg.along_anomalies[fine texture]:+.2f}).""",
+    when=lambda n: (
+        all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values())
+        and _texture(n.methods.neighbours) > 0.2 + max(0, _texture(n.methods.vicreg))
+    ),
 )
 
 # %% [markdown]

@@ -1398,7 +1398,7 @@ def interleaved(pieces: list[Piece], start: float) -> list[Piece]:
 
     def cost(places):
         end = reduce(lambda end, piece: ends(piece, end), order(places), start)
-        return end + 0.01 * (sum(places) - sum(range(len(places))))
+        return end + 0.003 * (sum(places) - sum(range(len(places))))
 
     tried = islice(combinations(range(len(pieces)), len(figures)), 20_000)  # of the figures; they come first at first
     return order(min(tried, key=cost))

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 6c56e9c622cb1c4b
-# text 6807192aaa460f52
+# cells nbs/03_ablations.py 1171fb37fdd58e40
+# text 1e7f9d5d896f623c
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -106,7 +106,7 @@ def q4_pca(result):
     titles, images = _titles(result["sides"]), result["images"]
     panels = {titles[name]: project_pca(side.features.test) for name, side in result["sides"].items()}
     shown = {title: (points, images.test_labels) for title, points in panels.items()}
-    return scatter(shown, images.classes, legend=True)
+    return scatter(shown, images.classes, legend=True, width=4.8)
 
 
 @q4.figure(
@@ -579,8 +579,7 @@ q5.says(
 
 
 _NUMBER = """{more_count} neighbours instead of {neighbour_count} change the accuracy by {by_number.points:+.1f} ±
-    {by_number.interval:.1f} points. (Of the {more_count} {same_class_of_more:.1%} are of the image's class, of the
-    {neighbour_count} {same_class:.1%}. A new partner at each step, as T makes it, was not tried.)"""
+    {by_number.interval:.1f} points. (A new partner at each step, as T makes it, was not tried.)"""
 q5.says(
     "**More neighbours help:** " + _NUMBER,
     when=lambda n: n.more.epochs == n.neighbours.epochs and _much(n, "by_number"),

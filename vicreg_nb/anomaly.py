@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 56f0c1c3eb59a136
-# text e323c5630aac0141
+# cells nbs/06_anomaly.py 940f9bc1629f746b
+# text 154f0722d9f29e5d
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -511,13 +511,13 @@ ad3.says(
 )
 ad3.says(
     """How much ink a digit has says next to nothing of its score (rank correlation
-    {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}).""",
-    when=lambda n: all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values()),
-)
-ad3.says(
-    """To neighbour pairs those of fine texture are odd ({methods.neighbours.along_anomalies[fine texture]:+.2f}), to
-    VICReg less so ({methods.vicreg.along_anomalies[fine texture]:+.2f}).""",
-    when=lambda n: _texture(n.methods.neighbours) > 0.2 + max(0, _texture(n.methods.vicreg)),
+    {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}), fine
+    texture more with neighbour pairs ({methods.neighbours.along_anomalies[fine texture]:+.2f}; VICReg
+    {methods.vicreg.along_anomalies[fine texture]:+.2f}).""",
+    when=lambda n: (
+        all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values())
+        and _texture(n.methods.neighbours) > 0.2 + max(0, _texture(n.methods.vicreg))
+    ),
 )
 
 

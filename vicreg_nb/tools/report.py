@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py ae770a4faf344970
-# text 7f473912479148ca
+# cells nbs/92_report.py aeb65ed49aa51561
+# text 97702f8188f310b3
 
 """92 · The report."""
 
@@ -922,7 +922,7 @@ def interleaved(pieces: list[Piece], start: float) -> list[Piece]:
 
     def cost(places):
         end = reduce(lambda end, piece: ends(piece, end), order(places), start)
-        return end + 0.01 * (sum(places) - sum(range(len(places))))
+        return end + 0.003 * (sum(places) - sum(range(len(places))))
 
     tried = islice(combinations(range(len(pieces)), len(figures)), 20_000)  # of the figures; they come first at first
     return order(min(tried, key=cost))
