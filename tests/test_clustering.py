@@ -302,7 +302,7 @@ def test_a_representation_that_is_one_point_stops_nothing(tmp_path, smoke, monke
     cfg, images = smoke[0].replace(out=str(tmp_path)), smoke[1]
     point = type("", (), {"train": np.ones((len(images.train_labels), 3), np.float32)})
     monkeypatch.setattr(clustering, "features", lambda *_: point)
-    monkeypatch.setattr(clustering, "tsne_map", lambda *_: None)
+    monkeypatch.setattr(clustering, "tsne_map", lambda *_: Map(np.arange(20), np.zeros((20, 2)), np.zeros((3, 2))))
     result = cluster_all(cfg, images)
     assert set(result.clusterings["vicreg"].labels) == {0}
     assert not result.silhouettes["vicreg"]["clusters"].any() and not result.silhouettes["vicreg"]["classes"].any()

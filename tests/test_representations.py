@@ -223,6 +223,7 @@ def test_numbers_are_those_of_a_plain_count(smoke):
     near = nearest_labels(result.panels["t-SNE"], labels)
     assert numbers["agreement"]["t-SNE"] == pytest.approx((near == labels[:, None]).mean())
     by_class = np.array([[(near[labels == a] == b).mean() for b in range(10)] for a in range(10)])
+    by_probe = [one.pop("by_probe") for one in numbers["overlapping"]]
     assert numbers["overlapping"] == most_mixed(by_class, images.classes)
     assert numbers["best"]["share"] == pytest.approx(by_class.diagonal().max())
     assert numbers["worst"]["class"] == images.classes[by_class.diagonal().argmin()]
@@ -230,6 +231,9 @@ def test_numbers_are_those_of_a_plain_count(smoke):
     off = ~np.eye(10, dtype=bool)
     assert numbers["alike"]["probe"] == pytest.approx(spearmanr(by_class[off], probe[off]).statistic)
     assert numbers["entangled"] == most_mixed(probe, images.classes)
+    pairs = [[images.classes.index(kind) for kind in one["pair"]] for one in numbers["overlapping"]]
+    assert by_probe == pytest.approx([(probe[a, b] + probe[b, a]) / 2 for a, b in pairs])
+    assert numbers["confused"] == pytest.approx(probe[off].mean())
     numbers = q3.numbers(result)
     best, worst = max(numbers["per_class"].values()), min(numbers["per_class"].values())
     assert (numbers["easiest"]["accuracy"], numbers["hardest"]["accuracy"]) == (best, worst)
