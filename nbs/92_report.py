@@ -895,8 +895,8 @@ DIFFICULTIES = (
     """**Errors that do not crash.** Most of what goes wrong in this exercise still trains and gives a plausible number:
     an image counts among its own neighbours; a neighbour is looked up by its place in the batch instead of in the data
     set; faiss returns squared distances, whose mean is not Eq. 7; MNIST is not normalised like CIFAR-10; test losses
-    use the batch's statistics; the covariance is divided by the wrong dimension. Each has a test that compares the code
-    with a slow computation written straight from the formula.""",
+    use the batch's statistics; the covariance is divided by the wrong dimension. Each has a test against a slow computation
+    straight from the formula.""",
     """**The time of a training step.** Nearly all of it goes into the encoder, and views made image by image in a data
     loader starve it. Views are drawn for a whole batch at once, each image with its own random numbers; a test holds
     each operation against torchvision's, image by image.""",
@@ -906,8 +906,7 @@ DIFFICULTIES = (
     the Laplacian's smallest ones; on small graphs a dense solver must give the same.""",
     """**Free vectors.** Minimising the VICReg loss without a network is harder than with one: a quasi-Newton method
     stops at the kink of the hinge, where Adam with cosine decay goes through. Which Laplacian the optimum belongs to
-    depends on how pairs are drawn, and our first guess was wrong: to draw an image and then a neighbour of it still
-    favours the hubs. Graphs that can be solved exactly decided it.""",
+    depends on how pairs are drawn; our first guess was wrong, as graphs that can be solved exactly showed.""",
 )
 
 
@@ -1283,7 +1282,7 @@ tried(PAGE + LOOK, to_typst(REFERENCES))
 
 # %%
 #| export
-SMALL = typst_block("#set text(size: 8.2pt)\n#show table: set text(size: 7.8pt)")  # from here to the end
+SMALL = typst_block("#set text(size: 7.7pt)\n#show table: set text(size: 7.4pt)")  # from here to the end
 MORE = "All figures, interactive where that helps, are on the page `figures/index.html`; this report has room for most."
 NO_STATEMENT = """**The statement on automatic tools is missing.** The exercise requires one:
 `python -m vicreg_nb.tools.submission` takes it and sets it here."""
