@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py f25d726e11ab1beb
-# text b1f8d80eec63c226
+# cells nbs/92_report.py 2b46a8944dd6bad3
+# text 271e944cd56b0598
 
 """92 · The report."""
 
@@ -580,8 +580,8 @@ DIFFICULTIES = (
     """**Errors that do not crash.** Most of what goes wrong in this exercise still trains and gives a plausible number:
     an image counts among its own neighbours; a neighbour is looked up by its place in the batch instead of in the data
     set; faiss returns squared distances, whose mean is not Eq. 7; MNIST is not normalised like CIFAR-10; test losses
-    use the batch's statistics; the covariance is divided by the wrong dimension. Each has a test against a slow computation
-    straight from the formula.""",
+    use the batch's statistics; the covariance is divided by the wrong dimension. Each has a test against a slow
+    computation straight from the formula.""",
     """**The time of a training step.** Nearly all of it goes into the encoder, and views made image by image in a data
     loader starve it. Views are drawn for a whole batch at once, each image with its own random numbers; a test holds
     each operation against torchvision's, image by image.""",
