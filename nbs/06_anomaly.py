@@ -786,8 +786,8 @@ print({trait: f"{value:+.2f}" for trait, value in _along(result, "vicreg").items
 # %%
 #| export
 def _kinds_shown(tested, name):
-    """How often each kind is among the most anomalous images: a Counter, the most frequent first."""
-    return Counter(dict(Counter(tested.called[i] for i in _order(tested, name)[:SHOWN]).most_common()))
+    """A Counter: how often each kind is among the most anomalous images."""
+    return Counter(tested.called[i] for i in _order(tested, name)[:SHOWN])
 
 
 def _by_kind(tested, name):
@@ -822,8 +822,8 @@ def _traits(tested):
             "below": {trait: 1 - share for trait, share in standing.items()},
             "odd": _standing(tested, order[tested.truth[order] == 0][:100]),
             "correlations": _along(tested, name),
-            "kinds": ", ".join(f"{count} of {kind}" for kind, count in _kinds_shown(tested, name).items()),
-            "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place])) for place in (0, -1)],
+            "kinds": ", ".join(f"{count} of {kind}" for kind, count in _kinds_shown(tested, name).most_common()),
+            "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place], strict=True)) for place in (0, -1)],
             "along_anomalies": _along(tested, name, kind=1),
         }
     normal = [tested.relative(name)[tested.truth == 0] for name in ASKED]

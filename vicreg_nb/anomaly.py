@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 940f9bc1629f746b
-# text 154f0722d9f29e5d
+# cells nbs/06_anomaly.py ea0596808fa3757b
+# text 8ae253310c1f6121
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -433,8 +433,8 @@ def _standing(tested, chosen):
 
 
 def _kinds_shown(tested, name):
-    """How often each kind is among the most anomalous images: a Counter, the most frequent first."""
-    return Counter(dict(Counter(tested.called[i] for i in _order(tested, name)[:SHOWN]).most_common()))
+    """A Counter: how often each kind is among the most anomalous images."""
+    return Counter(tested.called[i] for i in _order(tested, name)[:SHOWN])
 
 
 def _by_kind(tested, name):
@@ -459,8 +459,8 @@ def _traits(tested):
             "below": {trait: 1 - share for trait, share in standing.items()},
             "odd": _standing(tested, order[tested.truth[order] == 0][:100]),
             "correlations": _along(tested, name),
-            "kinds": ", ".join(f"{count} of {kind}" for kind, count in _kinds_shown(tested, name).items()),
-            "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place])) for place in (0, -1)],
+            "kinds": ", ".join(f"{count} of {kind}" for kind, count in _kinds_shown(tested, name).most_common()),
+            "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place], strict=True)) for place in (0, -1)],
             "along_anomalies": _along(tested, name, kind=1),
         }
     normal = [tested.relative(name)[tested.truth == 0] for name in ASKED]

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 727325a03b3ac6a8
-# text e4cc2489a9133f93
+# cells nbs/01a_training.py 9ad5a2dc05222a1f
+# text 97838d430309e338
 
 """1a · Training (Q1)."""
 
@@ -22,7 +22,7 @@ from torch import nn
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, device_name, short
 from vicreg_nb.data import Images, open_dataset, send
-from vicreg_nb.identity import code_of
+from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, rank, read_whole
@@ -632,14 +632,18 @@ def _relative(numbers, gamma):
 
 def _evaluated(run: Run) -> np.ndarray | None:
     """The terms [3] of training images, computed as those of the test set; None if there is nothing to do it with."""
-    path = run.folder / "last.pt"
+    path, images = run.folder / "last.pt", open_dataset(run.cfg)
     if isinstance(run, OwnRun) or not path.is_file():
         return None
-    images, trainer = open_dataset(run.cfg), Trainer(run.cfg, {"precision": run.precision}, 1)
-    trainer.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    count = min(len(images.test_images), len(images.train_images))
-    pairs = GeneratedPairs(run.cfg, replace(images, test_images=images.train_images[:count]))
-    return evaluate_terms(trainer, pairs, count).numpy()
+
+    def compute():
+        trainer = Trainer(run.cfg, {"precision": run.precision}, 1)
+        trainer.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+        count = min(len(images.test_images), len(images.train_images))
+        pairs = GeneratedPairs(run.cfg, replace(images, test_images=images.train_images[:count]))
+        return {"terms": evaluate_terms(trainer, pairs, count).numpy()}
+
+    return cached(run.cfg.cache, "evaluated", [run.identity, images.identity, run.precision], compute)["terms"]
 
 
 @q1.summary
