@@ -689,6 +689,16 @@ def _load(path, expected=None):
     return content
 
 
+def load_networks(run: Run) -> nn.Sequential | None:
+    """h after f, as training left them, in evaluation mode; None where last.pt was deleted or is damaged."""
+    state = recover(run.folder / "last.pt", _load)
+    if not state:
+        return None
+    networks = nn.Sequential(*initial_networks(run.cfg))
+    networks.load_state_dict(state["model"])
+    return networks.eval()
+
+
 # %%
 _write_run(trial, kept.folder / "written")
 assert is_finished(kept.folder / "written")
@@ -792,6 +802,8 @@ def _resume(trainer, folder) -> bool:
 # %%
 for trial.epoch in (1, 2):
     _write_checkpoint(trial, kept.folder)
+z = trial.projector.eval()(trial.encoder.eval()(x)).detach().cpu()
+torch.testing.assert_close(load_networks(kept)(x.cpu()).detach(), z, rtol=1e-3, atol=1e-4)
 (kept.folder / "last.pt").write_bytes((kept.folder / "last.pt").read_bytes()[:1000])
 with contextlib.redirect_stdout(io.StringIO()) as told:
     assert _resume(trial, kept.folder) and trial.epoch == 1
@@ -1253,13 +1265,13 @@ for other in (near, unrelated):
 #| export
 def _evaluated(run: Run) -> np.ndarray | None:
     """The terms [3] of training images, computed as those of the test set; None if there is nothing to do it with."""
-    path, images = run.folder / "last.pt", open_dataset(run.cfg)
-    if isinstance(run, OwnRun) or not path.is_file():
+    images, networks = open_dataset(run.cfg), None if isinstance(run, OwnRun) else load_networks(run)
+    if networks is None:
         return None
 
     def compute():
         trainer = Trainer(run.cfg, {"precision": run.precision}, 1)
-        trainer.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+        trainer.model.load_state_dict(networks.state_dict())
         count = min(len(images.test_images), len(images.train_images))
         pairs = GeneratedPairs(run.cfg, replace(images, test_images=images.train_images[:count]))
         return {"terms": evaluate_terms(trainer, pairs, count).numpy()}

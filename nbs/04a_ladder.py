@@ -36,7 +36,7 @@ from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
 from vicreg_nb.representations import Features, features_of, gain, half_interval, linear_probe, untrained_features
 from vicreg_nb.store import UserError, digest, log, new_generator, one_thread, progress
-from vicreg_nb.training import Run, cosine_decay, initial_networks
+from vicreg_nb.training import Run, cosine_decay, load_networks
 from vicreg_nb.vicreg import Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import make_view
 
@@ -865,12 +865,10 @@ np.testing.assert_allclose(known.measured, [4, 1, 0.25], rtol=0.1)
 @torch.inference_mode()
 def view_projections(cfg: Config, images: Images, run: Run, most: int = 10_000):
     """z, z' float64 [N, d] of two views of the first `most` training images; None without the run's last.pt."""
-    path, device = run.folder / "last.pt", choose_device(cfg)
-    if not path.is_file():
+    device, networks = choose_device(cfg), load_networks(run)
+    if networks is None:
         return None
-    networks = torch.nn.Sequential(*initial_networks(run.cfg))
-    networks.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    networks, generator, parts = networks.to(device).eval(), new_generator(cfg.seed, "two views"), []
+    networks, generator, parts = networks.to(device), new_generator(cfg.seed, "two views"), []
     for batch in torch.from_numpy(images.train_images[:most]).to(device).split(500):
         views = (make_view(batch, generator, run.cfg.view_size) for _ in range(2))
         parts.append(torch.stack([networks(view).cpu() for view in views]))

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 1171fb37fdd58e40
-# text 1e7f9d5d896f623c
+# cells nbs/03_ablations.py 7030cc42eaa78a8f
+# text 22da41dbdde16fab
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -21,7 +21,7 @@ from vicreg_nb.plots import RIGHT, WRONG, image_grid, lines, scatter
 from vicreg_nb.representations import Features, Probe, encode, features_of, linear_probe, untrained_features
 from vicreg_nb.representations import effective_rank, gain, half_interval, outputs, project_pca, singular_values
 from vicreg_nb.store import UserError, digest, duration, new_generator
-from vicreg_nb.training import OBJECTIVES, Run, initial_networks, train
+from vicreg_nb.training import OBJECTIVES, Run, load_networks, train
 from vicreg_nb.views import JITTER, apply_views, draw_parameters, plain_parameters, write_recipes
 
 
@@ -39,13 +39,9 @@ def _side(cfg, images, run):
 
 
 def projections(cfg: Config, images: Images, run: Run) -> np.ndarray | None:
-    """z = h(f(I)) float32 [M, d] of the test images; None where the run's last.pt has been deleted."""
-    path = run.folder / "last.pt"
-    if not path.is_file():
-        return None
-    networks = torch.nn.Sequential(*initial_networks(run.cfg))
-    networks.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    return outputs(networks.eval(), images.test_images, choose_device(cfg))
+    """z = h(f(I)) float32 [M, d] of the test images; None without the run's last.pt."""
+    networks = load_networks(run)
+    return networks and outputs(networks, images.test_images, choose_device(cfg))
 
 
 def whitened(features: Features) -> Features:

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 9ad5a2dc05222a1f
-# text 97838d430309e338
+# cells nbs/01a_training.py 29a6f368b5d13e4e
+# text 4f0d73b3ea27e387
 
 """1a · Training (Q1)."""
 
@@ -366,6 +366,16 @@ def _load(path, expected=None):
     return content
 
 
+def load_networks(run: Run) -> nn.Sequential | None:
+    """h after f, as training left them, in evaluation mode; None where last.pt was deleted or is damaged."""
+    state = recover(run.folder / "last.pt", _load)
+    if not state:
+        return None
+    networks = nn.Sequential(*initial_networks(run.cfg))
+    networks.load_state_dict(state["model"])
+    return networks.eval()
+
+
 def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag="vicreg", encoder=None) -> tuple[dict, Path]:
     """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
     settings = run_settings(cfg, images, pairs, encoder)
@@ -632,13 +642,13 @@ def _relative(numbers, gamma):
 
 def _evaluated(run: Run) -> np.ndarray | None:
     """The terms [3] of training images, computed as those of the test set; None if there is nothing to do it with."""
-    path, images = run.folder / "last.pt", open_dataset(run.cfg)
-    if isinstance(run, OwnRun) or not path.is_file():
+    images, networks = open_dataset(run.cfg), None if isinstance(run, OwnRun) else load_networks(run)
+    if networks is None:
         return None
 
     def compute():
         trainer = Trainer(run.cfg, {"precision": run.precision}, 1)
-        trainer.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+        trainer.model.load_state_dict(networks.state_dict())
         count = min(len(images.test_images), len(images.train_images))
         pairs = GeneratedPairs(run.cfg, replace(images, test_images=images.train_images[:count]))
         return {"terms": evaluate_terms(trainer, pairs, count).numpy()}
