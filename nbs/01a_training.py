@@ -180,13 +180,16 @@ for name, dtype in PRECISIONS.items():
 
 # %% [markdown]
 # CPUs are not told apart so easily. So one convolution is measured, forward and backward, in both precisions by turns.
-# The shortest times are compared, since other work on the machine only lengthens them.
+# The shortest times are compared, since other work on the machine only lengthens them; and on one thread, since several
+# would wait for whichever of them has lost its core.
 
 
 # %%
 #| export
 def _bf16_speedup(repeats: int = 12) -> float:
-    """How many times faster a convolution is in bf16 than in fp32 on this CPU."""
+    """How many times faster a convolution is in bf16 than in fp32 on one thread of this CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(64, 64, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
@@ -197,6 +200,7 @@ def _bf16_speedup(repeats: int = 12) -> float:
                 y = conv(x)
             y.float().sum().backward()
             seconds[half].append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 

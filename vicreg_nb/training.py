@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 29a6f368b5d13e4e
-# text 4f0d73b3ea27e387
+# cells nbs/01a_training.py 92b39300e56d512d
+# text 5d75a3fb8f70c6f2
 
 """1a · Training (Q1)."""
 
@@ -82,7 +82,9 @@ def _of_gpu(device):
 
 
 def _bf16_speedup(repeats: int = 12) -> float:
-    """How many times faster a convolution is in bf16 than in fp32 on this CPU."""
+    """How many times faster a convolution is in bf16 than in fp32 on one thread of this CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(64, 64, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = {False: [], True: []}
@@ -93,6 +95,7 @@ def _bf16_speedup(repeats: int = 12) -> float:
                 y = conv(x)
             y.float().sum().backward()
             seconds[half].append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
     return min(seconds[False][1:]) / min(seconds[True][1:])
 
 
