@@ -135,9 +135,10 @@ class Features:
     identity: str
 
 
-def features_of(cfg: Config, images: Images, run: Run) -> Features:
-    """The `Features` of a run's encoder, computed once."""
-    return _features(cfg, images, [run.identity, images.identity, run.precision], run.encoder, run.precision)
+def features_of(cfg: Config, images: Images, run: Run, precision: str = None) -> Features:
+    """The `Features` of a run's encoder, computed once; in the precision of its training if none is given."""
+    precision = precision or run.precision
+    return _features(cfg, images, [run.identity, images.identity, precision], run.encoder, precision)
 
 
 def _features(cfg, images, key, make_encoder, precision):
