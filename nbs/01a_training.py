@@ -693,6 +693,8 @@ def _load(path, expected=None):
     return content
 
 
+# %%
+#| export
 def load_networks(run: Run) -> nn.Sequential | None:
     """h after f, as training left them, in evaluation mode; None where last.pt was deleted or is damaged."""
     state = recover(run.folder / "last.pt", _load)
@@ -1320,10 +1322,10 @@ assert np.isclose(numbers["loss"]["first_test"], run.tests[0] @ [run.cfg.lam, ru
 
 # %%
 #| export
-q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes from
-    {loss.first_epoch:.1f}, the mean of the first epoch, to {loss.last_epoch:.1f} in the last.** From the first epoch to
-    the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the variance
-    term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
+q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes
+    from {loss.first_epoch:.1f}, the mean of the first epoch, to {loss.last_epoch:.1f} in the last.** From the first
+    epoch to the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the
+    variance term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
     {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}.""")
 q1.says(
     """**That the invariance term rises does not mean that views of one image move apart: all projections do.** By

@@ -111,8 +111,8 @@ assert z.shape == (len(images.test_labels), base.projection_dim)
 # Two controls stand beside the ablated encoder. The first is the network before any training, since an untrained
 # network is better than chance. The second are *whitened* representations. A direction of tiny spread may
 # still hold what a classifier needs. So each representation is turned to its principal directions, and stretched to the
-# same spread along every one of them. If only the scale were lost, the probe would recover. What is stretched so must be
-# exact, so it is encoded in fp32: in bf16, the long directions are rounded by as much as the short ones are long.
+# same spread along every one of them. If only the scale were lost, the probe would recover. What is stretched so must
+# be exact, so it is encoded in fp32: in bf16, the long directions are rounded by as much as the short ones are long.
 
 
 # %%
@@ -138,7 +138,8 @@ q4 = Question("Q4", "Ablation 1: no variance term", "Section 3.2, Question 4", d
 
 @q4.result
 def ablate(cfg: Config, images: Images) -> dict:
-    """`Side`s with `cfg`'s weights and with the profile's own, and the controls; UserError where these are the same."""
+    """`Side`s with `cfg`'s weights and with the profile's own, and the controls; UserError where these are the
+    same."""
     base = baseline(cfg)
     if cfg == base:
         raise UserError(f"mu is {cfg.mu:g}, the profile's own: nothing would be ablated; give another, such as mu=0.")
@@ -402,11 +403,12 @@ q4.says(
 )
 q4.says(
     """**What collapses to a point is the projection $z$**, on which the loss is computed. The variance term, recorded
-    though not minimised, ends at {ablated.last_variance_term:.2f} of at most {highest_variance_term:.2f},
-    $2 (\\gamma - \\sqrt{{\\epsilon}})$, where all images have one $z$: on test images the mean standard deviation of a dimension is {ablated.z.spread:.1e}
-    ({vicreg.z.spread:.2f} with all terms). That costs nothing in the terms that are left: invariance ends at
-    {ablated.last_invariance_term:.0e} ({vicreg.last_invariance_term:.2f} with all terms), covariance at
-    {ablated.last_covariance_term:.0e} ({vicreg.last_covariance_term:.1f}). Only the variance term forbids it.""",
+    though not minimised, ends at {ablated.last_variance_term:.2f} of at most {highest_variance_term:.2f}, $2 (\\gamma
+    - \\sqrt{{\\epsilon}})$, where all images have one $z$: on test images the mean standard deviation of a dimension
+    is {ablated.z.spread:.1e} ({vicreg.z.spread:.2f} with all terms). That costs nothing in the terms that are left:
+    invariance ends at {ablated.last_invariance_term:.0e} ({vicreg.last_invariance_term:.2f} with all terms),
+    covariance at {ablated.last_covariance_term:.0e} ({vicreg.last_covariance_term:.1f}). Only the variance term
+    forbids it.""",
     when=lambda n: (
         n.ablated.last_variance_term > 0.95 * n.highest_variance_term
         and n.ablated.last_invariance_term < 0.01 * n.vicreg.last_invariance_term
@@ -421,8 +423,8 @@ q4.says(
 # %%
 #| export
 q4.says(
-    """**The representation $y$, one network earlier, collapses as well, though not to a point but to a few directions.**
-    Its standard deviation along the first is {ablated.first_singular_value:.1f} (VICReg's
+    """**The representation $y$, one network earlier, collapses as well: not to a point, but to a few directions.** Its
+    standard deviation along the first is {ablated.first_singular_value:.1f} (VICReg's
     {vicreg.first_singular_value:.1f}), but this direction holds {ablated.share_of_first:.0%} of the variance
     ({vicreg.share_of_first:.0%}), the two of the picture {ablated.share_of_picture:.0%}
     ({vicreg.share_of_picture:.0%}), and the effective rank (Roy and Vetterli, 2007), the number of directions in use,
@@ -464,9 +466,9 @@ q4.says(
 # %%
 #| export
 q4.says(
-    """The other directions are not merely short: with the same spread along every one, the ablated representation gives
-    {ablated.whitened:.1%}, {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points that were
-    lost.""",
+    """The other directions are not merely short: with the same spread along every one, the ablated representation
+    gives {ablated.whitened:.1%}, {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points
+    that were lost.""",
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points < 0.25 * n.lost.points,
 )
 q4.says(
@@ -683,7 +685,8 @@ q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Questio
 
 @q5.result
 def compare(cfg: Config, images: Images) -> dict:
-    """`Side`s of Q1, its control, Q5 and what is trained beside it, with the profile's own weights; Q5's neighbours."""
+    """`Side`s of Q1, its control, Q5 and what is trained beside it, with the profile's own weights; Q5's
+    neighbours."""
     base = baseline(cfg)
     first = _side(base, images, trained(base, images))
     runs = {"control": control_run(base, images), "neighbours": neighbour_run(base, images)}
@@ -749,7 +752,8 @@ def _more_moved(moved, one, other):
 
 
 def _moved_as_long(moved):
-    """The same of neighbour pairs and views for as long as Q1, and how far the former; None one by one without them."""
+    """The same of neighbour pairs and views for as long as Q1, and how far the former; None one by one without
+    them."""
     if "long" not in moved:
         return {kind: dict.fromkeys(("more", "interval", "share")) for kind in ALONE}
     gaps = _more_moved(moved, "long", "vicreg")
@@ -830,8 +834,8 @@ def _table_q5(n):
         for title, pure, side in shown
     ]
     header = ["pairs", "of one class", "epochs", "probe accuracy", "moved by colours", "by a crop", "training time"]
-    caption = f"""Generated views against neighbours from the data. Moved: squared distance by which a change of colours
-        or of the crop moves a representation; that of two unrelated images is 1. {OVER_IMAGES}"""
+    caption = f"""Generated views against neighbours from the data. Moved: squared distance by which a change of
+    colours or of the crop moves a representation; that of two unrelated images is 1. {OVER_IMAGES}"""
     return {"caption": " ".join(caption.split()), "header": header, "rows": rows}
 
 
@@ -846,8 +850,8 @@ pd.DataFrame(table["rows"], columns=table["header"])
 # %%
 #| export
 q5.says(
-    """**Yes, the accuracy is lower: {neighbours.accuracy:.1%} with neighbours from the data, {vicreg.accuracy:.1%} with
-    generated ones**, {lost.points:.1f} ± {lost.interval:.1f} points less (95 %, paired over the test images).""",
+    """**Yes, the accuracy is lower: {neighbours.accuracy:.1%} with neighbours from the data, {vicreg.accuracy:.1%}
+    with generated ones**, {lost.points:.1f} ± {lost.interval:.1f} points less (95 %, paired over the test images).""",
     when=lambda n: n.lost.points > n.lost.interval,
 )
 q5.says(
@@ -979,8 +983,8 @@ q5.says(
 # %%
 #| export
 _MOVED = """A change of colours alone, drawn as T draws it, moves a representation by
-    {neighbours.moved.colours.share:.3f} with neighbour pairs, by {control.moved.colours.share:.3f} with generated views
-    for as long, by {vicreg.moved.colours.share:.3f} in Q1; a crop alone by {neighbours.moved.crop.share:.3f},
+    {neighbours.moved.colours.share:.3f} with neighbour pairs, by {control.moved.colours.share:.3f} with generated
+    views for as long, by {vicreg.moved.colours.share:.3f} in Q1; a crop alone by {neighbours.moved.crop.share:.3f},
     {control.moved.crop.share:.3f} and {vicreg.moved.crop.share:.3f} (squared distance of two unrelated images: 1;
     {changed_images:,} test images). """
 q5.says(

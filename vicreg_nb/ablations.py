@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 7030cc42eaa78a8f
-# text 22da41dbdde16fab
+# cells nbs/03_ablations.py 751a461445e83b77
+# text 1bcd3a1038218086
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -55,16 +55,22 @@ q4 = Question("Q4", "Ablation 1: no variance term", "Section 3.2, Question 4", d
 
 @q4.result
 def ablate(cfg: Config, images: Images) -> dict:
-    """`Side`s with `cfg`'s weights and with the profile's own, and the controls; UserError where these are the same."""
+    """`Side`s with `cfg`'s weights and with the profile's own, and the controls; UserError where these are the
+    same."""
     base = baseline(cfg)
     if cfg == base:
         raise UserError(f"mu is {cfg.mu:g}, the profile's own: nothing would be ablated; give another, such as mu=0.")
     run = trained(cfg, images, "no_variance" if cfg.mu == 0 else "ablation")
     sides = {"vicreg": _side(base, images, trained(base, images)), "ablated": _side(cfg, images, run)}
-    probes = {name: linear_probe(base, whitened(side.features), images) for name, side in sides.items()}
-    untrained = linear_probe(base, untrained_features(base, images, sides["vicreg"].run), images)
+    exact = {name: features_of(base, images, side.run, "fp32") for name, side in sides.items()}
+    exact["untrained"] = untrained_features(base, images, sides["vicreg"].run)
+    probes = {name: linear_probe(base, whitened(found), images) for name, found in exact.items()}
+    untrained = linear_probe(base, exact["untrained"], images)
     z = {name: projections(base, images, side.run) for name, side in sides.items()}
-    return {"sides": sides, "z": z, "whitened": probes, "untrained": untrained, "images": images}
+    return {
+        "sides": sides, "z": z, "whitened": probes, "untrained": untrained, "start": exact["untrained"].test,
+        "images": images,
+    }  # fmt: skip
 
 
 def _titles(sides):
@@ -132,13 +138,6 @@ def filled(points: np.ndarray, squares: int = 50) -> float:
     return len(np.unique(places, axis=0)) / squares**2
 
 
-def _at_the_ends(picture, labels, classes, count=100):
-    """The most frequent class among the points at either end of the second direction, and how many of `count` it is."""
-    order = np.argsort(picture[:, 1], kind="stable")
-    counts = [np.bincount(labels[part], minlength=len(classes)) for part in (order[:count], order[-count:])]
-    return [{"name": classes[each.argmax()], "count": each.max()} for each in counts]
-
-
 def _spread(x):
     """The largest standard deviation along a direction, the share of variance in it and in the first two, the rank."""
     values = singular_values(x)
@@ -153,7 +152,7 @@ def _measured(side, z, images):
     return _spread(test) | {
         "accuracy": side.probe.accuracy, "interval": side.probe.interval,
         "z": None if z is None else _spread(z) | {"spread": z.std(axis=0, dtype=np.float64).mean()},
-        "filled": filled(picture), "ends": _at_the_ends(picture, labels, images.classes),
+        "filled": filled(picture),
         "picture_agreement": agreement(picture, labels), "agreement": agreement(test, labels),
         "last_invariance_term": last[0], "last_variance_term": last[1], "last_covariance_term": last[2],
         "lam": cfg.lam, "mu": cfg.mu, "nu": cfg.nu,
@@ -170,12 +169,16 @@ def _numbers_q4(result):
         numbers[name]["whitened"] = result["whitened"][name].accuracy
     cut = sides["ablated"]
     return numbers | {
-        "untrained": {"accuracy": result["untrained"].accuracy, "interval": result["untrained"].interval},
+        "untrained": _spread(result["start"]) | {
+            "accuracy": result["untrained"].accuracy, "interval": result["untrained"].interval,
+            "whitened": result["whitened"]["untrained"].accuracy,
+        },
         "lost": gain(sides["vicreg"].probe, cut.probe),
         "recovered": gain(result["whitened"]["ablated"], cut.probe),
-        "whitened_below": gain(result["untrained"], result["whitened"]["ablated"]),
+        "whitened_below": gain(result["whitened"]["untrained"], result["whitened"]["ablated"]),
         "taken": -numbers["ablated"]["learned"]["points"],
-        "outside": 1 - numbers["vicreg"]["share_of_picture"], "highest_variance_term": 2 * cut.run.cfg.gamma,
+        "outside": 1 - numbers["vicreg"]["share_of_picture"],
+        "highest_variance_term": 2 * (cut.run.cfg.gamma - cut.run.cfg.eps**0.5),  # all z equal in Eq. 3
         "dimension": cut.features.test.shape[1], "epochs": cut.run.cfg.epochs, "chance": 1 / len(images.classes),
     }  # fmt: skip
 
@@ -183,10 +186,12 @@ def _numbers_q4(result):
 @q4.table
 def _table_q4(n):
     header = ["", "$\\mu$", "probe accuracy", "after whitening", "effective rank", "variance in the first direction"]
-    form = "{title}|{mu:g}|{accuracy:.1%}|{whitened:.1%}|{effective_rank:.1f}|{share_of_first:.1%}"
-    rows = [form.format(**side).split("|") for side in (n.vicreg, n.ablated)]
-    rows.append(["Before any training", "", f"{n.untrained.accuracy:.1%}", "", "", ""])
-    return {"caption": "With all terms and ablated, at the same settings and epochs.", "header": header, "rows": rows}
+    form = "{title}|{mu}|{accuracy:.1%}|{whitened:.1%}|{effective_rank:.1f}|{share_of_first:.1%}"
+    sides = ({**n.vicreg, "mu": f"{n.vicreg.mu:g}"}, {**n.ablated, "mu": f"{n.ablated.mu:g}"})
+    start = {**n.untrained, "title": "Before any training", "mu": "–"}
+    rows = [form.format(**side).split("|") for side in (*sides, start)]
+    caption = "With all terms and ablated, at the same settings and epochs, and the network that both start from."
+    return {"caption": caption, "header": header, "rows": rows}
 
 
 q4.says(
@@ -203,23 +208,24 @@ q4.says(
 )
 
 
-_BEFORE = """Before any training it is {untrained.accuracy:.1%}. With all terms training adds
-    {vicreg.learned.points:.1f} ± {vicreg.learned.interval:.1f} points to that, """
+_BEFORE = """Before any training it is {untrained.accuracy:.1%}. Training with all terms adds
+    {vicreg.learned.points:.1f} ± {vicreg.learned.interval:.1f} points; training without the variance term """
 q4.says(
-    _BEFORE + """without the variance term it takes {taken:.1f} ± {ablated.learned.interval:.1f} away: it does harm.""",
+    _BEFORE + "takes {taken:.1f} ± {ablated.learned.interval:.1f} away.",
     when=lambda n: n.taken > n.ablated.learned.interval,
 )
 q4.says(
-    _BEFORE + """without the variance term {ablated.learned.points:+.1f} ± {ablated.learned.interval:.1f}.""",
+    _BEFORE + "changes it by {ablated.learned.points:+.1f} ± {ablated.learned.interval:.1f}.",
     when=lambda n: n.taken <= n.ablated.learned.interval,
 )
 q4.says(
     """**What collapses to a point is the projection $z$**, on which the loss is computed. The variance term, recorded
-    though not minimised, ends at {ablated.last_variance_term:.2f} of at most {highest_variance_term:g}, where all
-    images have one $z$: on test images the mean standard deviation of a dimension is {ablated.z.spread:.1e}
-    ({vicreg.z.spread:.2f} with all terms). That costs nothing in the terms that are left: invariance ends at
-    {ablated.last_invariance_term:.0e} ({vicreg.last_invariance_term:.2f} with all terms), covariance at
-    {ablated.last_covariance_term:.0e} ({vicreg.last_covariance_term:.1f}). Only the variance term forbids it.""",
+    though not minimised, ends at {ablated.last_variance_term:.2f} of at most {highest_variance_term:.2f}, $2 (\\gamma
+    - \\sqrt{{\\epsilon}})$, where all images have one $z$: on test images the mean standard deviation of a dimension
+    is {ablated.z.spread:.1e} ({vicreg.z.spread:.2f} with all terms). That costs nothing in the terms that are left:
+    invariance ends at {ablated.last_invariance_term:.0e} ({vicreg.last_invariance_term:.2f} with all terms),
+    covariance at {ablated.last_covariance_term:.0e} ({vicreg.last_covariance_term:.1f}). Only the variance term
+    forbids it.""",
     when=lambda n: (
         n.ablated.last_variance_term > 0.95 * n.highest_variance_term
         and n.ablated.last_invariance_term < 0.01 * n.vicreg.last_invariance_term
@@ -229,55 +235,45 @@ q4.says(
 )
 
 
-_FEW = """ Along its first direction its standard deviation is {ablated.first_singular_value:.1f}, that of VICReg
-    {vicreg.first_singular_value:.1f}; but this direction holds {ablated.share_of_first:.1%} of the variance instead of
-    {vicreg.share_of_first:.1%}, the first two {ablated.share_of_picture:.1%} instead of {vicreg.share_of_picture:.1%},
-    and the effective rank (Roy and Vetterli, 2007) is {ablated.effective_rank:.1f} of {dimension} instead of
-    {vicreg.effective_rank:.1f}."""
 q4.says(
-    """**The representation $y$, one network earlier, does not collapse to a point but nearly to a line**, as the
-    picture shows."""
-    + _FEW,
-    when=lambda n: (
-        n.ablated.first_singular_value > 0.1 * n.vicreg.first_singular_value and n.ablated.share_of_first > 0.9
-    ),
-)
-q4.says(
-    """**The representation $y$, one network earlier, does not collapse to a point but nearly to a plane**: what the
-    picture shows is all but the whole of it."""
-    + _FEW,
+    """**The representation $y$, one network earlier, collapses as well: not to a point, but to a few directions.** Its
+    standard deviation along the first is {ablated.first_singular_value:.1f} (VICReg's
+    {vicreg.first_singular_value:.1f}), but this direction holds {ablated.share_of_first:.0%} of the variance
+    ({vicreg.share_of_first:.0%}), the two of the picture {ablated.share_of_picture:.0%}
+    ({vicreg.share_of_picture:.0%}), and the effective rank (Roy and Vetterli, 2007), the number of directions in use,
+    is {ablated.effective_rank:.1f} of {dimension} ({vicreg.effective_rank:.1f}).""",
     when=lambda n: (
         n.ablated.first_singular_value > 0.1 * n.vicreg.first_singular_value
-        and n.ablated.share_of_first <= 0.9 < n.ablated.share_of_picture
+        and n.ablated.share_of_picture > 0.75 > 2 * n.vicreg.share_of_picture
+        and n.ablated.effective_rank < 0.1 * n.vicreg.effective_rank
     ),
 )
 
 
 q4.says(
-    """**What one sees:** VICReg is one cloud, and without the variance term the points lie on a few thin lines: of the
-    squares of a grid of 50 x 50 over the picture {ablated.filled:.1%} hold a point, and {vicreg.filled:.0%} with
-    VICReg. At their ends a class may prevail: of the hundred points at the upper end {ablated.ends[1][count]} are
-    {ablated.ends[1][name]}, at the lower end {ablated.ends[0][count]} {ablated.ends[0][name]}. But over all points
-    {ablated.picture_agreement:.0%} of the ten nearest are of a point's class, where chance is {chance:.0%}.""",
+    """**What one sees:** VICReg's picture is one cloud; without the variance term the points lie on a few thin lines.
+    Of the 50 × 50 squares of a grid over the picture only {ablated.filled:.1%} hold a point (VICReg:
+    {vicreg.filled:.0%}).""",
     when=lambda n: n.ablated.filled < 0.25 * n.vicreg.filled,
 )
 q4.says(
-    """The picture explains the accuracy by what is not in it. In it the classes overlap with both: of a point's ten
-    nearest points {ablated.picture_agreement:.1%} are of its class, and with VICReg {vicreg.picture_agreement:.1%}. But
-    without the variance term there is next to nothing outside the picture, and with it {outside:.1%} of the variance;
-    in all directions together {ablated.agreement:.1%} and {vicreg.agreement:.1%} of the ten nearest are of a point's
-    class.""",
+    """**The pictures explain the accuracy by what is not in them.** In both the classes overlap: of a point's ten
+    nearest, {ablated.picture_agreement:.0%} are of its class without the variance term and
+    {vicreg.picture_agreement:.0%} with it, where chance is {chance:.0%}. But without the variance term the picture is
+    nearly all there is, while {outside:.0%} of VICReg's variance lie outside it: in all directions together
+    {vicreg.agreement:.0%} of the ten nearest are of a point's class with VICReg, and still only
+    {ablated.agreement:.0%} without the variance term.""",
     when=lambda n: (
-        n.ablated.share_of_picture > 0.9 > n.vicreg.share_of_picture
+        n.ablated.share_of_picture > 0.75 > n.vicreg.share_of_picture
         and n.vicreg.agreement - n.ablated.agreement > 2 * abs(n.vicreg.picture_agreement - n.ablated.picture_agreement)
     ),
 )
 
 
 q4.says(
-    """The other directions are not merely short: with the same spread along every one, the ablated representation gives
-    {ablated.whitened:.1%}, {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points that were
-    lost.""",
+    """The other directions are not merely short: with the same spread along every one, the ablated representation
+    gives {ablated.whitened:.1%}, {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points
+    that were lost.""",
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points < 0.25 * n.lost.points,
 )
 q4.says(
@@ -287,8 +283,8 @@ q4.says(
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points >= 0.25 * n.lost.points,
 )
 q4.says(
-    """So not even that is as good as the encoder before training: {whitened_below.points:.1f} ±
-    {whitened_below.interval:.1f} points below it.""",
+    """Even so it stays {whitened_below.points:.1f} ± {whitened_below.interval:.1f} points below the encoder before
+    training, treated in the same way ({untrained.whitened:.1%}).""",
     when=lambda n: n.whitened_below.points > n.whitened_below.interval,
 )
 
@@ -392,7 +388,8 @@ q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Questio
 
 @q5.result
 def compare(cfg: Config, images: Images) -> dict:
-    """`Side`s of Q1, its control, Q5 and what is trained beside it, with the profile's own weights; Q5's neighbours."""
+    """`Side`s of Q1, its control, Q5 and what is trained beside it, with the profile's own weights; Q5's
+    neighbours."""
     base = baseline(cfg)
     first = _side(base, images, trained(base, images))
     runs = {"control": control_run(base, images), "neighbours": neighbour_run(base, images)}
@@ -435,7 +432,8 @@ def _more_moved(moved, one, other):
 
 
 def _moved_as_long(moved):
-    """The same of neighbour pairs and views for as long as Q1, and how far the former; None one by one without them."""
+    """The same of neighbour pairs and views for as long as Q1, and how far the former; None one by one without
+    them."""
     if "long" not in moved:
         return {kind: dict.fromkeys(("more", "interval", "share")) for kind in ALONE}
     gaps = _more_moved(moved, "long", "vicreg")
@@ -492,14 +490,14 @@ def _table_q5(n):
         for title, pure, side in shown
     ]
     header = ["pairs", "of one class", "epochs", "probe accuracy", "moved by colours", "by a crop", "training time"]
-    caption = f"""Generated views against neighbours from the data. Moved: squared distance by which a change of colours
-        or of the crop moves a representation; that of two unrelated images is 1. {OVER_IMAGES}"""
+    caption = f"""Generated views against neighbours from the data. Moved: squared distance by which a change of
+    colours or of the crop moves a representation; that of two unrelated images is 1. {OVER_IMAGES}"""
     return {"caption": " ".join(caption.split()), "header": header, "rows": rows}
 
 
 q5.says(
-    """**Yes, the accuracy is lower: {neighbours.accuracy:.1%} with neighbours from the data, {vicreg.accuracy:.1%} with
-    generated ones**, {lost.points:.1f} ± {lost.interval:.1f} points less (95 %, paired over the test images).""",
+    """**Yes, the accuracy is lower: {neighbours.accuracy:.1%} with neighbours from the data, {vicreg.accuracy:.1%}
+    with generated ones**, {lost.points:.1f} ± {lost.interval:.1f} points less (95 %, paired over the test images).""",
     when=lambda n: n.lost.points > n.lost.interval,
 )
 q5.says(
@@ -609,8 +607,8 @@ q5.says(
 
 
 _MOVED = """A change of colours alone, drawn as T draws it, moves a representation by
-    {neighbours.moved.colours.share:.3f} with neighbour pairs, by {control.moved.colours.share:.3f} with generated views
-    for as long, by {vicreg.moved.colours.share:.3f} in Q1; a crop alone by {neighbours.moved.crop.share:.3f},
+    {neighbours.moved.colours.share:.3f} with neighbour pairs, by {control.moved.colours.share:.3f} with generated
+    views for as long, by {vicreg.moved.colours.share:.3f} in Q1; a crop alone by {neighbours.moved.crop.share:.3f},
     {control.moved.crop.share:.3f} and {vicreg.moved.crop.share:.3f} (squared distance of two unrelated images: 1;
     {changed_images:,} test images). """
 q5.says(

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 1e8fd9c2244ff6a9
-# text 689f9b9dfc99f8f6
+# cells nbs/02_representations.py b34c897463d3f024
+# text 7f91b580d6c3a7da
 
 """2 · Representations (Q2, Q3)."""
 
@@ -69,9 +69,10 @@ class Features:
     identity: str
 
 
-def features_of(cfg: Config, images: Images, run: Run) -> Features:
-    """The `Features` of a run's encoder, computed once."""
-    return _features(cfg, images, [run.identity, images.identity, run.precision], run.encoder, run.precision)
+def features_of(cfg: Config, images: Images, run: Run, precision: str = None) -> Features:
+    """The `Features` of a run's encoder, computed once; in the precision of its training if none is given."""
+    precision = precision or run.precision
+    return _features(cfg, images, [run.identity, images.identity, precision], run.encoder, precision)
 
 
 def _features(cfg, images, key, make_encoder, precision):

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 92b39300e56d512d
-# text 5d75a3fb8f70c6f2
+# cells nbs/01a_training.py 96170e21ebc3f413
+# text d1248fbd12fd380b
 
 """1a · Training (Q1)."""
 
@@ -677,10 +677,10 @@ def _numbers(run):
     return numbers | {"best_epoch": best, "test_gap": gap} | _relative(numbers, cfg.gamma)
 
 
-q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes from
-    {loss.first_epoch:.1f}, the mean of the first epoch, to {loss.last_epoch:.1f} in the last.** From the first epoch to
-    the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the variance
-    term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
+q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes
+    from {loss.first_epoch:.1f}, the mean of the first epoch, to {loss.last_epoch:.1f} in the last.** From the first
+    epoch to the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the
+    variance term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
     {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}.""")
 q1.says(
     """**That the invariance term rises does not mean that views of one image move apart: all projections do.** By

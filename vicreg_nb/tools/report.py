@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 2b46a8944dd6bad3
-# text 271e944cd56b0598
+# cells nbs/92_report.py 83c562fbcb7fdc3b
+# text fed3ccb4a2d30ee6
 
 """92 · The report."""
 
@@ -23,7 +23,8 @@ import pypandoc
 import typst
 from PIL import Image
 from scipy import stats
-from vicreg_nb.book import OVER_IMAGES, all_questions, changes, kept_numbers, plain_numbers, read_file, which_run
+from vicreg_nb import book
+from vicreg_nb.book import OVER_IMAGES, changes, kept_numbers, plain_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
 from vicreg_nb.store import UserError, atomic, duration
@@ -39,7 +40,7 @@ def load_results(folder: Path, name: str = "results.json") -> dict:
     questions = results["questions"]
     if not questions:
         raise UserError(f"{path} holds no question yet: {advice}.")
-    known = all_questions()
+    known = book.all_questions()
     order = [name for name in known if name in questions] + [name for name in questions if name not in known]
     places = {name: known[name].place if name in known else name for name in order}  # older files have none
     results["questions"] = {name: {"place": places[name]} | questions[name] for name in order}
@@ -59,7 +60,7 @@ def warning(header: dict) -> str:
 
 def missing(results: dict) -> list[str]:
     """The exercise's questions that a run has not answered yet; the chapters themselves say what it requires."""
-    return [name for name, asked in all_questions().items() if asked.required and name not in results["questions"]]
+    return [name for name, asked in book.all_questions().items() if asked.required and name not in results["questions"]]
 
 
 NUMERIC = re.compile(r"^[*−+±≈<>-]*\d([^a-zA-Z]|(?<![a-zA-Z])(s|min|h|MiB|GiB)(?![a-zA-Z]))*$|^(–|-|—|n/a)?$")
@@ -149,20 +150,26 @@ def mean_interval(values: list) -> tuple[float, float]:
 CELL = re.compile(r"(?P<value>-?[\d,]+(\.(?P<digits>\d+))?)(?P<unit>%?)( ± [\d.]+%?)?")
 
 
-def _mean_cell(cells):
-    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written."""
+def _mean_cell(cells, mean_cell=None):
+    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written. mean_cell: the mean, if known.
+
+    What is no number is that of the first run.
+    """
     found = [CELL.fullmatch(cell) for cell in cells]
     if not all(found) or len(set(cells)) == 1:
         return cells[0]
     mean, half = mean_interval([float(one["value"].replace(",", "")) for one in found])
     form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
-    return f"{mean:{form}}{unit} ± {half:{form}}{unit}"
+    known = mean_cell and CELL.fullmatch(mean_cell)
+    return f"{known['value'] if known else format(mean, form)}{unit} ± {half:{form}}{unit}"
 
 
 def _cell(runs, path, form):
     """A number over the runs that have it, in words; a dash where none has."""
-    cells = [format(value, form) for run in runs if (value := number(run, *path)) is not None]
-    return _mean_cell(cells) if cells else "–"
+    found = [value for run in runs if (value := number(run, *path)) is not None]
+    if len({format(value, form) for value in found}) < 2:
+        return format(found[0], form) if found else "–"
+    return " ± ".join(format(value, form) for value in mean_interval(found))
 
 
 def headline_table(runs: list[dict]) -> tuple[list, list]:
@@ -195,14 +202,18 @@ def _rows_of(table):
     return table["header"], [row[0] for row in table["rows"]]
 
 
-def table_over(tables: list[dict]) -> dict:
-    """The first run's table {"caption", "header", "rows"}, its numbers replaced by means over all runs' tables."""
+def table_over(tables: list[dict], mean: dict = None) -> dict:
+    """The first run's table {"caption", "header", "rows"}, its numbers replaced by means over all runs' tables.
+
+    mean: the same table of the mean numbers, if there is one: then no mean is taken of what is rounded already.
+    """
     first = tables[0]
+    means = mean if mean and _rows_of(mean) == _rows_of(first) else {"rows": [[None] * len(r) for r in first["rows"]]}
     if len(tables) == 1 or any(_rows_of(table) != _rows_of(first) for table in tables):
         return first
     rows = [
-        [same_rows[0][0], *map(_mean_cell, list(zip(*same_rows, strict=True))[1:])]
-        for same_rows in zip(*(table["rows"] for table in tables), strict=True)
+        [same[0][0], *map(_mean_cell, list(zip(*same, strict=True))[1:], known[1:])]
+        for known, *same in zip(means["rows"], *(table["rows"] for table in tables), strict=True)
     ]
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
     return first | {"rows": rows, "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds."}
@@ -528,6 +539,48 @@ def heading(entry: dict) -> str:
     return literal(f"{entry['place']}: {entry['title']}")
 
 
+ESTIMATES = ("points", "accuracy", "more", "gap", "auc", "share", "over_pca")  # what stands beside its `interval`
+NAMING = ("pair", "class", "name", "kind")
+
+
+def mean_numbers(trees: list):
+    """One tree of numbers for several runs with the same keys: means, and intervals over seeds."""
+    first = trees[0]
+    if isinstance(first, dict) and all(isinstance(tree, dict) for tree in trees):
+        return _mean_dict(trees)
+    if isinstance(first, list) and all(isinstance(tree, list) and len(tree) == len(first) for tree in trees):
+        return [mean_numbers(same) for same in zip(*trees, strict=True)]
+    if any(isinstance(tree, (bool, str, list, dict, type(None))) for tree in trees):
+        return first
+    mean = float(np.mean(trees))
+    return round(mean) if all(isinstance(tree, int) for tree in trees) else mean
+
+
+def _mean_dict(trees):
+    first = trees[0]
+    if any(tree.get(name) != first.get(name) for tree in trees for name in NAMING):
+        return first
+    found = {}
+    for name, value in first.items():
+        same = [tree[name] for tree in trees if name in tree]
+        whole = len(same) == len(trees) and "second" not in name  # a time is that of the run at hand
+        found[name] = mean_numbers(same) if whole else value
+        if whole and name.startswith("largest") and isinstance(value, float):
+            found[name] = max(same)
+    beside = next((name for name in ESTIMATES if isinstance(found.get(name), float)), None)
+    if beside and first.get("interval") is not None:
+        found["interval"] = mean_interval([tree[beside] for tree in trees])[1]
+    return found
+
+
+def _with_intervals(numbers, mean):
+    """One run's numbers with the intervals of the mean."""
+    if not (isinstance(numbers, dict) and isinstance(mean, dict)):
+        return numbers
+    own = {name: _with_intervals(value, mean.get(name)) for name, value in numbers.items()}
+    return own | ({"interval": mean["interval"]} if "interval" in mean and "interval" in own else {})
+
+
 def _holds(when, numbers):
     """Whether a claim holds for a run's numbers; None where they lack what it asks for."""
     try:
@@ -536,16 +589,46 @@ def _holds(when, numbers):
         return None
 
 
-def in_some_seeds(claims: list, entry: dict, same: list[dict]) -> dict:
-    """{paragraph: what is said behind it}, of an entry's claims that do not hold in all of the runs `same`."""
-    notes = {}
-    for when, text in claims:
-        held = [_holds(when, one["numbers"]) for one in same]
-        if None not in held and 0 < sum(held) < len(held) and _holds(when, entry["numbers"]):
-            notes[text.format(**plain_numbers(entry["numbers"]))] = (
-                f" *(This holds in {sum(held)} of {len(held)} seeds.)*"
-            )
-    return notes
+def _names_in(text, numbers):
+    """The names that a claim's text takes from a run's numbers; None where they lack one."""
+    fields = [field for _, field, _, _ in string.Formatter().parse(text) if field]
+    try:
+        found = [string.Formatter().get_field(field, (), plain_numbers(numbers))[0] for field in fields]
+    except (AttributeError, LookupError, TypeError):
+        return None
+    return [value for field, value in zip(fields, found, strict=True) if isinstance(value, str) and field != "time"]
+
+
+def note(when, text: str, runs: list[dict], mean: dict) -> str:
+    """What is said behind a claim that does not hold in each of several runs' numbers, or with other names."""
+    held = [_holds(when, _with_intervals(numbers, mean)) for numbers in runs]
+    if None not in held and sum(held) < len(held):
+        return f" *(This holds in {sum(held)} of {len(held)} seeds.)*"
+    names = [_names_in(text, numbers) for numbers in runs]
+    alike = None in names or all(one == names[0] for one in names)
+    return "" if alike else " *(These are the first seed's; the others name others.)*"
+
+
+def over_seeds(results: dict, runs: list[dict]) -> dict:
+    """`results` with means over `runs` (itself among them) in all numbers, answers and tables."""
+    if len(runs) == 1:
+        return results
+    return results | {"questions": {name: _over_seeds(name, results, runs) for name in results["questions"]}}
+
+
+def _over_seeds(name, results, runs):
+    question, entry = book.all_questions().get(name), results["questions"][name]
+    same = [entry] + [run["questions"][name] for run in runs if run is not results and name in run["questions"]]
+    if question is None or len(same) == 1:
+        return entry
+    trees = [one["numbers"] for one in same]
+    mean = plain_numbers(mean_numbers(trees) | {"over": f"95 % over {len(same)} seeds"})
+    claims = [(when, text) for when, text in question.claims if when is None or when(mean)]
+    said = [text.format(**mean) + note(when, text, trees, mean) for when, text in claims]
+    others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
+    made = [plain_numbers(table(book.Numbers(mean))) for table in question.tables]
+    tables = [table_over(*pair) for pair in zip(others, made, strict=True)]
+    return entry | {"numbers": mean, "answer": "\n\n".join(said), "tables": tables}
 
 
 def typeset(text: str) -> str:
@@ -556,18 +639,12 @@ def typeset(text: str) -> str:
 FIRST = "ladder"  # the figure that stands on the first page
 
 
-def question_section(folder: Path, entry: dict, same: list[dict] = (), claims=()) -> list[Piece]:
-    """The pieces of one question of the exercise, as markdown.
-
-    same: the question in all runs that a mean is over. claims: [(when, text)] of the question.
-    """
+def question_section(folder: Path, entry: dict) -> list[Piece]:
+    """The pieces of one question of the exercise, as markdown."""
     answer = re.sub(r"^#+\s+(.*)$", r"**\1**", entry["answer"], flags=re.M)
-    notes = in_some_seeds(claims, entry, same)
-    first, *rest = (text + notes.get(text, "") for text in re.split(r"\n\s*\n", answer))
+    first, *rest = re.split(r"\n\s*\n", answer)
     first += " (Figure 1 shows it.)" if FIRST in dict(entry["figures"]) else ""
-    count = len(entry["tables"])
-    others = [one["tables"] for one in same if one is not entry and len(one["tables"]) == count]
-    tables = [markdown_table(**table_over([*which])) for which in zip(entry["tables"], *others, strict=True)]
+    tables = [markdown_table(**table) for table in entry["tables"]]
     pieces, asides = [Piece("section", f"# {heading(entry)}\n\n{first}")], entry.get("asides", ())
     for kind in ("figures", "aside"):
         figures = [one for one in entry["figures"] if one[0] != FIRST and (one[0] in asides) == (kind == "aside")]
@@ -798,7 +875,7 @@ def elsewhere(folder: Path, results: dict) -> list[str]:
     return [] if warning(results["header"]) else [beside(runs) for runs in runs_by_kind(folder, [results])[1:]]
 
 
-def opening(folder: Path, results: dict) -> list[Piece]:
+def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     """Abstract, the ladder's figure, the methods in short, contents, and what is missing if the run is not whole."""
     name = results["header"]["dataset"]
     found = " ".join(filter(None, (filled(results, text, when) for text, when in FOUND)))
@@ -806,9 +883,8 @@ def opening(folder: Path, results: dict) -> list[Piece]:
     if missing(results):
         words.append(f"**Not a whole report:** this run has not answered {', '.join(missing(results))} yet.")
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
-    runs = all_seeds(folder, results)
     names, rows = headline_table(runs)
-    seed = f" Text and figures are of seed {results['header']['seed']}; a claim says so if it fails in another."
+    seed = f" Text gives means, too; figures are of seed {results['header']['seed']}."
     seed = seed if len(runs) > 1 else ""
     table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}{seed}")] if rows else []
     table += elsewhere(folder, results)
@@ -848,15 +924,14 @@ NO_STATEMENT = """**The statement on automatic tools is missing.** The exercise 
 
 def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piece]:
     """The whole report's pieces, as markdown; statement: as somebody wrote it."""
+    runs = all_seeds(folder, results)
+    results = over_seeds(results, runs)
     tools = typst_block(statement_typst(statement)) if statement else NO_STATEMENT
     run = markdown_table(["", "This run"], provenance_rows(results))
-    pieces = [*opening(folder, results), Piece("section", method_section(results))]
+    pieces = [*opening(folder, results, runs), Piece("section", method_section(results))]
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
-    runs = all_seeds(folder, results)
     for name, entry in results["questions"].items():
-        same = [run["questions"][name] for run in runs if name in run["questions"]]
-        claims = all_questions()[name].claims if name in all_questions() else ()
-        pieces += question_section(folder, entry, same, claims)
+        pieces += question_section(folder, entry)
         if name == PROBES["vicreg"][0]:
             pieces += [Piece("text", text) for text in elsewhere(folder, results)]
     last = [
