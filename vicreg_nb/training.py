@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 96170e21ebc3f413
-# text d1248fbd12fd380b
+# cells nbs/01a_training.py af3eb4b1612e6457
+# text fe0a07cbd512f222
 
 """1a · Training (Q1)."""
 
@@ -617,46 +617,53 @@ def _objective(run, name):
     return lines({"": curves}, "training batch", f"{name} term", colours, **look)
 
 
-@q1.figure("The invariance term (Eq. 2) over the training batches, and on the test set after each epoch.")
+@q1.figure(
+    "The invariance term (Eq. 2) of the training batches, and of the test set (evaluation mode) after each epoch."
+)
 def q1_invariance(run):
     return _objective(run, "invariance")
 
 
-@q1.figure("The variance term (Eq. 3, both branches) over the training batches, and on the test set after each epoch.")
+@q1.figure("The variance term (Eq. 3, both branches): training batches, and the test set after each epoch.")
 def q1_variance(run):
     return _objective(run, "variance")
 
 
-@q1.figure(
-    "The covariance term (Eq. 5, both branches) over the training batches, and on the test set after each epoch."
-)
+@q1.figure("The covariance term (Eq. 5, both branches): training batches, and the test set after each epoch.")
 def q1_covariance(run):
     return _objective(run, "covariance")
 
 
-def _relative(numbers, gamma):
-    """Lower bounds of the mean standard deviation, and upper bounds of the views' relative squared distance."""
-    spread = {when: max(gamma - var / 2, 1e-6) for when, var in numbers["variance"].items()}
-    return {
-        "spread": spread,
-        "relative": {when: numbers["invariance"][when] / (2 * s**2) for when, s in spread.items()},
-    }
+@torch.no_grad()
+def relative_distance(networks: nn.Module, batches) -> float:
+    """Mean squared distance of two views' projections over batches (x, x'); that of two unrelated images is 1."""
+    networks, near, far = copy.deepcopy(networks).train(), 0.0, 0.0
+    for views in batches:
+        z, z2 = (networks(view).float() for view in views)
+        near += (z - z2).square().mean().item()
+        far += (z.var(dim=0) + z2.var(dim=0)).mean().item()
+    return near / far
 
 
-def _evaluated(run: Run) -> np.ndarray | None:
-    """The terms [3] of training images, computed as those of the test set; None if there is nothing to do it with."""
+def _looked_back(run: Run, most: int = 2_000) -> dict | None:
+    """terms [3]: of training images, computed as those of the test set. distance [2]: `relative_distance` before and
+    after, over `most` test images. None if the trained networks are not there any more.
+    """
     images, networks = open_dataset(run.cfg), None if isinstance(run, OwnRun) else load_networks(run)
     if networks is None:
         return None
 
     def compute():
-        trainer = Trainer(run.cfg, {"precision": run.precision}, 1)
+        trainer, count = Trainer(run.cfg, {"precision": run.precision}, 1), len(images.test_images)
+        pairs, batches = GeneratedPairs(run.cfg, images), full_batches(min(count, most), min(run.cfg.batch_size, count))
+        distance = [relative_distance(trainer.model, pairs.tests(batches))]
         trainer.model.load_state_dict(networks.state_dict())
-        count = min(len(images.test_images), len(images.train_images))
-        pairs = GeneratedPairs(run.cfg, replace(images, test_images=images.train_images[:count]))
-        return {"terms": evaluate_terms(trainer, pairs, count).numpy()}
+        distance.append(relative_distance(trainer.model, pairs.tests(batches)))
+        known = replace(images, test_images=images.train_images[: min(count, len(images.train_images))])
+        terms = evaluate_terms(trainer, GeneratedPairs(run.cfg, known), len(known.test_images)).numpy()
+        return {"terms": terms, "distance": np.array(distance)}
 
-    return cached(run.cfg.cache, "evaluated", [run.identity, images.identity, run.precision], compute)["terms"]
+    return cached(run.cfg.cache, "looked back", [run.identity, images.identity, run.precision], compute)
 
 
 @q1.summary
@@ -671,10 +678,10 @@ def _numbers(run):
     for name, batches, tests in columns:
         epochs = {"first_epoch": batches[:steps].mean(), "last_epoch": batches[-steps:].mean()}
         numbers[name] = {"first_batch": batches[0], **epochs, "first_test": tests[0], "last_test": tests[-1]}
-    evaluated = _evaluated(run)
-    numbers["covariance"]["evaluated"] = None if evaluated is None else evaluated[OBJECTIVES.index("covariance")]
-    best, gap = int(tests.argmin()) + 1, tests[-1] / epochs["last_epoch"] - 1  # of the loss
-    return numbers | {"best_epoch": best, "test_gap": gap} | _relative(numbers, cfg.gamma)
+    found = _looked_back(run) or {"terms": [None] * 3, "distance": [None] * 2}
+    numbers["covariance"]["evaluated"] = found["terms"][OBJECTIVES.index("covariance")]
+    numbers["distance"] = dict(zip(("before", "after"), found["distance"], strict=True))
+    return numbers | {"test_gap": tests[-1] / epochs["last_epoch"] - 1}  # of the loss
 
 
 q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes
@@ -683,36 +690,45 @@ q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in 
     variance term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
     {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}.""")
 q1.says(
-    """**That the invariance term rises does not mean that views of one image move apart: all projections do.** By
-    Eq. 3 their mean standard deviation is at least $\\gamma - \\mathcal{{L}}_{{var}} / 2$ = {spread.first_epoch:.2f}
-    in the first epoch and {spread.last_epoch:.2f} in the last. So two views of one image have at most
-    {relative.first_epoch:.0%} of the squared distance of two unrelated images in the first epoch, and at most
-    {relative.last_epoch:.0%} in the last.""",
+    """**The invariance term rises because all projections spread; for their size, the views of an image come closer.**
+    Their squared distance is {distance.before:.0%} of that of two unrelated images before the training, and
+    {distance.after:.0%} after it (test images, in batches as in training).""",
     when=lambda n: (
-        n.invariance.last_epoch > n.invariance.first_epoch and n.relative.last_epoch < min(1, n.relative.first_epoch)
+        n.invariance.last_epoch > n.invariance.first_epoch
+        and n.distance.after is not None
+        and n.distance.after < n.distance.before
     ),
 )
-q1.says("""On the test set the loss ends at {loss.last_test:.1f}, {test_gap:+.1%} from the training batches of the last
-    epoch, and is lowest after epoch {best_epoch} of {epochs}: as a whole, what is learned holds for views of new
-    images.""",
-    when=lambda n: abs(n.test_gap) < 0.1 and n.best_epoch > 0.7 * n.epochs)  # fmt: skip
-q1.says(
-    """Not every term does so alike: on the test set invariance ends at {invariance.last_test:.3f} and variance at
-    {variance.last_test:.3f}, covariance at {covariance.last_test:.2f} instead of {covariance.last_epoch:.2f}.""",
-    when=lambda n: n.covariance.last_test > 1.15 * n.covariance.last_epoch,
-)
 
 
-_NEW = """{covariance.evaluated:.2f} on training images when they are compared in the same way: in evaluation mode,
-    where batch normalisation uses the statistics of the training, and not of the batch, which the terms see."""
+_TEST = """On the test set the loss ends at {loss.last_test:.1f}, {test_gap:.1%} above the training batches of the last
+    epoch. Invariance ({invariance.last_test:.3f}) and variance ({variance.last_test:.3f}) end near the batches; the
+    covariance term is {covariance.last_test:.2f} instead of {covariance.last_epoch:.2f}. """
+_MODE = """training images, compared in the same way, give {covariance.evaluated:.2f}. """
+_BATCH = """evaluation mode, in which batch normalisation uses statistics of the whole training, not of the batch at
+    hand. """
 
 
 def _share_of_mode(n):
     """How much of the test set's gap in covariance there is on training images in evaluation mode; 0 if unknown."""
     low, high, mode = n.covariance.last_epoch, n.covariance.last_test, n.covariance.evaluated
-    return 0 if mode is None or high <= 1.15 * low else (mode - low) / (high - low)
+    return 0 if mode is None or high <= 1.15 * low or n.test_gap <= 0 else (mode - low) / (high - low)
 
 
-q1.says("That is not because the images are new: it is " + _NEW, when=lambda n: _share_of_mode(n) > 0.7)
-q1.says("That is for both reasons: it is " + _NEW, when=lambda n: 0.3 < _share_of_mode(n) <= 0.7)
-q1.says("That is because the images are new: it is " + _NEW, when=lambda n: 0 < _share_of_mode(n) <= 0.3)
+q1.says(
+    _TEST + "New images are not the cause: " + _MODE + "The cause is " + _BATCH + "So what is learned holds for them.",
+    when=lambda n: _share_of_mode(n) > 0.7,
+)
+q1.says(
+    _TEST + "New images are part of the cause: " + _MODE + "The rest is due to " + _BATCH,
+    when=lambda n: 0.3 < _share_of_mode(n) <= 0.7,
+)
+q1.says(
+    _TEST + "That is because the images are new: " + _MODE,
+    when=lambda n: 0 < _share_of_mode(n) <= 0.3,
+)
+q1.says(
+    """On the test set the loss ends at {loss.last_test:.1f}, {test_gap:+.1%} from the training batches of the last
+    epoch.""",
+    when=lambda n: not _share_of_mode(n),
+)
