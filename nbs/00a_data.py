@@ -168,7 +168,7 @@ with tempfile.TemporaryDirectory() as folder:
 #| export
 def _lossy_note(marks) -> str:
     """How many images are not exact, as a sentence; empty where all are. marks: bool, one for each image."""
-    told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
+    told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies, with small errors; all others are exact."
     return told if marks.any() else ""
 
 

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 from plotly.subplots import make_subplots
+from scipy.ndimage import gaussian_filter
 from vicreg_nb.store import atomic
 
 # %% [markdown]
@@ -275,9 +276,9 @@ dots({"": table}, ["cat", "ship", "frog"], "accuracy / %", dict(zip(table, METHO
 
 # %% [markdown]
 # ## Scatter
-# Points in the plane, coloured by class, with the class's name at the middle of its points: ten colours alone would not
-# be told apart. Axes of one scale, or a picture would show a shape that is not there. First the names: where they would
-# cover each other, they move up and down until they do not.
+# Points in the plane, coloured by class, with the class's name where its points are densest: ten colours alone would
+# not be told apart, and the middle of a class in two parts is in neither. Axes of one scale, or a picture would show a
+# shape that is not there. First the names: where they would cover each other, they move up and down until they do not.
 
 
 # %%
@@ -305,9 +306,23 @@ assert abs(_apart([[0, 0]], ["cat"], 1, marks=[[0.1, 0.02]])[0, 1] - 0.02) > 0.1
 
 # %%
 #| export
+def _densest(points):
+    """Where points [N, 2] are densest, on a grid of 24 x 24 over them, smoothed by a cell."""
+    counts, *edges = np.histogram2d(*points.T, bins=24)
+    cell = np.unravel_index(gaussian_filter(counts, 1).argmax(), counts.shape)
+    return [(edge[place] + edge[place + 1]) / 2 for place, edge in zip(cell, edges, strict=True)]
+
+
+# %%
+two = np.random.default_rng(0).normal(size=(900, 2)) + np.repeat([[0, 0], [12, 0]], (300, 600), axis=0)
+assert np.hypot(*(np.array(_densest(two)) - [12, 0])) < 1.5
+
+
+# %%
+#| export
 def _name_classes(ax, points, labels, classes, colours, inch, marks=()):
     kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
-    middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
+    middles = [_densest(points[labels == kind]) for kind in kinds]
     places = _apart(middles, [classes[kind] for kind in kinds], inch, marks)
     for kind, middle, place in zip(kinds, middles, places, strict=True):
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}

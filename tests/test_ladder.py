@@ -251,6 +251,7 @@ def test_a_main_effect_is_a_paired_mean_over_the_other_axis():
     hits = {(k, w): random.random(500) < 0.5 for k in ("vicreg", "untrained", "oracle") for w in ("network", "free")}
     hits |= {(k, "eigenvectors"): hits[k, "free"] for k in ("vicreg", "untrained", "oracle")}
     same = main_effect(hits, 1, "free", "eigenvectors")
+    assert same.pop("each") == dict.fromkeys(("vicreg", "untrained", "oracle"), 0)
     assert same == {"points": 0, "interval": 0, "lowest": 0, "highest": 0}  # paired: no difference, no doubt
     gains = [100 * (hits[k, "network"].mean() - hits[k, "free"].mean()) for k in ("vicreg", "untrained", "oracle")]
     effect = main_effect(hits, 1, "network", "free")

@@ -336,15 +336,15 @@ def test_the_runs_numbers_are_those_of_a_graph_made_by_hand(finished):
 
 
 def test_the_claim_about_the_graph_needs_its_gain_and_its_edges():
-    def numbers(graph, total=15.0, same=0.4, colour=0.6):
+    def numbers(graph, total=15.0, same=0.4, brightness=0.6):
         return Numbers(
             graph={"points": graph, "interval": 1.4}, total={"points": total, "interval": 1.4},
-            laplacian={"same_class_edges": 0.3, "colour_difference": 0.4},
-            control={"same_class_edges": same, "colour_difference": colour},
+            laplacian={"same_class_edges": 0.3, "differ": {"brightness": 0.4}},
+            control={"same_class_edges": same, "differ": {"brightness": brightness}},
         )  # fmt: skip
 
     assert _graph_decides(numbers(13))
-    for refuted in (numbers(1), numbers(5), numbers(-13), numbers(13, same=0.2), numbers(13, colour=0.3)):
+    for refuted in (numbers(1), numbers(5), numbers(-13), numbers(13, same=0.2), numbers(13, brightness=0.45)):
         assert not _graph_decides(refuted)
 
 
@@ -358,7 +358,8 @@ def test_edge_facts_by_hand():
     i, j = graph.nonzero()
     shades = np.array([0, 10, 20, 60])
     random = np.abs(shades[i] - shades[np.random.default_rng(0).permutation(j)]).mean()
-    assert facts["colour_difference"] == pytest.approx((10 + 20 + 40) / 3 / random)
+    assert facts["differ"]["brightness"] == pytest.approx((10 + 20 + 40) / 3 / random, rel=1e-5)
+    assert facts["differ"]["colour"] < 1e-3  # all are grey
 
 
 def test_features_are_split_into_training_and_test_rows(finished):

@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py 5068df0e9426923d
-# text 5b876d80fa98a2b5
+# cells nbs/07_clustering.py bf9a58485e90b2bb
+# text 793b72e32d303cec
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -198,8 +198,8 @@ cl1.says(
     """**The clusters are not the classes: with VICReg {methods.vicreg.accuracy:.1%} of the images agree after the best
     one-to-one match, with neighbour pairs {methods.neighbours.accuracy:.1%}** (normalised mutual information, NMI:
     {methods.vicreg.nmi:.3f} and {methods.neighbours.nmi:.3f}; adjusted Rand index, ARI: {methods.vicreg.ari:.3f} and
-    {methods.neighbours.ari:.3f}; for both 0 is chance, 1 the classes). Even if each cluster is called by its largest
-    class, {methods.vicreg.purity:.1%} and {methods.neighbours.purity:.1%} of the images are of that class.""",
+    {methods.neighbours.ari:.3f}; 1 where clusters are classes, about 0 by chance). Named by their largest
+    classes, the clusters hold {methods.vicreg.purity:.1%} and {methods.neighbours.purity:.1%} images of their name.""",
     when=lambda n: max(n.methods[name].accuracy for name in ASKED) < 0.6,
 )
 cl1.says(
@@ -268,40 +268,48 @@ def _in_maps(result):
             same, chance = same_class(near, labels), ((np.bincount(labels) / len(labels)) ** 2).sum()
             seen[kind].append((same - chance) / max(1 - chance, 1e-12))
             methods[name] |= {kind: same.mean(), f"{kind}_beyond": seen[kind][-1].mean()}
-    gaps, ahead = {}, {}
+    gaps = {}
     for kind, (first, second) in seen.items():
         gap, interval = (first - second).mean(), half_interval(first - second)
         gaps[kind] = {"gap": gap, "interval": interval}
-        ahead[kind] = METHODS[ASKED[0 if gap > 0 else 1]].title if abs(gap) > interval else "neither"
-    return {"methods": methods, "gaps": gaps, "ahead": ahead}
+    return {"methods": methods, "gaps": gaps, "over": "95 % over the points"}
 
 
-cl2.says(
-    """**More successful at finding clusters: {ahead.by_cluster}.** Of a point's ten nearest points in the map,
-    {methods.vicreg.by_cluster:.1%} are of its cluster with VICReg and {methods.neighbours.by_cluster:.1%} with
-    neighbour pairs; with chance taken out (0: shuffled labels, 1: all) {methods.vicreg.by_cluster_beyond:.3f} and
-    {methods.neighbours.by_cluster_beyond:.3f} (difference {gaps.by_cluster.gap:+.3f} ± {gaps.by_cluster.interval:.3f},
-    95 % over the points)."""
-)
-cl2.says(
-    """**More successful at separating the classes: {ahead.by_class}.** {methods.vicreg.by_class:.1%} are of its class
-    with VICReg and {methods.neighbours.by_class:.1%} with neighbour pairs; with chance taken out
-    {methods.vicreg.by_class_beyond:.3f} and {methods.neighbours.by_class_beyond:.3f} (difference
-    {gaps.by_class.gap:+.3f} ± {gaps.by_class.interval:.3f})."""
-)
+_BY_CLUSTER = """Of a point's ten nearest points in the map, {methods.vicreg.by_cluster:.1%} are of its cluster with
+    VICReg and {methods.neighbours.by_cluster:.1%} with neighbour pairs; with chance taken out (0: shuffled labels, 1:
+    all) {methods.vicreg.by_cluster_beyond:.3f} and {methods.neighbours.by_cluster_beyond:.3f} (difference
+    {gaps.by_cluster.gap:+.3f} ± {gaps.by_cluster.interval:.3f}, {over}). By distances in the map it is the silhouette
+    that tells: {methods.vicreg.map_silhouette:.2f} and {methods.neighbours.map_silhouette:.2f}."""
+_BY_CLASS = """{methods.vicreg.by_class:.1%} are of its class with VICReg and {methods.neighbours.by_class:.1%} with
+    neighbour pairs; with chance taken out {methods.vicreg.by_class_beyond:.3f} and
+    {methods.neighbours.by_class_beyond:.3f} (difference {gaps.by_class.gap:+.3f} ± {gaps.by_class.interval:.3f})."""
+for _kind, _what, _text in (
+    ("by_cluster", "finding clusters", _BY_CLUSTER), ("by_class", "separating the classes", _BY_CLASS)
+):  # fmt: skip
+    for _sign, _name in ((1, "vicreg"), (-1, "neighbours")):
+        cl2.says(
+            f"**More successful at {_what}: {METHODS[_name].title}.** {_text}",
+            when=lambda n, kind=_kind, sign=_sign: sign * n.gaps[kind].gap > n.gaps[kind].interval,
+        )
+    cl2.says(
+        f"**Neither is measurably more successful at {_what}.** {_text}",
+        when=lambda n, kind=_kind: abs(n.gaps[kind].gap) <= n.gaps[kind].interval,
+    )
+
+
 cl2.says(
     """In both maps the clusters hold together far better than the classes. K-means returns compact groups, whatever
-    they are, and had no clue that we wanted animals and vehicles and not, say, bright and dark pictures. A division
-    that cuts through the classes is no mistake of the method's.""",
+    they are, and had no clue for which groups to look. A division that cuts through the classes is no mistake of the
+    method's.""",
     when=lambda n: min(one["by_cluster"] - one["by_class"] for one in n.methods.values()) > 0.1,
 )
 
 
 cl2.says(
-    """Why the clusters? The representation of neighbour pairs uses fewer directions (effective rank
-    {methods.neighbours.effective_rank:.0f}, VICReg's {methods.vicreg.effective_rank:.0f}), so that ten centres say more
-    of where an image is: {methods.neighbours.between:.0%} of its variance lies between the clusters,
-    {methods.vicreg.between:.0%} with VICReg.""",
+    """Why do the clusters of neighbour pairs hold together better? That fits their representation: it uses fewer
+    directions (effective rank {methods.neighbours.effective_rank:.0f}, VICReg's
+    {methods.vicreg.effective_rank:.0f}), and more of its variance lies between the ten clusters
+    ({methods.neighbours.between:.0%}, VICReg's {methods.vicreg.between:.0%}).""",
     when=lambda n: (
         n.methods.neighbours.between > n.methods.vicreg.between
         and n.methods.neighbours.effective_rank < n.methods.vicreg.effective_rank
@@ -309,10 +317,9 @@ cl2.says(
     ),
 )
 cl2.says(
-    """Why the classes? The map only shows what is there before it: in all dimensions
+    """Why does VICReg keep the classes apart better? The map only shows what is there before it: in all dimensions
     {methods.vicreg.by_class_before:.1%} of the ten nearest of the same images are of their class with VICReg and
-    {methods.neighbours.by_class_before:.1%} with neighbour pairs. What of a class an encoder has learned, the probe
-    measures (Q3, Q5), and it has the same order.""",
+    {methods.neighbours.by_class_before:.1%} with neighbour pairs. The linear probe (Q3, Q5) gives the same order.""",
     when=lambda n: (
         n.gaps.by_class.gap > n.gaps.by_class.interval
         and n.methods.vicreg.by_class_before - n.methods.neighbours.by_class_before > 0.5 * n.gaps.by_class.gap
@@ -352,9 +359,7 @@ def _grades(result):
         grades |= {"negative": (one["clusters"] < 0).mean()} | seen["methods"].get(name, {})
         methods[name] = grades | class_scores(result.clusterings[name].labels, result.labels)
     largest = np.bincount(result.clusterings["no_variance"].labels).max() / len(result.labels)
-    words = {"vicreg": "VICReg", "neighbours": "neighbour pairs"}  # within a sentence
-    leads = {key: words[max(ASKED, key=lambda name: methods[name][key])] for key in ("silhouette", "nmi")}
-    facts = {"asked_for": ASKED, "images": len(result.labels), "collapsed_in_one": largest, "leads": leads}
+    facts = {"asked_for": ASKED, "images": len(result.labels), "collapsed_in_one": largest}
     return {"methods": methods, "map_gap": seen["gaps"]["by_cluster"]["gap"]} | facts
 
 
@@ -395,8 +400,8 @@ cl3.says(
 
 
 cl3.says(
-    """By distance the maps have the opposite order. t-SNE is free to do that: it keeps neighbours and gives up
-    distances.""",
+    """By distance (the silhouettes of the maps) they have the opposite order. t-SNE is free to do that: it keeps
+    neighbours and gives up distances.""",
     when=lambda n: _order(n, "map_silhouette") != _order(n, "silhouette"),
 )
 cl3.says(
@@ -405,10 +410,19 @@ cl3.says(
 )
 
 
-_TRUTH = """the higher silhouette is that of {leads.silhouette}, the higher NMI that of {leads.nmi}
-    ({methods.vicreg.nmi:.3f} with VICReg, {methods.neighbours.nmi:.3f} with neighbour pairs)."""
-cl3.says("**It points to the wrong method**: " + _TRUTH, when=lambda n: n.leads.silhouette != n.leads.nmi)
-cl3.says("**It points to the right method**: " + _TRUTH, when=lambda n: n.leads.silhouette == n.leads.nmi)
+_TRUTH = """ the higher silhouette is that of {silhouette}, the higher NMI that of {nmi} ({{methods.vicreg.nmi:.3f}}
+    with VICReg, {{methods.neighbours.nmi:.3f}} with neighbour pairs)."""
+_WORDS = {"vicreg": "VICReg", "neighbours": "neighbour pairs"}  # within a sentence
+for _first in ASKED:
+    for _best in ASKED:
+        _points = "points" if _first == _best else "does not point"
+        cl3.says(
+            f"**It {_points} to the method whose clusters match the classes better**:"
+            + _TRUTH.format(silhouette=_WORDS[_first], nmi=_WORDS[_best]),
+            when=lambda n, pair=(_first, _best): (_order(n, "silhouette")[0], _order(n, "nmi")[0]) == pair,
+        )
+
+
 cl3.says(
     """The collapsed encoder of Q4 even has the highest of all, {methods.no_variance.silhouette:.3f}, with an NMI of
     {methods.no_variance.nmi:.3f}: one of its clusters holds {collapsed_in_one:.0%} of the images.""",
@@ -419,6 +433,7 @@ cl3.says(
 )
 cl3.says(
     """And it gives the true classes a lower grade than the clusters, {methods.vicreg.class_silhouette:.4f} and
-    {methods.neighbours.class_silhouette:.4f}. It grades compactness, which is what k-means seeks, and not truth.""",
+    {methods.neighbours.class_silhouette:.4f}. It grades compactness, which is what k-means seeks, and not
+    agreement with the classes.""",
     when=lambda n: all(n.methods[name].class_silhouette < n.methods[name].silhouette for name in ASKED),
 )

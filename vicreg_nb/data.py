@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py b1ddfbc9b7b11c40
-# text ce1087984a5ee369
+# cells nbs/00a_data.py d4299e1bf8866690
+# text 51c8cdadb2eb7dd9
 
 """0a · Data."""
 
@@ -109,7 +109,7 @@ def obtain(name: str) -> dict:
 
 def _lossy_note(marks) -> str:
     """How many images are not exact, as a sentence; empty where all are. marks: bool, one for each image."""
-    told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies of the right image; all others are exact."
+    told = f"{marks.sum()} of the {len(marks):,} images are JPEG copies, with small errors; all others are exact."
     return told if marks.any() else ""
 
 

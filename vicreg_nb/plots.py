@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py 8161c4a1d4871bdb
-# text 96d04bb23991ff24
+# cells nbs/83_plots.py d619d313341599ea
+# text 777c6301318f6546
 
 """83 · Plots."""
 
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 from plotly.subplots import make_subplots
+from scipy.ndimage import gaussian_filter
 from vicreg_nb.store import atomic
 
 
@@ -191,9 +192,16 @@ def _apart(places, names, inch, marks=()):
     return np.array(taken)[len(marks) :, :2]
 
 
+def _densest(points):
+    """Where points [N, 2] are densest, on a grid of 24 x 24 over them, smoothed by a cell."""
+    counts, *edges = np.histogram2d(*points.T, bins=24)
+    cell = np.unravel_index(gaussian_filter(counts, 1).argmax(), counts.shape)
+    return [(edge[place] + edge[place + 1]) / 2 for place, edge in zip(cell, edges, strict=True)]
+
+
 def _name_classes(ax, points, labels, classes, colours, inch, marks=()):
     kinds = [kind for kind in range(len(classes)) if (labels == kind).any()]
-    middles = [np.median(points[labels == kind], axis=0) for kind in kinds]
+    middles = [_densest(points[labels == kind]) for kind in kinds]
     places = _apart(middles, [classes[kind] for kind in kinds], inch, marks)
     for kind, middle, place in zip(kinds, middles, places, strict=True):
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 1.2, "boxstyle": "round,pad=0.15"}

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 83c562fbcb7fdc3b
-# text fed3ccb4a2d30ee6
+# cells nbs/92_report.py 236625fdb00250a9
+# text 1aa246c74414028b
 
 """92 · The report."""
 
@@ -216,7 +216,10 @@ def table_over(tables: list[dict], mean: dict = None) -> dict:
         for known, *same in zip(means["rows"], *(table["rows"] for table in tables), strict=True)
     ]
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
-    return first | {"rows": rows, "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds."}
+    return first | {
+        "rows": rows,
+        "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds (none where all are alike).",
+    }
 
 
 def filled(results: dict, text: str, when=None) -> str:
@@ -244,7 +247,7 @@ the **variance** objective keeps the standard deviation of every dimension above
 $$\mathcal{L}_{\mathrm{var}}(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - \sigma_j) ;
 \quad \sigma_j = \sqrt{\mathrm{Var}(z_1^j, \ldots, z_{\left|B\right|}^j) + \epsilon}$$
 
-and the **covariance** objective keeps two dimensions from saying the same. With the covariance matrix
+and the **covariance** objective keeps dimensions from repeating one another. With the covariance matrix
 """
 
 
@@ -256,7 +259,7 @@ it is the sum of the squares off the diagonal,
 
 $$\mathcal{L}_{\mathrm{cov}}(Z) = \frac{1}{d} \sum_{i \neq j} [C(Z)]_{i,j}^2$$
 
-Variance and covariance act on both branches, and are added, not averaged as in some public implementations:
+Variance and covariance act on both branches, and are added; the authors' code halves the variance terms:
 
 $$\mathcal{L}(Z, Z') = \lambda \, \mathcal{L}_{\mathrm{inv}}(Z, Z')
 + \mu \, [\mathcal{L}_{\mathrm{var}}(Z) + \mathcal{L}_{\mathrm{var}}(Z')]
@@ -357,7 +360,7 @@ def method_section(results: dict) -> str:
     """Eq. 1-6, and what was trained and asked."""
     numbered, plain = (f"#set math.equation(numbering: {kind})" for kind in ('"(1)"', "none"))
     parts = ["# Method", typst_block(numbered), METHOD, COVARIANCE, typst_block(plain)]
-    caption = "What was trained and asked. The exercise leaves some of it open; there its column has our default."
+    caption = "What was trained and measured. The exercise leaves some of it open; there its column has our default."
     profile = results["header"]["profile"]
     if profile != "exercise":
         why = f" This run's profile, `{profile}`, is chosen so that a CPU trains it in minutes (here {{Q1.time}})."
@@ -370,47 +373,53 @@ DERIVATION = r"""
 
 Take the networks away: image $i$ has a free vector $z_i$ of $c$ dimensions, row $i$ of $Z$. Pairs are edges of a
 connected graph, drawn either way round: $\Pi_{ij} = \Pi_{ji}$ is the probability of $(i, j)$, and $p_i$ how often image
-$i$ stands in a branch. With enough pairs, Eq. 2 and Eq. 4 become
+$i$ stands in a branch, so that both branches have one covariance. Let $Z$ be centred, $Z^T p = 0$: a shift of all
+vectors changes no term. With enough pairs, Eq. 2 and Eq. 4 become, with $d = c$,
 
 $$\mathcal{L}_{\mathrm{inv}} = \frac{1}{c} \sum_{ij} \Pi_{ij} \, \lVert z_i - z_j \rVert^2
 = \frac{1}{c} \mathrm{tr}(Z^T L Z) , \quad C = Z^T P Z , \quad
 L = \mathrm{diag}(\Pi 1 + \Pi^T 1) - \Pi - \Pi^T , \quad P = \mathrm{diag}(p)$$
 
-Let $a_1 \le a_2 \le \ldots$ be the eigenvalues of $L y = a P y$ without the constant vector, and $y_i$ the
-eigenvectors, orthonormal in the metric $P$. If the edges of a graph $W$ with degrees $D$ are drawn evenly, this is
-$(D - W) y = \kappa D y$ with $a = 2 \kappa$, the problem of Laplacian Eigenmaps (Belkin and Niyogi, 2003).
+Let $a_1 \le a_2 \le \ldots$ be the eigenvalues of $L y = a P y$ without that of the constant vector, and $y_i$ the
+eigenvectors, orthonormal in the metric $P$; there are more than $c$ of them. If the edges of a graph $W$ with degrees
+$D$ are drawn evenly, this is $(D - W) y = \kappa D y$ with $a = 2 \kappa$, the problem of Laplacian Eigenmaps (Belkin
+and Niyogi, 2003).
 """
 
 
 THEOREM = r"""
-**Theorem.** Let $\mu \ge 8 \nu \gamma^3$, as the exercise has it. Up to a shift of all vectors, Eq. 6 over all pairs is
-smallest if and only if $Z = \sum_i \sqrt{s_i} \, y_i u_i^T$ with orthonormal $u_i$ that give all dimensions the same
-variance, and
+**Theorem.** Let $\mu \ge 8 \nu \gamma^3$ (the exercise: $25 \ge 8$). Up to a shift of all vectors, and with some choice
+of eigenvectors where eigenvalues are equal, Eq. 6 over all pairs is smallest if and only if $Z = \sum_{i \le c}
+\sqrt{s_i} \, y_i u_i^T$ with orthonormal $u_i$ that give all dimensions the same variance, and
 
 $$s_i = \max \left(0, \; t - \frac{\lambda a_i}{4 \nu} \right) \quad \text{with } t \text{ such that} \quad
-\sum_i s_i = c \, (\gamma^2 - \epsilon)$$
+\sum_{i \le c} s_i = c \, (\gamma^2 - \epsilon)$$
 
 as long as $t \le \gamma^2 - \epsilon + \mu / (4 \nu \gamma)$; beyond that the hinge is not worth its price, and the
-mean variance stays below. So VICReg without networks is Laplacian Eigenmaps with a *water-filled* spectrum: water is
-poured to the level $t$ onto a ground of height $\lambda a_i / 4 \nu$, and eigenvectors whose ground is above it stay
-dry. The graph decides which directions live, the weights how many.
+mean variance stays below (as at a tenth of the weights in the ladder's figure). So VICReg without networks is Laplacian
+Eigenmaps with a *water-filled* spectrum: water is poured to the level $t$ onto a ground of height $\lambda a_i / 4
+\nu$, and eigenvectors whose ground is above it stay dry. The graph's eigenvectors are the directions that may live; its
+eigenvalues and the weights decide how many do.
 """
 
 
 PROOF = r"""
-**Proof.** Let $s_1 \ge \ldots \ge s_c$ be the eigenvalues of $C$. No $C_{kk}$ exceeds $\gamma^2 - \epsilon$: to shrink
-such a column would cost no other term anything and save invariance, since the graph is connected. (1) By von Neumann's
-trace inequality $\mathrm{tr}(Z^T L Z) \ge \sum_i s_i a_i$, with equality only where the widest directions are the
-eigenvectors with the smallest eigenvalues. (2) All else in Eq. 6 depends on the spectrum and, by $\eta(C_{kk}) = 2 \mu
-\max(0, \gamma - \sqrt{C_{kk} + \epsilon}) - 2 \nu C_{kk}^2$, on the diagonal; $\eta$ is convex for $\mu \ge 8 \nu
-\gamma^3$, so that an even diagonal is best (Jensen), and some rotation $U$ gives any spectrum one (Schur and Horn)
-without changing (1). (3) What remains, $\lambda \sum_i a_i s_i + 2 \nu \sum_i s_i^2 + c \, \eta(T / c)$ with $T =
-\sum_i s_i$, is convex in $s \ge 0$. Its slope along $s_i$ is zero where $4 \nu s_i = 4 \nu t - \lambda a_i$ with $4 \nu
-t = -\eta'(T / c)$: the water-filling.
+**Proof.** Let $s_1 \ge \ldots \ge s_c$ be the eigenvalues of $C$, $T$ their sum, and $b = \gamma^2 - \epsilon$. No
+$C_{kk}$ exceeds $b$: to shrink such a column would cost no other term anything and save invariance, since the graph is
+connected. (1) By von Neumann's trace inequality $\mathrm{tr}(Z^T L Z) \ge \sum_i s_i a_i$, with equality only where the
+widest directions are the eigenvectors with the smallest eigenvalues. (2) All else in Eq. 6, times $c$, depends on the
+spectrum, by $2 \nu \sum_i s_i^2$, and on the diagonal, by $\sum_k \eta(C_{kk})$ with $\eta(x) = 2 \mu (\gamma - \sqrt{x
++ \epsilon}) - 2 \nu x^2$. On $[0, b]$ it is strictly convex: inside, $\eta''(x) = \frac{\mu}{2} (x + \epsilon)^{-3/2} -
+4 \nu > \frac{\mu}{2 \gamma^3} - 4 \nu \ge 0$. So an even diagonal is best (Jensen), and some rotation $U$ gives any
+spectrum an even diagonal (Schur and Horn) without changing (1). (3) What remains, $\lambda \sum_i a_i s_i + 2 \nu
+\sum_i s_i^2 + c \, \eta(T / c)$, is strictly convex on $s \ge 0$, $T \le c b$, so the one point is the minimum at which
+$\lambda a_i + 4 \nu s_i + \eta'(T / c) + \theta \ge 0$, with equality where $s_i > 0$, and $\theta \ge 0$, with $\theta
+= 0$ unless $T = c b$. With $4 \nu t = - \eta'(T / c) - \theta$ this is the water-filling, and $T$ is at its bound if
+and only if $4 \nu t \le - \eta'(b) = \mu / \gamma + 4 \nu b$. The $s_i$ fall with $i$, as (1) assumed. $\square$
 
 **Related work.** That such losses have spectral embeddings as their optimum is known: Balestriero and LeCun (2022) show
 it for VICReg and its kin, HaoChen et al. (2021) for a spectral contrastive loss. Here the whole spectrum is derived for
-the exercise's own hinge and weights, and tested, under *beyond Question 6*, on free vectors and on the network.
+the exercise's own hinge and weights, and tested below (the ladder) on free vectors and on the network.
 """
 
 
@@ -541,6 +550,7 @@ def heading(entry: dict) -> str:
 
 ESTIMATES = ("points", "accuracy", "more", "gap", "auc", "share", "over_pca")  # what stands beside its `interval`
 NAMING = ("pair", "class", "name", "kind")
+CHOICES = ("best", "as_good")  # of a few values that were tried: no mean was
 
 
 def mean_numbers(trees: list):
@@ -558,12 +568,12 @@ def mean_numbers(trees: list):
 
 def _mean_dict(trees):
     first = trees[0]
-    if any(tree.get(name) != first.get(name) for tree in trees for name in NAMING):
+    if first.get("of_figure") or any(tree.get(name) != first.get(name) for tree in trees for name in NAMING):
         return first
     found = {}
     for name, value in first.items():
         same = [tree[name] for tree in trees if name in tree]
-        whole = len(same) == len(trees) and "second" not in name  # a time is that of the run at hand
+        whole = len(same) == len(trees) and "second" not in name and name not in CHOICES  # a time is that of the first
         found[name] = mean_numbers(same) if whole else value
         if whole and name.startswith("largest") and isinstance(value, float):
             found[name] = max(same)
@@ -590,13 +600,15 @@ def _holds(when, numbers):
 
 
 def _names_in(text, numbers):
-    """The names that a claim's text takes from a run's numbers; None where they lack one."""
+    """The names and choices that a claim's text takes from a run's numbers; None where they lack one."""
     fields = [field for _, field, _, _ in string.Formatter().parse(text) if field]
     try:
         found = [string.Formatter().get_field(field, (), plain_numbers(numbers))[0] for field in fields]
     except (AttributeError, LookupError, TypeError):
         return None
-    return [value for field, value in zip(fields, found, strict=True) if isinstance(value, str) and field != "time"]
+    named = [isinstance(value, str) and field != "time" for field, value in zip(fields, found, strict=True)]
+    chosen = [any(name in re.split(r"\W", field) for name in CHOICES) for field in fields]
+    return [value for value, *which in zip(found, named, chosen, strict=True) if any(which)]
 
 
 def note(when, text: str, runs: list[dict], mean: dict) -> str:
@@ -606,7 +618,7 @@ def note(when, text: str, runs: list[dict], mean: dict) -> str:
         return f" *(This holds in {sum(held)} of {len(held)} seeds.)*"
     names = [_names_in(text, numbers) for numbers in runs]
     alike = None in names or all(one == names[0] for one in names)
-    return "" if alike else " *(These are the first seed's; the others name others.)*"
+    return "" if alike else " *(So in the first seed; not in each of the others.)*"
 
 
 def over_seeds(results: dict, runs: list[dict]) -> dict:
@@ -668,16 +680,16 @@ DIFFICULTIES = (
     the Laplacian's smallest ones; on small graphs a dense solver must give the same.""",
     """**Free vectors.** Minimising the VICReg loss without a network is harder than with one: a quasi-Newton method
     stops at the kink of the hinge, where Adam with cosine decay goes through. Which Laplacian the optimum belongs to
-    depends on how pairs are drawn; our first guess was wrong, as graphs that can be solved exactly showed.""",
+    depends on how pairs are drawn: graphs that can be solved exactly tell the ways apart.""",
 )
 
 
 EVIDENCE = (
     ("The training took {Q1.views_per_second:,.0f} views a second here, in {Q1.precision}.", None),
-    ("The graph of {Q6.whole.images:,} images has {Q6.whole.connected_components} connected components; no eigenvector "
-     "leaves a residual above {Q6.whole.largest_residual:.0e}.", lambda n: n.Q6.whole.connected_components > 1),
-    ("The graph of {Q6.whole.images:,} images is connected; no eigenvector leaves a residual above "
-     "{Q6.whole.largest_residual:.0e}.", lambda n: n.Q6.whole.connected_components == 1),
+    ("The graph of {Q6.whole.images:,} images has {Q6.whole.connected_components} connected components; the largest "
+     "residual of an eigenvector is {Q6.whole.largest_residual:.1e}.", lambda n: n.Q6.whole.connected_components > 1),
+    ("The graph of {Q6.whole.images:,} images is connected; the largest residual of an eigenvector is "
+     "{Q6.whole.largest_residual:.1e}.", lambda n: n.Q6.whole.connected_components == 1),
     ("The exercise's bar of {Q3.bar:.0%} is reached: the linear probe gives {Q3.accuracy:.1%}.",
      lambda n: n.Q3.accuracy >= n.Q3.bar),
     ("That is with profile {Q3.profile}'s small network, not with the exercise's ResNet18.",
@@ -716,7 +728,7 @@ def provenance_rows(results: dict) -> list[list[str]]:
         "Code": f"commit `{head['commit']}`, digest `{head['code']}`",
         "Run": f"begun {head['started']}, ended {head['updated']}",
         "Seconds by notebook": literal(", ".join(f"{name}: {value:,.0f}" for name, value in seconds.items())),
-        "Time in all": duration(sum(seconds.values())) if seconds else "",
+        "Time in all": f"{duration(sum(seconds.values()))} of computing" if seconds else "",
     }
     return [[name, value] for name, value in facts.items() if value]
 
@@ -845,18 +857,22 @@ def check_glyphs(text: str):
             raise UserError(f"The report's fonts have no {named}: write it in other letters.")
 
 
+CITED = {"cifar10": " (Krizhevsky and Hinton, 2009)"}
 ABSTRACT = """**Abstract.** VICReg (Bardes et al., 2022) trains an encoder without labels. We train it on {data}, take
-away one of its parts after another, until Laplacian Eigenmaps are left, and ask the same of each representation: what a
-linear probe, nearest neighbours, an anomaly score and clusters make of it. {found}"""
+away one of its parts after another, until Laplacian Eigenmaps are left, and test each representation in the same four
+ways: by a linear probe, nearest neighbours, an anomaly score and clusters. {found}"""
 FOUND = (
     ("A linear probe on VICReg's representation classifies {Q3.accuracy:.1%} of the test images.", None),
     ("Without the variance term it is {Q4.ablated.accuracy:.1%}, with neighbours from the data in place of generated "
      "views {Q5.neighbours.accuracy:.1%}, on Laplacian Eigenmaps {Q6.laplacian.accuracy:.1%}.", None),
-    ("Two things change on the way down: who says which images are neighbours, and how the vectors are found. VICReg's "
-     "neighbours in place of a random CNN's change the probe by {ladder.steps.vicreg_untrained.lowest:+.1f} to "
-     "{ladder.steps.vicreg_untrained.highest:+.1f} points, a network in place of eigenvectors by "
-     "{ladder.steps.network_eigenvectors.lowest:+.1f} to {ladder.steps.network_eigenvectors.highest:+.1f}.", None),
-    ("Trained for as long as VICReg, a network on VICReg's neighbours reaches {Q5.accuracy_as_long:.1%}.", None),
+    ("Two things change on the way down: what decides which images are neighbours, and what finds the vectors. "
+     "VICReg's neighbours in place of a random CNN's change the probe by "
+     "{ladder.steps.vicreg_untrained.lowest:+.1f} to {ladder.steps.vicreg_untrained.highest:+.1f} points, a network of "
+     "{ladder.epochs_text} in place of eigenvectors by {ladder.steps.network_eigenvectors.lowest:+.1f} to "
+     "{ladder.steps.network_eigenvectors.highest:+.1f}.", None),
+    ("Trained for as long as VICReg, a network on VICReg's neighbours reaches {ladder.longer.accuracy:.1%}, where "
+     "eigenvectors of the same neighbours have {ladder.cells.vicreg.eigenvectors.accuracy:.1%}.",
+     lambda n: n.ladder.longer.accuracy),
     ("That the last step must lead to eigenvectors, and with which spectrum, is derived in closed form; where it can "
      "be solved exactly, descent without a network ends within {ladder.exact.largest_angle:.5f} degrees of them.",
      lambda n: n.ladder.exact.largest_angle < 0.01),
@@ -879,7 +895,7 @@ def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     """Abstract, the ladder's figure, the methods in short, contents, and what is missing if the run is not whole."""
     name = results["header"]["dataset"]
     found = " ".join(filter(None, (filled(results, text, when) for text, when in FOUND)))
-    words = [ABSTRACT.format(data=DATASET_NAMES.get(name, name), found=found)]
+    words = [ABSTRACT.format(data=DATASET_NAMES.get(name, name) + CITED.get(name, ""), found=found)]
     if missing(results):
         words.append(f"**Not a whole report:** this run has not answered {', '.join(missing(results))} yet.")
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
@@ -911,7 +927,9 @@ REFERENCES = r"""
 9. O. Roy and M. Vetterli. *The Effective Rank: A Measure of Effective Dimensionality.* EUSIPCO, 2007.
 10. E. R. DeLong, D. M. DeLong, and D. L. Clarke-Pearson. *Comparing the Areas under Two or More Correlated Receiver
     Operating Characteristic Curves.* Biometrics 44(3), 1988.
-11. K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse, and J. Bernstein. *Muon: An Optimizer for Hidden Layers
+11. Y. Bengio, J.-F. Paiement, P. Vincent, O. Delalleau, N. Le Roux, and M. Ouimet. *Out-of-Sample Extensions for LLE,
+    Isomap, MDS, Eigenmaps, and Spectral Clustering.* NeurIPS, 2004.
+12. K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse, and J. Bernstein. *Muon: An Optimizer for Hidden Layers
     in Neural Networks.* 2024.
 """
 
