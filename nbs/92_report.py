@@ -1351,6 +1351,37 @@ print(beside([results]))
 assert "linear probe 61.0%" in beside([results]) and beside(others).count("±") == 1
 
 
+# %% [markdown]
+# And Q1's terms, side by side with those of other profiles: so that a reader sees the exercise's own settings where the
+# report is about another profile's.
+
+
+# %%
+#| export
+TERMS = ("loss", "invariance", "variance", "covariance")
+
+
+def terms_over_profiles(kinds: list[dict]) -> str:
+    """Q1 in one run of each kind, as a table; empty for a single kind."""
+    rows = []
+    for run in kinds:
+        title = f"{kind_of(run)}, seed {run['header']['seed']}"
+        for part in TERMS if number(run, "Q1", "epochs", kind=int) else ():
+            steps = [number(run, "Q1", part, step) for step in ("first_epoch", "last_epoch", "last_test")]
+            rows.append([title, part, *(f"{step:.1f}" if part == "loss" else f"{step:.3f}" for step in steps)])
+            title = ""
+    header = ["Profile", "", "first epoch", "last epoch", "test set, at the end"]
+    caption = "The loss and its terms, means over the batches of an epoch, beside those of other settings."
+    return markdown_table(header, rows, caption) if len(rows) > 4 else ""
+
+
+# %%
+terms = {name: {"first_epoch": 3.0, "last_epoch": 2.0, "last_test": 2.5} for name in TERMS}
+trained = {"header": results["header"], "questions": {"Q1": {"numbers": terms | {"epochs": 10}}}}
+print(terms_over_profiles([trained, trained]))
+assert terms_over_profiles([trained]) == "" and terms_over_profiles([trained, trained]).count("2.500") == 6
+
+
 # %%
 #| export
 def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
@@ -1422,8 +1453,9 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
     for name, entry in results["questions"].items():
         pieces += question_section(folder, entry)
-        if name == PROBES["vicreg"][0]:
-            pieces += [Piece("text", text) for text in elsewhere(folder, results)]
+        if name == "Q1" and not warning(results["header"]):
+            kinds = [results, *(same[0] for same in runs_by_kind(folder, [results])[1:])]
+            pieces += [Piece("table", text) for text in [terms_over_profiles(kinds)] if text]
     last = [
         difficulties(results),
         f"# Automatic tools\n\n{tools}",

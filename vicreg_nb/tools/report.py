@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 236625fdb00250a9
-# text 1aa246c74414028b
+# cells nbs/92_report.py ccc86f3ea49c755a
+# text b6ac1ae2b6f6f99a
 
 """92 · The report."""
 
@@ -891,6 +891,23 @@ def elsewhere(folder: Path, results: dict) -> list[str]:
     return [] if warning(results["header"]) else [beside(runs) for runs in runs_by_kind(folder, [results])[1:]]
 
 
+TERMS = ("loss", "invariance", "variance", "covariance")
+
+
+def terms_over_profiles(kinds: list[dict]) -> str:
+    """Q1 in one run of each kind, as a table; empty for a single kind."""
+    rows = []
+    for run in kinds:
+        title = f"{kind_of(run)}, seed {run['header']['seed']}"
+        for part in TERMS if number(run, "Q1", "epochs", kind=int) else ():
+            steps = [number(run, "Q1", part, step) for step in ("first_epoch", "last_epoch", "last_test")]
+            rows.append([title, part, *(f"{step:.1f}" if part == "loss" else f"{step:.3f}" for step in steps)])
+            title = ""
+    header = ["Profile", "", "first epoch", "last epoch", "test set, at the end"]
+    caption = "The loss and its terms, means over the batches of an epoch, beside those of other settings."
+    return markdown_table(header, rows, caption) if len(rows) > 4 else ""
+
+
 def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     """Abstract, the ladder's figure, the methods in short, contents, and what is missing if the run is not whole."""
     name = results["header"]["dataset"]
@@ -950,8 +967,9 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
     for name, entry in results["questions"].items():
         pieces += question_section(folder, entry)
-        if name == PROBES["vicreg"][0]:
-            pieces += [Piece("text", text) for text in elsewhere(folder, results)]
+        if name == "Q1" and not warning(results["header"]):
+            kinds = [results, *(same[0] for same in runs_by_kind(folder, [results])[1:])]
+            pieces += [Piece("table", text) for text in [terms_over_profiles(kinds)] if text]
     last = [
         difficulties(results),
         f"# Automatic tools\n\n{tools}",
