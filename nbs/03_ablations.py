@@ -384,7 +384,6 @@ q4.says(
     when=lambda n: n.lost.points <= n.lost.interval,
 )
 
-
 # %% [markdown]
 # What the training has added to the network that it started from, and what became of $z$:
 
@@ -621,7 +620,6 @@ assert {len(further[name].tests) for name in ("views", "more", "oracle")} == {ba
 # only its crop, all else being equal. So we change them, with T's own operations drawn as T draws them, and leave the
 # rest.
 
-
 # %%
 #| export
 ALONE = {"colours": ("order", *JITTER), "crop": ("top", "left", "height", "width")}  # of T's parameters
@@ -762,7 +760,6 @@ def _moved_as_long(moved):
 # %%
 print(_more_moved(compared["moved"], "neighbours", "control"))
 assert all(gap["more"] == 0 for gap in _more_moved(compared["moved"], "control", "control").values())
-
 
 # %%
 #| export

@@ -597,8 +597,8 @@ print({name: f"{probe.accuracy:.1%} ± {probe.interval:.1%}" for name, probe in 
 # %%
 #| export
 @q6.figure(
-    "Where has a class a region of its own? t-SNE of Laplacian Eigenmaps (a graph of as many training images as in the "
-    "exercise's Fig. 2) and of VICReg (test images, as in Q2)."
+    "Where has a class a region of its own? t-SNE of Laplacian Eigenmaps (of as many training images as the exercise's "
+    "Fig. 2) and of VICReg (test images, as in Q2)."
 )
 def q6_tsne(result: dict) -> Drawing:
     kinds, panels = {"laplacian": "training", "vicreg": "test"}, {}
@@ -705,10 +705,9 @@ q6.says("**VICReg is more effective: " + _PROBES, when=lambda n: n.total.points 
 q6.says("**Laplacian Eigenmaps are more effective: " + _PROBES, when=lambda n: n.total.points < -n.total.interval)
 q6.says("**Neither is measurably better: " + _PROBES, when=lambda n: abs(n.total.points) <= n.total.interval)
 _PICTURES = """of a point's ten nearest in the picture, {laplacian.picture_agreement:.1%} have its class with Laplacian
-    Eigenmaps ({laplacian.picture_images:,} training images, with a graph of their own, as in the exercise's Fig. 2) and
+    Eigenmaps ({laplacian.picture_images:,} training images, with a graph of their own) and
     {vicreg.picture_agreement:.1%} with VICReg ({vicreg.picture_images:,} test images; chance is {chance:.0%})."""
-_FIG_2 = """ The exercise's own Fig. 2 is a picture without numbers; ours is made as it says of Fig. 2, so that it can
-    be measured."""
+_FIG_2 = """ (The exercise's Fig. 2 is a picture without numbers; ours is made as its footnote says, to be measured.)"""
 q6.says(
     "The pictures say the same. On the left the classes are mixed nearly everywhere, on the right most have a region: "
     + _PICTURES
@@ -783,7 +782,8 @@ q6.says(
 q6.says(
     """Between the control and VICReg {rest.points:.1f} ± {rest.interval:.1f} points remain. Two things still differ
     there, a network in place of eigenvectors and generated views in place of neighbours. Q6 cannot separate the two:
-    that takes a network on VICReg's neighbours (Q5, and the ladder beyond Question 6).""",
+    that, and with it what amortisation is worth, takes a network on
+    VICReg's neighbours (the ladder, beyond Question 6).""",
     when=lambda n: n.rest.points > n.rest.interval,
 )
 q6.says(
@@ -797,13 +797,13 @@ q6.says(
 )
 # %%
 #| export
-q6.says("""To run it: {components} eigenvectors of {whole.images:,} images took {whole.seconds.total:.1f} s
+_RUN = """To run it: {components} eigenvectors of {whole.images:,} images took {whole.seconds.total:.1f} s
     ({whole.seconds.features:.1f} s for the features, {whole.seconds.neighbours:.1f} s for exact neighbours,
-    {whole.seconds.eigenvectors:.1f} s for the eigenvectors), with a largest residual of
-    {whole.largest_residual:.1e}.""")
-q6.says("The graph is connected as it is.", when=lambda n: n.whole.connected_components == 1)
+    {whole.seconds.eigenvectors:.1f} s for the eigenvectors), with a largest residual of {whole.largest_residual:.1e}.
+    """
+q6.says(_RUN + "The graph is connected as it is.", when=lambda n: n.whole.joining_edges == 0)
 q6.says(
-    "{whole.joining_edges:,} edges had to be added to make the graph connected.",
+    _RUN + "{whole.joining_edges:,} edges had to be added to make the graph connected.",
     when=lambda n: n.whole.joining_edges > 0,
 )
 
@@ -829,8 +829,5 @@ q6.says(
     _HELD + """costs the test images accuracy ({held.points:+.1f} ± {held.interval:.1f} points).""",
     when=lambda n: n.held.points < -n.held.interval,
 )
-q6.says("""What amortisation itself is worth, which Q6 removes as well, needs a network and eigenvectors on the same
-    neighbours: the table of the ladder has them side by side (beyond Question 6).""")
-
 # %%
 q6.run(cfg, result)

@@ -1271,7 +1271,7 @@ def _lambda_numbers(lambdas):
         lost = probes[best].accuracy - probes[-1].accuracy
         numbers[kind] = {"best": LAMBDAS[best], "accuracy": probes[best].accuracy, "lost": lost, "points": 100 * lost}
         numbers[kind] |= {"alive_last": rows[-1][1]}
-        numbers[kind] |= {"interval": max(probe.interval for probe in probes), "as_good": (good[0], good[-1])}
+        numbers[kind] |= {"widest": max(probe.interval for probe in probes), "as_good": (good[0], good[-1])}
     return numbers
 
 
@@ -1641,12 +1641,12 @@ def _spared(n):
     """1 where a large lambda costs the pairs that fit measurably less than VICReg's, -1 where more, 0 where neither."""
     fit, other = n.lambdas.oracle, n.lambdas.vicreg
     less = other.lost - fit.lost
-    return int(np.sign(less)) if abs(less) > 2 * (fit.interval + other.interval) else 0
+    return int(np.sign(less)) if abs(less) > 2 * (fit.widest + other.widest) else 0
 
 
 # %%
 def losing(fit, other):
-    kinds = {"oracle": {"lost": fit, "interval": 0.01}, "vicreg": {"lost": other, "interval": 0.01}}
+    kinds = {"oracle": {"lost": fit, "widest": 0.01}, "vicreg": {"lost": other, "widest": 0.01}}
     return Numbers({"lambdas": kinds})
 
 

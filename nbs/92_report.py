@@ -353,7 +353,7 @@ def table_over(tables: list[dict], mean: dict = None) -> dict:
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
     return first | {
         "rows": rows,
-        "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds (none where all are alike).",
+        "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds.",
     }
 
 
@@ -883,9 +883,9 @@ assert mean["gain"]["points"] == 2 and mean["best"] == {"class": "a", "share": 1
 assert np.isclose(mean["gain"]["interval"], mean_interval([1, 3])[1])
 
 # %% [markdown]
-# Each claim is also tried on each run alone, with the intervals over seeds, and one that fails there says in how many
-# it holds. So it does where its names are others in another run. Of a run of older code, which lacks a number, nothing
-# can be said.
+# Each claim is also tried on each run alone, with the intervals over seeds. One that fails there says in how many it
+# holds, and is left out where that is not most of them. It also says where its names are others in another run. Of a
+# run of older code, which lacks a number, nothing can be said.
 
 
 # %%
@@ -925,18 +925,22 @@ def _names_in(text, numbers):
 
 
 def note(when, text: str, runs: list[dict], mean: dict) -> str:
-    """What is said behind a claim that does not hold in each of several runs' numbers, or with other names."""
+    """What is said behind a claim that does not hold in each of several runs' numbers, or with other names.
+
+    None if it does not even hold in most of them: then it is not said.
+    """
     held = [_holds(when, _with_intervals(numbers, mean)) for numbers in runs]
     if None not in held and sum(held) < len(held):
-        return f" *(This holds in {sum(held)} of {len(held)} seeds.)*"
+        return f" *(This holds in {sum(held)} of {len(held)} seeds.)*" if 2 * sum(held) > len(held) else None
     names = [_names_in(text, numbers) for numbers in runs]
     alike = None in names or all(one == names[0] for one in names)
-    return "" if alike else " *(So in the first seed; not in each of the others.)*"
+    return "" if alike else " *(So in the first seed, not in each.)*"
 
 
 # %%
 three = [{"n": n, "top": {"class": name}} for n, name in ((3, "cat"), (30, "cat"), (40, "dog"))]
 mean = mean_numbers(three)
+assert note(lambda n: n.n > 30, "It is {n}.", three, mean) is None
 print([note(lambda n: n.n > 10, "It is {n}.", three, mean), note(None, "It is {top.class}.", three, mean)])
 assert note(None, "It is {n}.", three, mean) == note(lambda n: n.gone, "It is gone.", three, mean) == ""
 
@@ -958,7 +962,8 @@ def _over_seeds(name, results, runs):
     trees = [one["numbers"] for one in same]
     mean = plain_numbers(mean_numbers(trees) | {"over": f"95 % over {len(same)} seeds"})
     claims = [(when, text) for when, text in question.claims if when is None or when(mean)]
-    said = [text.format(**mean) + note(when, text, trees, mean) for when, text in claims]
+    notes = [note(when, text, trees, mean) for when, text in claims]
+    said = [text.format(**mean) + said for (_, text), said in zip(claims, notes, strict=True) if said is not None]
     others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
     made = [plain_numbers(table(book.Numbers(mean))) for table in question.tables]
     tables = [table_over(*pair) for pair in zip(others, made, strict=True)]
@@ -1324,7 +1329,7 @@ FOUND = (
      "eigenvectors of the same neighbours have {ladder.cells.vicreg.eigenvectors.accuracy:.1%}.",
      lambda n: n.ladder.longer.accuracy),
     ("That the last step must lead to eigenvectors, and with which spectrum, is derived in closed form; where it can "
-     "be solved exactly, descent without a network ends within {ladder.exact.largest_angle:.5f} degrees of them.",
+     "be solved exactly, descent without a network ends within {ladder.exact.largest_angle:.4f} degrees of them.",
      lambda n: n.ladder.exact.largest_angle < 0.01),
 )  # fmt: skip
 
@@ -1338,7 +1343,8 @@ def beside(runs: list[dict]) -> str:
     """The first method's numbers in runs that are not those of the report, in a sentence."""
     names, rows = headline_table(runs)
     found = [f"{name.lower()} {cell}" for name, cell in zip(names[1:], rows[0][1:], strict=True) if cell != "–"]
-    return f"Beside it, profile {kind_of(runs[0])}: {rows[0][0]}'s {', '.join(found)}. {what_of(runs)}"
+    single = " (a single run)" if len(runs) == 1 else ""
+    return f"Beside it, profile {kind_of(runs[0])}{single}: {rows[0][0]}'s {', '.join(found)}."
 
 
 def elsewhere(folder: Path, results: dict) -> list[str]:
@@ -1365,21 +1371,21 @@ def terms_over_profiles(kinds: list[dict]) -> str:
     """Q1 in one run of each kind, as a table; empty for a single kind."""
     rows = []
     for run in kinds:
-        title = f"{kind_of(run)}, seed {run['header']['seed']}"
+        cells = []
         for part in TERMS if number(run, "Q1", "epochs", kind=int) else ():
             steps = [number(run, "Q1", part, step) for step in ("first_epoch", "last_epoch", "last_test")]
-            rows.append([title, part, *(f"{step:.1f}" if part == "loss" else f"{step:.3f}" for step in steps)])
-            title = ""
-    header = ["Profile", "", "first epoch", "last epoch", "test set, at the end"]
-    caption = "The loss and its terms, means over the batches of an epoch, beside those of other settings."
-    return markdown_table(header, rows, caption) if len(rows) > 4 else ""
+            form = "{:.1f}, {:.1f} ({:.1f})" if part == "loss" else "{:.2f}, {:.2f} ({:.2f})"
+            cells.append(form.format(*steps))
+        rows += [[f"{kind_of(run)}, seed {run['header']['seed']}", *cells]] if cells else []
+    caption = "The loss and its terms beside those of other settings: first epoch, last epoch (test set)."
+    return markdown_table(["Profile", *TERMS], rows, caption) if len(rows) > 1 else ""
 
 
 # %%
 terms = {name: {"first_epoch": 3.0, "last_epoch": 2.0, "last_test": 2.5} for name in TERMS}
 trained = {"header": results["header"], "questions": {"Q1": {"numbers": terms | {"epochs": 10}}}}
 print(terms_over_profiles([trained, trained]))
-assert terms_over_profiles([trained]) == "" and terms_over_profiles([trained, trained]).count("2.500") == 6
+assert terms_over_profiles([trained]) == "" and terms_over_profiles([trained, trained]).count("(2.50)") == 6
 
 
 # %%

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py efbf76881a7790be
-# text fd5cd7f86e18c2ad
+# cells nbs/06_anomaly.py ce16df7bd1ed54d2
+# text b2a9651aee96a8b1
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -365,8 +365,14 @@ ad2.says(
 )
 
 
-ad2.says("""The collapsed encoder of Q4 has an AUC of {methods.no_variance.auc:.3f} ±
-    {methods.no_variance.interval:.3f}.""")
+_COLLAPSED = (
+    "The collapsed encoder of Q4 has an AUC of {methods.no_variance.auc:.3f} ± {methods.no_variance.interval:.3f}"
+)
+ad2.says(_COLLAPSED + ".", when=lambda n: n.methods.no_variance.interval <= 0.1)
+ad2.says(
+    _COLLAPSED + ": whether it finds the digits is a matter of chance.",
+    when=lambda n: n.methods.no_variance.interval > 0.1,
+)
 ad2.says(
     """**So the task does not measure how good a representation is.** No training is needed: the encoder before
     training has an AUC of {methods.untrained.auc:.4f}; and no network: digits are darker and greyer than photographs,
@@ -458,7 +464,6 @@ def _traits(tested):
     methods = {}
     for name in ASKED:
         order, along = _order(tested, name), _along(tested, name, kind=1)
-        most = max(along, key=lambda trait: abs(along[trait]))
         methods[name] = {
             "shown": [tested.called[number] for number in order[:SHOWN]],
             "anomalies_shown": tested.truth[order[:SHOWN]].sum(),
@@ -469,7 +474,6 @@ def _traits(tested):
             "kinds": ", ".join(f"{kind} ({count})" for kind, count in _kinds_shown(tested, name).most_common()),
             "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place], strict=True)) for place in (0, -1)],
             "along_anomalies": along,
-            "strongest": {"kind": most, "correlation": along[most]},
         }
     normal = [tested.relative(name)[tested.truth == 0] for name in ASKED]
     top = [set(_order(tested, name, kind=0)[: max(1, len(normal[0]) // 20)]) for name in ASKED]
@@ -504,18 +508,30 @@ ad3.says(
     {methods.neighbours.kinds}.""",
     when=lambda n: 2 * n.shared_kinds < n.shown,
 )
-for _name, _title in (("vicreg", "VICReg"), ("neighbours", "Neighbour pairs")):
-    ad3.says(
-        f"""**{_title}: {{methods.{_name}.strongest[kind]}} goes along most with what it finds odd** among the
-        {{anomalies:,}} anomalies (rank correlation with the score {{methods.{_name}.strongest.correlation:+.2f}}).""",
-        when=lambda n, name=_name: abs(n.methods[name].strongest.correlation) >= 0.3,
-    )
-    ad3.says(
-        f"""**{_title}: no single property of the pixels explains which anomalies it finds odd**; of the six measured,
-        {{methods.{_name}.strongest[kind]}} goes along most with the score of all {{anomalies:,}} (rank correlation
-        {{methods.{_name}.strongest.correlation:+.2f}}).""",
-        when=lambda n, name=_name: abs(n.methods[name].strongest.correlation) < 0.3,
-    )
+
+
+def _goes_along(n, name):
+    """The property whose rank correlation with a method's score is largest over all anomalies; and whether it is
+    0.3."""
+    along = n.methods[name].along_anomalies
+    most = max(along, key=lambda trait: abs(along[trait]))
+    return most, abs(along[most]) >= 0.3
+
+
+_ALL = "(rank correlation with the scores of all {{anomalies:,}}: {{methods.{name}.along_anomalies[{trait}]:+.2f}})"
+for _name in ASKED:
+    _title = METHODS[_name].title
+    for _trait in ("brightness", "contrast", "fine texture", "colourfulness", "border", "diagonal"):
+        _found = _ALL.format(name=_name, trait=_trait)
+        ad3.says(
+            f"**{_title}: among digits, {_trait} goes along most with what it finds odd** {_found}.",
+            when=lambda n, which=(_name, _trait): _goes_along(n, which[0]) == (which[1], True),
+        )
+        ad3.says(
+            f"**{_title}: no single property of the pixels tells which digits it finds odd**; {_trait} goes along most "
+            f"{_found}.",
+            when=lambda n, which=(_name, _trait): _goes_along(n, which[0]) == (which[1], False),
+        )
 
 
 ad3.says(

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py d43f2d89a1ea1e09
-# text c9eff089c19afe9f
+# cells nbs/04a_ladder.py c406362c87bd75be
+# text caefc513acb2e16f
 
 """4a · The ladder."""
 
@@ -672,7 +672,7 @@ def _lambda_numbers(lambdas):
         lost = probes[best].accuracy - probes[-1].accuracy
         numbers[kind] = {"best": LAMBDAS[best], "accuracy": probes[best].accuracy, "lost": lost, "points": 100 * lost}
         numbers[kind] |= {"alive_last": rows[-1][1]}
-        numbers[kind] |= {"interval": max(probe.interval for probe in probes), "as_good": (good[0], good[-1])}
+        numbers[kind] |= {"widest": max(probe.interval for probe in probes), "as_good": (good[0], good[-1])}
     return numbers
 
 
@@ -938,7 +938,7 @@ def _spared(n):
     """1 where a large lambda costs the pairs that fit measurably less than VICReg's, -1 where more, 0 where neither."""
     fit, other = n.lambdas.oracle, n.lambdas.vicreg
     less = other.lost - fit.lost
-    return int(np.sign(less)) if abs(less) > 2 * (fit.interval + other.interval) else 0
+    return int(np.sign(less)) if abs(less) > 2 * (fit.widest + other.widest) else 0
 
 
 _FEW_LIVE = " But only {lambdas.oracle.alive_last} and {lambdas.vicreg.alive_last} directions live there."
