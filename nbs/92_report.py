@@ -961,7 +961,7 @@ def _over_seeds(name, results, runs):
         return entry
     trees = [one["numbers"] for one in same]
     mean = plain_numbers(mean_numbers(trees) | {"over": f"95 % over {len(same)} seeds"})
-    claims = [(when, text) for when, text in question.claims if when is None or when(mean)]
+    claims = [(when, text) for when, text in question.claims if _holds(when, mean)]
     notes = [note(when, text, trees, mean) for when, text in claims]
     said = [text.format(**mean) + said for (_, text), said in zip(claims, notes, strict=True) if said is not None]
     others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
@@ -1024,10 +1024,10 @@ DIFFICULTIES = (
     """**The time of a training step.** Nearly all of it goes into the encoder, and views made image by image in a data
     loader starve it. Views are drawn for a whole batch at once, each image with its own random numbers; a test holds
     each operation against torchvision's, image by image.""",
-    """**Laplacian Eigenmaps at full size.** The neighbour graph may have several connected components, and each adds an
-    eigenvector that says only which of them a node is in. They are counted, and joined by their shortest edges. The
-    eigenvectors come from a sparse solver on the normalised adjacency, whose largest eigenvalues converge faster than
-    the Laplacian's smallest ones; on small graphs a dense solver must give the same.""",
+    """**Laplacian Eigenmaps at full size.** Each connected component of the graph adds an eigenvector that says only
+    which of them a node is in. So components are counted, and joined by their shortest edges. The sparse solver works
+    on the normalised adjacency, whose largest eigenvalues converge faster than the Laplacian's smallest ones; on small
+    graphs a dense solver must give the same.""",
     """**Free vectors.** Minimising the VICReg loss without a network is harder than with one: a quasi-Newton method
     stops at the kink of the hinge, where Adam with cosine decay goes through. Which Laplacian the optimum belongs to
     depends on how pairs are drawn: graphs that can be solved exactly tell the ways apart.""",

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py ce16df7bd1ed54d2
-# text b2a9651aee96a8b1
+# cells nbs/06_anomaly.py 27cc65b1e4989511
+# text ffd7c64e7b7db7e3
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -474,6 +474,7 @@ def _traits(tested):
             "kinds": ", ".join(f"{kind} ({count})" for kind, count in _kinds_shown(tested, name).most_common()),
             "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place], strict=True)) for place in (0, -1)],
             "along_anomalies": along,
+            "largest_along": max(map(abs, along.values())),
         }
     normal = [tested.relative(name)[tested.truth == 0] for name in ASKED]
     top = [set(_order(tested, name, kind=0)[: max(1, len(normal[0]) // 20)]) for name in ASKED]
@@ -510,28 +511,21 @@ ad3.says(
 )
 
 
-def _goes_along(n, name):
-    """The property whose rank correlation with a method's score is largest over all anomalies; and whether it is
-    0.3."""
-    along = n.methods[name].along_anomalies
-    most = max(along, key=lambda trait: abs(along[trait]))
-    return most, abs(along[most]) >= 0.3
+def _texture(n, name):
+    return n.methods[name].along_anomalies["fine texture"]
 
 
-_ALL = "(rank correlation with the scores of all {{anomalies:,}}: {{methods.{name}.along_anomalies[{trait}]:+.2f}})"
-for _name in ASKED:
-    _title = METHODS[_name].title
-    for _trait in ("brightness", "contrast", "fine texture", "colourfulness", "border", "diagonal"):
-        _found = _ALL.format(name=_name, trait=_trait)
-        ad3.says(
-            f"**{_title}: among digits, {_trait} goes along most with what it finds odd** {_found}.",
-            when=lambda n, which=(_name, _trait): _goes_along(n, which[0]) == (which[1], True),
-        )
-        ad3.says(
-            f"**{_title}: no single property of the pixels tells which digits it finds odd**; {_trait} goes along most "
-            f"{_found}.",
-            when=lambda n, which=(_name, _trait): _goes_along(n, which[0]) == (which[1], False),
-        )
+ad3.says(
+    """**Neighbour pairs find digits of fine texture odd**, strokes with many edges: over all {anomalies:,} the rank
+    correlation with the score is {methods.neighbours.along_anomalies[fine texture]:+.2f}
+    (VICReg {methods.vicreg.along_anomalies[fine texture]:+.2f}).""",
+    when=lambda n: _texture(n, "neighbours") > max(0.25, _texture(n, "vicreg")),
+)
+ad3.says(
+    """**No single property of the pixels tells which digits VICReg finds odd**: of the six that were measured none has
+    a rank correlation with the scores of all {anomalies:,} that is larger than {methods.vicreg.largest_along:.2f}.""",
+    when=lambda n: n.methods.vicreg.largest_along < 0.4,
+)
 
 
 ad3.says(

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py c406362c87bd75be
-# text caefc513acb2e16f
+# cells nbs/04a_ladder.py 9e4b3ad4e8b25931
+# text 2a7c8155f90a67b6
 
 """4a · The ladder."""
 
@@ -309,7 +309,7 @@ KINDS = {
 }
 KIND_COLOURS = {  # VICReg's views have VICReg's colour, VICReg's neighbours that of neighbour pairs
     "augmentations": METHODS["vicreg"].colour, "vicreg": METHODS["neighbours"].colour,
-    "untrained": METHODS["laplacian"].colour, "oracle": METHOD_COLOURS[4],
+    "untrained": METHODS["laplacian"].colour, "oracle": METHODS["free"].colour,
 }  # fmt: skip
 WAYS = {"network": "network", "free": "free vectors", "eigenvectors": "eigenvectors"}
 FULL = ("vicreg", "untrained", "oracle")  # kinds of neighbours that meet every way
@@ -532,10 +532,10 @@ def ladder(result: dict) -> Drawing:
         ways = [way for way in WAYS if (kind, way) in result["probes"]]
         probes = [result["probes"][kind, way] for way in ways]
         place = np.array([list(WAYS).index(way) for way in ways]) + shift
-        heights, bars = ([100 * getattr(probe, name) for probe in probes] for name in ("accuracy", "interval"))
+        heights, bars = 100 * np.array([(probe.accuracy, probe.interval) for probe in probes]).T
         ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=KIND_COLOURS[kind])
         _name_point(ax, place[-1], heights[-1], title, KIND_COLOURS[kind])
-    stars = {"augmentations": ("top", "VICReg", 2), "vicreg": ("longer", "VICReg's neighbours", -2)}
+    stars = {"augmentations": ("top", "VICReg", 9), "vicreg": ("longer", "VICReg's neighbours", 4)}
     for kind, (name, title, shift) in stars.items():
         for top in [100 * result[name].accuracy] if result[name] else ():
             ax.plot(0, top, "*", markersize=9, color=KIND_COLOURS[kind], zorder=3)
@@ -544,7 +544,7 @@ def ladder(result: dict) -> Drawing:
     ax.plot((0, len(WAYS) - 1), chance, ":", color="#777777")
     _name_point(ax, len(WAYS) - 1, chance[0], "chance", "#777777")
     ax.set_xticks(range(len(WAYS)), [f"network,\n{_epochs(cfg.ladder_epochs)}", *list(WAYS.values())[1:]])
-    ax.set(ylabel="linear probe / %", xlim=(-0.15, len(WAYS) - 0.9), ylim=(0, None))
+    ax.set(ylabel="linear probe / %", xlim=(-0.15, len(WAYS) - 0.9), ylim=(0, ax.get_ylim()[1] + 8))
     return Drawing(fig)
 
 
