@@ -963,7 +963,10 @@ def _over_seeds(name, results, runs):
     mean = plain_numbers(mean_numbers(trees) | {"over": f"95 % over {len(same)} seeds"})
     claims = [(when, text) for when, text in question.claims if _holds(when, mean)]
     notes = [note(when, text, trees, mean) for when, text in claims]
-    said = [text.format(**mean) + said for (_, text), said in zip(claims, notes, strict=True) if said is not None]
+    try:
+        said = [text.format(**mean) + said for (_, text), said in zip(claims, notes, strict=True) if said is not None]
+    except (AttributeError, LookupError, TypeError):  # a run of older code, without a number that is told now
+        return entry
     others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
     made = [plain_numbers(table(book.Numbers(mean))) for table in question.tables]
     tables = [table_over(*pair) for pair in zip(others, made, strict=True)]
