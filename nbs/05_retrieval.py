@@ -524,7 +524,7 @@ def _numbers(result):
         "k": numbers[0].shape[1], "images": len(labels), "chance": (np.bincount(labels) / len(labels)).max(),
         "methods": methods, "gaps": gaps,
         "alike": {"of": len(ATTRIBUTES), "closer": sum(near[1][name] < near[0][name] for name in ATTRIBUTES)},
-        "to_centre": {name: one["other centre"] / one["other border"] for name, one in moved["moves"].items()},
+        "to_centre": {m: one["other centre"] / max(one["other border"], 1e-9) for m, one in moved["moves"].items()},
     } | moved  # fmt: skip
 
 

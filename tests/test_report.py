@@ -16,13 +16,15 @@ import typst
 from made_run import FIGURES, make_run, write_png
 from PIL import Image
 from pypdf import PdfReader
+from scipy import stats
+from vicreg_nb.book import QUESTIONS, Numbers, Question
 from vicreg_nb.config import SETTINGS
 from vicreg_nb.plots import Drawing, new_figure
 from vicreg_nb.store import UserError
 from vicreg_nb.tools import report
 from vicreg_nb.tools.report import (
-    Piece, Size, build, ends, few_colours, interleaved, load_results, main, markdown_table, palette_pdf, room_of,
-    rows_of,
+    Piece, Size, build, ends, few_colours, interleaved, load_results, main, markdown_table, over_seeds, palette_pdf,
+    room_of, rows_of,
 )  # fmt: skip
 
 
@@ -354,3 +356,54 @@ def test_a_file_that_is_no_run_is_one_sentence(tmp_path, text, capsys):
     assert main(["--out", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert "results.json" in error and len(error.splitlines()) == 1
+
+
+@pytest.fixture
+def three_runs(monkeypatch):
+    """Three runs of one question, whose probe, hardest class and detail differ from seed to seed."""
+    asked = Question("Q0", "A question", "nowhere")
+    QUESTIONS.pop("Q0")
+    asked.says("It is {probe.accuracy:.1%} ± {probe.interval:.1%} ({over}).")
+    asked.says("More: {gain.points:.2f} ± {gain.interval:.2f}.", when=lambda n: n.gain.points > n.gain.interval)
+    asked.says("No more: {gain.points:.2f}.", when=lambda n: n.gain.points <= n.gain.interval)
+    asked.says("Hardest is {hardest[class]} ({hardest.share:.0%}).")
+    asked.says("Above 61: {probe.accuracy:.1%}.", when=lambda n: n.probe.accuracy > 0.61)
+    asked.says("Above 63: {probe.accuracy:.1%}.", when=lambda n: n.probe.accuracy > 0.6299)
+    asked.table(
+        lambda n: {"caption": "Probe.", "header": ["", "probe"], "rows": [["VICReg", f"{n.probe.accuracy:.1%}"]]}
+    )
+    monkeypatch.setattr("vicreg_nb.book.all_questions", lambda: {"Q0": asked})
+    runs = []
+    for seed, (accuracy, points, kind) in enumerate(zip((0.6044, 0.6344, 0.6544), (1.0, 2.0, 6.0), "aab", strict=True)):
+        numbers = Numbers({
+            "probe": {"accuracy": accuracy, "interval": 0.001}, "gain": {"points": points, "interval": 0.1},
+            "hardest": {"class": kind, "share": accuracy / 2}, "over": "over images", "time": f"{seed} s",
+        })  # fmt: skip
+        entry = {"numbers": numbers, "answer": "", "tables": [asked.tables[0](numbers)]}
+        runs.append({"header": {"seed": seed}, "questions": {"Q0": entry}})
+    return runs
+
+
+def test_text_and_tables_over_seeds_give_means_and_intervals_over_seeds(three_runs):
+    entry = over_seeds(three_runs[0], three_runs)["questions"]["Q0"]
+    values, gains = np.array([0.6044, 0.6344, 0.6544]), np.array([1.0, 2.0, 6.0])
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    said = entry["answer"].split("\n\n")
+    assert said[0] == f"It is {values.mean():.1%} ± {(high - low) / 2:.1%} (95 % over 3 seeds)."
+    low, high = stats.t.interval(0.95, 2, gains.mean(), stats.sem(gains))
+    assert low < 0 and said[1].startswith("No more: 3.00.")  # though it is measurable in each run alone
+    assert said[2] == "Hardest is a (30%). *(So in the first seed, not in each.)*"  # a name keeps its own number
+    assert said[3] == "Above 61: 63.1%. *(This holds in 2 of 3 seeds.)*" and len(said) == 5
+    assert said[4].endswith("*(This holds in 2 of 3 seeds.)*")
+    low, high = stats.t.interval(0.95, 2, 0.631067, stats.sem([0.604, 0.634, 0.654]))
+    assert entry["tables"][0]["rows"] == [["VICReg", f"{values.mean():.1%} ± {(high - low) / 2:.1%}"]]
+
+
+def test_what_holds_in_few_seeds_is_not_said_and_older_runs_spoil_nothing(three_runs):
+    for run, accuracy in zip(three_runs, (0.6, 0.6, 0.7), strict=True):
+        run["questions"]["Q0"]["numbers"]["probe"]["accuracy"] = accuracy
+    assert "Above" not in over_seeds(three_runs[0], three_runs)["questions"]["Q0"]["answer"]
+    del three_runs[0]["questions"]["Q0"]["numbers"]["hardest"]  # as if it had been measured later
+    entry = three_runs[0]["questions"]["Q0"]
+    assert over_seeds(three_runs[0], three_runs)["questions"]["Q0"] is entry
+    assert over_seeds(three_runs[0], three_runs[:1]) is three_runs[0]

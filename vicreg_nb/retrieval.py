@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 373082604a4004cc
-# text c59d9e9b16f78380
+# cells nbs/05_retrieval.py e09512008cb5f3a6
+# text 4680e6f05757fedf
 
 """5 · Retrieval (Q7)."""
 
@@ -279,7 +279,7 @@ def _numbers(result):
         "k": numbers[0].shape[1], "images": len(labels), "chance": (np.bincount(labels) / len(labels)).max(),
         "methods": methods, "gaps": gaps,
         "alike": {"of": len(ATTRIBUTES), "closer": sum(near[1][name] < near[0][name] for name in ATTRIBUTES)},
-        "to_centre": {name: one["other centre"] / one["other border"] for name, one in moved["moves"].items()},
+        "to_centre": {m: one["other centre"] / max(one["other border"], 1e-9) for m, one in moved["moves"].items()},
     } | moved  # fmt: skip
 
 
