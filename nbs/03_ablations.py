@@ -1014,14 +1014,6 @@ def _still_moved(n):
 q5.says("That lasts: " + _STILL, when=lambda n: n.long and _still_moved(n) == set(ALONE))
 q5.says("Of that only the colours' part lasts: " + _STILL, when=lambda n: n.long and _still_moved(n) == {"colours"})
 q5.says("That does not last: " + _STILL, when=lambda n: n.long and "colours" not in _still_moved(n))
-q5.says(
-    """Invariance alone does not decide the accuracy: the oracle is moved more by colours than generated views trained
-    for as long ({oracle.moved.colours.share:.3f} and {views.moved.colours.share:.3f}), and is ahead of them.""",
-    when=lambda n: (
-        n.oracle_over_views.points > n.oracle_over_views.interval
-        and n.oracle.moved.colours.share > n.views.moved.colours.share
-    ),
-)
 
 # %% [markdown]
 # In one sentence:

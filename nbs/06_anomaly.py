@@ -793,8 +793,7 @@ assert _standing(made, _order(made, "vicreg", kind=0)[:1])["contrast"] > 0.99 - 
 print({trait: f"{value:+.2f}" for trait, value in _along(result, "vicreg").items()})
 
 # %% [markdown]
-# And which anomalies are the oddest to a method: those that are the most anomalous of all, and, on average over all
-# anomalies, the score of each kind.
+# And which kinds are the most anomalous of all:
 
 
 # %%
@@ -804,16 +803,8 @@ def _kinds_shown(tested, name):
     return Counter(tested.called[i] for i in _order(tested, name)[:SHOWN])
 
 
-def _by_kind(tested, name):
-    """[(kind of anomaly, its mean score)], the highest first."""
-    strange, scores = np.flatnonzero(tested.truth), tested.relative(name)
-    kinds = np.array(tested.called)[strange]
-    means = [(str(kind), scores[strange[kinds == kind]].mean()) for kind in np.unique(kinds)]
-    return sorted(means, key=lambda item: -item[1])
-
-
 # %%
-print(_kinds_shown(result, "vicreg"), [f"{kind}: {score:.2f}" for kind, score in _by_kind(result, "vicreg")])
+print(_kinds_shown(result, "vicreg"))
 assert sum(_kinds_shown(result, "vicreg").values()) == SHOWN
 
 # %% [markdown]
@@ -835,7 +826,6 @@ def _traits(tested):
             "odd": _standing(tested, order[tested.truth[order] == 0][:100]),
             "correlations": _along(tested, name),
             "kinds": ", ".join(f"{kind} ({count})" for kind, count in _kinds_shown(tested, name).most_common()),
-            "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place], strict=True)) for place in (0, -1)],
             "along_anomalies": along,
             "largest_along": max(map(abs, along.values())),
         }
@@ -914,13 +904,6 @@ ad3.says(
     """How much ink a digit has says next to nothing of its score (rank correlation with brightness
     {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}).""",
     when=lambda n: all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values()),
-)
-ad3.says(
-    """On average over all {anomalies:,} anomalies, VICReg finds {methods.vicreg.extremes[0][kind]} the oddest (score
-    {methods.vicreg.extremes[0][score]:.2f}) and {methods.vicreg.extremes[1][kind]} the least odd
-    ({methods.vicreg.extremes[1][score]:.2f}), neighbour pairs {methods.neighbours.extremes[0][kind]}
-    ({methods.neighbours.extremes[0][score]:.2f}) and {methods.neighbours.extremes[1][kind]}
-    ({methods.neighbours.extremes[1][score]:.2f})."""
 )
 
 # %% [markdown]

@@ -353,7 +353,7 @@ def table_over(tables: list[dict], mean: dict = None) -> dict:
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
     return first | {
         "rows": rows,
-        "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds.",
+        "caption": f"{caption} Means over {len(tables)} seeds, with 95 % intervals.",
     }
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 27cc65b1e4989511
-# text ffd7c64e7b7db7e3
+# cells nbs/06_anomaly.py 83833d561cb468c0
+# text 22b8a8f780fc9e09
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -451,14 +451,6 @@ def _kinds_shown(tested, name):
     return Counter(tested.called[i] for i in _order(tested, name)[:SHOWN])
 
 
-def _by_kind(tested, name):
-    """[(kind of anomaly, its mean score)], the highest first."""
-    strange, scores = np.flatnonzero(tested.truth), tested.relative(name)
-    kinds = np.array(tested.called)[strange]
-    means = [(str(kind), scores[strange[kinds == kind]].mean()) for kind in np.unique(kinds)]
-    return sorted(means, key=lambda item: -item[1])
-
-
 @ad3.summary
 def _traits(tested):
     methods = {}
@@ -472,7 +464,6 @@ def _traits(tested):
             "odd": _standing(tested, order[tested.truth[order] == 0][:100]),
             "correlations": _along(tested, name),
             "kinds": ", ".join(f"{kind} ({count})" for kind, count in _kinds_shown(tested, name).most_common()),
-            "extremes": [dict(zip(("kind", "score"), _by_kind(tested, name)[place], strict=True)) for place in (0, -1)],
             "along_anomalies": along,
             "largest_along": max(map(abs, along.values())),
         }
@@ -532,13 +523,6 @@ ad3.says(
     """How much ink a digit has says next to nothing of its score (rank correlation with brightness
     {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}).""",
     when=lambda n: all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values()),
-)
-ad3.says(
-    """On average over all {anomalies:,} anomalies, VICReg finds {methods.vicreg.extremes[0][kind]} the oddest (score
-    {methods.vicreg.extremes[0][score]:.2f}) and {methods.vicreg.extremes[1][kind]} the least odd
-    ({methods.vicreg.extremes[1][score]:.2f}), neighbour pairs {methods.neighbours.extremes[0][kind]}
-    ({methods.neighbours.extremes[0][score]:.2f}) and {methods.neighbours.extremes[1][kind]}
-    ({methods.neighbours.extremes[1][score]:.2f})."""
 )
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 8fc29dcbf219902a
-# text 4938bde74ab4c5e7
+# cells nbs/92_report.py d0cb7b849783d2f3
+# text 4af5db00ac8c5a3f
 
 """92 · The report."""
 
@@ -218,7 +218,7 @@ def table_over(tables: list[dict], mean: dict = None) -> dict:
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
     return first | {
         "rows": rows,
-        "caption": f"{caption} Means over {len(tables)} seeds, 95 % intervals over seeds.",
+        "caption": f"{caption} Means over {len(tables)} seeds, with 95 % intervals.",
     }
 
 
