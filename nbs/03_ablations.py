@@ -139,8 +139,7 @@ q4 = Question("Q4", "Ablation 1: no variance term", "Section 3.2, Question 4", d
 
 @q4.result
 def ablate(cfg: Config, images: Images) -> dict:
-    """`Side`s with `cfg`'s weights and with the profile's own, and the controls; UserError where these are the
-    same."""
+    """`Side`s with `cfg`'s weights and with the profile's own, and the controls; UserError where these are the same."""
     base = baseline(cfg)
     if cfg == base:
         raise UserError(f"mu is {cfg.mu:g}, the profile's own: nothing would be ablated; give another, such as mu=0.")
@@ -401,12 +400,12 @@ q4.says(
 )
 q4.says(
     """**What collapses to a point is the projection $z$**, on which the loss is computed. The variance term, recorded
-    though not minimised, ends at {ablated.last_variance_term:.2f} of at most {highest_variance_term:.2f}, $2 (\\gamma
-    - \\sqrt{{\\epsilon}})$, where all images have one $z$: on test images the mean standard deviation of a dimension
-    is {ablated.z.spread:.1e} ({vicreg.z.spread:.2f} with all terms). That costs nothing in the terms that are left:
-    invariance ends at {ablated.last_invariance_term:.0e} ({vicreg.last_invariance_term:.2f} with all terms),
-    covariance at {ablated.last_covariance_term:.0e} ({vicreg.last_covariance_term:.1f}). Only the variance term
-    forbids it.""",
+    though not minimised, ends at {ablated.last_variance_term:.2f}; at most it can be $2 (\\gamma -
+    \\sqrt{{\\epsilon}})$ = {highest_variance_term:.2f}, where all images have one $z$: on test images the mean standard
+    deviation of a dimension is {ablated.z.spread:.1e} ({vicreg.z.spread:.2f} with all terms). That costs nothing in the
+    terms that are left: invariance ends at {ablated.last_invariance_term:.0e} ({vicreg.last_invariance_term:.2f} with
+    all terms), covariance at {ablated.last_covariance_term:.0e} ({vicreg.last_covariance_term:.1f}). Only the variance
+    term forbids it.""",
     when=lambda n: (
         n.ablated.last_variance_term > 0.95 * n.highest_variance_term
         and n.ablated.last_invariance_term < 0.01 * n.vicreg.last_invariance_term
@@ -922,7 +921,7 @@ _CERTAIN = """Two views of one image never show two classes; of the top {neighbo
     are of another class than the image (red frames above), of the top {more_count} {other_of_more:.1%}. If all
     {more_count} are of the image's class (by its label: an *oracle*; they lie farther away, too), the accuracy is
     {oracle.accuracy:.1%} instead of {more.accuracy:.1%}: {by_labels.points:+.1f} ± {by_labels.interval:.1f} points,
-    after epochs: {oracle.epochs}."""
+    after {oracle.epochs} of Q1's {vicreg.epochs} epochs."""
 
 
 def _much(n, gain):

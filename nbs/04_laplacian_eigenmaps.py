@@ -510,16 +510,21 @@ print(f"mean square of the test images' vectors, 1 for training images: {(extend
 
 # %%
 #| export
-def edge_facts(graph: sparse.csr_array, images: Images) -> dict:
-    """Of a graph of `all_pictures`: the share of edges within a class, and for each of `ATTRIBUTES` how far the ends
-    of an edge differ (l2), in units of what those of random pairs do."""
+def same_class_edges(graph: sparse.csr_array, images: Images) -> float:
+    """The share of a graph's edges, of `all_pictures`, that join two images of one class."""
     labels = np.concatenate([images.train_labels, images.test_labels])
+    i, j = graph.nonzero()
+    return (labels[i] == labels[j]).mean()
+
+
+def edge_facts(graph: sparse.csr_array, images: Images) -> dict:
+    """`same_class_edges`, and for each of `ATTRIBUTES` how far the ends of an edge differ (l2; random pairs: 1)."""
     i, j = graph.nonzero()
     shuffled, differ = np.random.default_rng(0).permutation(j), {}
     for name, values in image_attributes(all_pictures(images)).items():
         near, far = (np.linalg.norm(values[i] - values[ends], axis=1).mean() for ends in (j, shuffled))
         differ[name] = near / max(far, 1e-3)  # images without any colour differ in it by nothing
-    return {"same_class_edges": (labels[i] == labels[j]).mean(), "differ": differ}
+    return {"same_class_edges": same_class_edges(graph, images), "differ": differ}
 
 
 # %%
@@ -549,7 +554,7 @@ def control_graph(cfg: Config, images: Images) -> ImageGraph:
 
 # %%
 control = control_graph(cfg, images)
-print(f"within a class {edge_facts(control.graph, images)['same_class_edges']:.1%}")
+print(f"within a class {same_class_edges(control.graph, images):.1%}")
 
 # %% [markdown]
 # The probe is Q3's for all three. The pictures are those that the exercise wants side by side: training images for

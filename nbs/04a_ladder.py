@@ -29,8 +29,8 @@ from vicreg_nb.book import OVER_IMAGES, Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, send
 from vicreg_nb.identity import cached
-from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, edge_facts, embed, graph_embedding
-from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, split_features
+from vicreg_nb.laplacian_eigenmaps import ImageGraph, all_pictures, control_graph, embed, graph_embedding
+from vicreg_nb.laplacian_eigenmaps import graph_features, image_graph, make_graph, same_class_edges, split_features
 from vicreg_nb.methods import METHODS, baseline, features, run_on_neighbours, trained, with_labels
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import METHOD_COLOURS, Drawing, new_figure
@@ -716,7 +716,7 @@ def kind_graphs(cfg: Config, images: Images) -> dict[str, ImageGraph]:
 # %%
 graphs = kind_graphs(cfg, images)
 for kind, one in graphs.items():
-    facts = edge_facts(one.graph, images)
+    facts = same_class_edges(one.graph, images)
     print(f"{KINDS[kind]:32}{one.graph.nnz // 2:9,} edges, {facts['same_class_edges']:.1%} of them within a class")
 
 # %% [markdown]
@@ -1026,7 +1026,7 @@ def compare_ladder(cfg: Config, images: Images) -> dict:
         "network": network_result(cfg, images),
         "shares": shares_by_epochs(cfg, images, kinds["vicreg"]),
         "lambdas": probe_by_lambda(cfg, images, kinds),
-        "edges": {kind: edge_facts(one.graph, images) for kind, one in kinds.items()},
+        "edges": {kind: same_class_edges(one.graph, images) for kind, one in kinds.items()},
     }  # fmt: skip
 
 
@@ -1051,6 +1051,12 @@ def _epochs(count):
     return f"{count} epoch{'s' if count > 1 else ''}"
 
 
+STARS = (  # networks of full length: kind, where its probe is, title, how far above it
+    ("augmentations", "top", "VICReg", 9),
+    ("vicreg", "longer", "VICReg's neighbours", 4),
+)
+
+
 # %%
 assert (_epochs(1), _epochs(2)) == ("1 epoch", "2 epochs")
 
@@ -1070,14 +1076,14 @@ def ladder(result: dict) -> Drawing:
         heights, bars = 100 * np.array([(probe.accuracy, probe.interval) for probe in probes]).T
         ax.errorbar(place, heights, bars, fmt="o-", markersize=4, color=KIND_COLOURS[kind])
         _name_point(ax, place[-1], heights[-1] + {"oracle": 2, "vicreg": -2}.get(kind, 0), title, KIND_COLOURS[kind])
-    stars = {"augmentations": ("top", "VICReg", 9), "vicreg": ("longer", "VICReg's neighbours", 4)}
-    for kind, (name, title, shift) in stars.items():
-        for top in [100 * result[name].accuracy] if result[name] else ():
-            ax.plot(0.01 * (shift - 6), top, "*", markersize=9, color=KIND_COLOURS[kind], zorder=3)
-            _name_point(ax, 0, top + shift, f"{title}, {_epochs(cfg.epochs)}", KIND_COLOURS[kind])
-    chance = [100 / len(result["classes"])] * 2
-    ax.plot((0, len(WAYS) - 1), chance, ":", color="#777777")
-    _name_point(ax, len(WAYS) - 1, chance[0], "chance", "#777777")
+    for kind, name, title, above in STARS:
+        if result[name]:
+            top = 100 * result[name].accuracy
+            ax.plot(0.01 * (above - 6), top, "*", markersize=9, color=KIND_COLOURS[kind], zorder=3)
+            _name_point(ax, 0, top + above, f"{title}, {_epochs(cfg.epochs)}", KIND_COLOURS[kind])
+    chance = 100 / len(result["classes"])
+    ax.plot((0, len(WAYS) - 1), (chance, chance), ":", color="#777777")
+    _name_point(ax, len(WAYS) - 1, chance, "chance", "#777777")
     ax.set_xticks(range(len(WAYS)), [f"network,\n{_epochs(cfg.ladder_epochs)}", *list(WAYS.values())[1:]])
     ax.set(ylabel="linear probe / %", xlim=(-0.15, len(WAYS) - 0.9), ylim=(0, ax.get_ylim()[1] + 8))
     return Drawing(fig)
@@ -1269,8 +1275,8 @@ def _lambda_numbers(lambdas):
         good = [times for times, one in zip(LAMBDAS, behind, strict=True) if one["points"] <= one["interval"]]
         lost = probes[best].accuracy - probes[-1].accuracy
         numbers[kind] = {"best": LAMBDAS[best], "accuracy": probes[best].accuracy, "lost": lost, "points": 100 * lost}
-        numbers[kind] |= {"alive_last": rows[-1][1]}
         numbers[kind] |= {"widest": max(probe.interval for probe in probes), "as_good": (good[0], good[-1])}
+        numbers[kind]["alive_last"] = rows[-1][1]
     return numbers
 
 
@@ -1425,8 +1431,8 @@ steps_down.says(
 steps_down.says(
     """Neighbours of the right class are worth more still: {steps.oracle_vicreg.points:.1f} ±
     {steps.oracle_vicreg.interval:.1f} points over VICReg's ({steps.oracle_vicreg.lowest:.1f} to
-    {steps.oracle_vicreg.highest:.1f}). Of the edges {edges.untrained.same_class_edges:.1%} join two images of one class
-    in the random CNN's graph, {edges.vicreg.same_class_edges:.1%} in VICReg's, {edges.oracle.same_class_edges:.1%} in
+    {steps.oracle_vicreg.highest:.1f}). Of the edges {edges.untrained:.1%} join two images of one class
+    in the random CNN's graph, {edges.vicreg:.1%} in VICReg's, {edges.oracle:.1%} in
     the oracle's, whose test images have no labels.""",
     lambda n: _more(n.steps.oracle_vicreg),
 )

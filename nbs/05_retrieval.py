@@ -685,10 +685,9 @@ q7.says(
 # %%
 #| export
 q7.says(
-    """When outliers have no say, by direction alone, less is left, and only of what neighbour pairs never saw changed:
-    there the most distant images of neighbour pairs differ from the query in contrast
-    {methods.neighbours.opposite.attributes.contrast:.2f} times as much as random pairs (VICReg's
-    {methods.vicreg.opposite.attributes.contrast:.2f}), in their ground
+    """When outliers have no say, by direction alone, less is left: there the most distant images of neighbour pairs
+    differ from the query in contrast {methods.neighbours.opposite.attributes.contrast:.2f} times as much as random
+    pairs (VICReg's {methods.vicreg.opposite.attributes.contrast:.2f}), in their ground
     {methods.neighbours.opposite.attributes.background:.2f} times ({methods.vicreg.opposite.attributes.background:.2f}),
     in colour alike ({methods.neighbours.opposite.attributes.colour:.2f} and
     {methods.vicreg.opposite.attributes.colour:.2f}). An image of less contrast moves more with neighbour pairs than

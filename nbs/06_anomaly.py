@@ -651,9 +651,9 @@ ad2.says(
     digit's shape, are told from the others with {methods.vicreg.edits[two-tone photographs]:.3f} and
     {methods.neighbours.edits[two-tone photographs]:.3f}. Neither shape nor darkness does as much: digits with 30 % of
     the ink, of the same shape and darker, get only {methods.vicreg.edits[little ink]:.2f} and
-    {methods.neighbours.edits[little ink]:.2f}, photographs as dark and grey as digits {methods.vicreg.edits[dark
-    photographs]:.2f} and {methods.neighbours.edits[dark photographs]:.2f}. The mere amount of contrast is a weaker
-    score ({plain.contrast.auc:.2f}): many photographs have as much, in greys and colours.""",
+    {methods.neighbours.edits[little ink]:.2f}, photographs as dark and grey as digits
+    {methods.vicreg.edits[dark photographs]:.2f} and {methods.neighbours.edits[dark photographs]:.2f}. The mere amount
+    of contrast is a weaker score ({plain.contrast.auc:.2f}): many photographs have as much, in greys and colours.""",
     when=lambda n: (
         all(n.methods[name].edits["two-tone photographs"] > 0.95 for name in ASKED)
         and max(n.methods[name].edits[edit] for name in ASKED for edit in ("little ink", "dark photographs")) < 0.8

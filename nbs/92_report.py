@@ -351,10 +351,7 @@ def table_over(tables: list[dict], mean: dict = None) -> dict:
         for known, *same in zip(means["rows"], *(table["rows"] for table in tables), strict=True)
     ]
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
-    return first | {
-        "rows": rows,
-        "caption": f"{caption} Means over {len(tables)} seeds, with 95 % intervals.",
-    }
+    return first | {"rows": rows, "caption": f"{caption} Means over {len(tables)} seeds, with 95 % intervals."}
 
 
 # %%
@@ -840,7 +837,7 @@ print(heading(results["questions"]["Q3"]))
 #| export
 ESTIMATES = ("points", "accuracy", "more", "gap", "auc", "share", "over_pca")  # what stands beside its `interval`
 NAMING = ("pair", "class", "name", "kind")
-CHOICES = ("best", "as_good")  # of a few values that were tried: no mean was
+CHOICES = ("as_good",)  # of a few values that were tried: no mean was
 
 
 def mean_numbers(trees: list):
@@ -901,13 +898,13 @@ def _with_intervals(numbers, mean):
 def _holds(when, numbers):
     """Whether a claim holds for a run's numbers; None where they lack what it asks for."""
     try:
-        return when is None or bool(when(plain_numbers(numbers)))
+        return when is None or bool(when(numbers))
     except (AttributeError, LookupError, TypeError):
         return None
 
 
 # %%
-assert _holds(lambda n: n.n > 10, {"n": 3}) is False and _holds(lambda n: n.gone, {"n": 3}) is None
+assert [_holds(when, book.Numbers(n=3)) for when in (lambda n: n.n > 10, lambda n: n.gone)] == [False, None]
 
 
 # %%
@@ -916,7 +913,7 @@ def _names_in(text, numbers):
     """The names and choices that a claim's text takes from a run's numbers; None where they lack one."""
     fields = [field for _, field, _, _ in string.Formatter().parse(text) if field]
     try:
-        found = [string.Formatter().get_field(field, (), plain_numbers(numbers))[0] for field in fields]
+        found = [string.Formatter().get_field(field, (), numbers)[0] for field in fields]
     except (AttributeError, LookupError, TypeError):
         return None
     named = [isinstance(value, str) and field != "time" for field, value in zip(fields, found, strict=True)]
@@ -924,12 +921,12 @@ def _names_in(text, numbers):
     return [value for value, *which in zip(found, named, chosen, strict=True) if any(which)]
 
 
-def note(when, text: str, runs: list[dict], mean: dict) -> str:
+def note(when, text: str, runs: list[dict]) -> str | None:
     """What is said behind a claim that does not hold in each of several runs' numbers, or with other names.
 
     None if it does not even hold in most of them: then it is not said.
     """
-    held = [_holds(when, _with_intervals(numbers, mean)) for numbers in runs]
+    held = [_holds(when, numbers) for numbers in runs]
     if None not in held and sum(held) < len(held):
         return f" *(This holds in {sum(held)} of {len(held)} seeds.)*" if 2 * sum(held) > len(held) else None
     names = [_names_in(text, numbers) for numbers in runs]
@@ -938,11 +935,10 @@ def note(when, text: str, runs: list[dict], mean: dict) -> str:
 
 
 # %%
-three = [{"n": n, "top": {"class": name}} for n, name in ((3, "cat"), (30, "cat"), (40, "dog"))]
-mean = mean_numbers(three)
-assert note(lambda n: n.n > 30, "It is {n}.", three, mean) is None
-print([note(lambda n: n.n > 10, "It is {n}.", three, mean), note(None, "It is {top.class}.", three, mean)])
-assert note(None, "It is {n}.", three, mean) == note(lambda n: n.gone, "It is gone.", three, mean) == ""
+three = [plain_numbers({"n": n, "top": {"class": name}}) for n, name in ((3, "cat"), (30, "cat"), (40, "dog"))]
+print([note(lambda n: n.n > 10, "It is {n}.", three), note(None, "It is {top.class}.", three)])
+assert note(None, "It is {n}.", three) == note(lambda n: n.gone, "It is gone.", three) == ""
+assert note(lambda n: n.n > 30, "It is {n}.", three) is None
 
 
 # %%
@@ -961,10 +957,10 @@ def _over_seeds(name, results, runs):
         return entry
     trees = [one["numbers"] for one in same]
     mean = plain_numbers(mean_numbers(trees) | {"over": f"95 % over {len(same)} seeds"})
-    claims = [(when, text) for when, text in question.claims if _holds(when, mean)]
-    notes = [note(when, text, trees, mean) for when, text in claims]
+    judged = [plain_numbers(_with_intervals(tree, mean)) for tree in trees]
+    held = [(text, note(when, text, judged)) for when, text in question.claims if _holds(when, mean)]
     try:
-        said = [text.format(**mean) + said for (_, text), said in zip(claims, notes, strict=True) if said is not None]
+        said = [text.format(**mean) + behind for text, behind in held if behind is not None]
     except (AttributeError, LookupError, TypeError):  # a run of older code, without a number that is told now
         return entry
     others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
@@ -1413,8 +1409,7 @@ REFERENCES = r"""
 1. A. Bardes, J. Ponce, and Y. LeCun. *VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
    Learning.* ICLR, 2022. arXiv:2105.04906.
 2. A. Krizhevsky and G. Hinton. *Learning Multiple Layers of Features from Tiny Images.* 2009.
-3. T. Reiss et al. *PANDA: Adapting Pretrained Features for Anomaly Detection and
-   Segmentation.* CVPR, 2021.
+3. T. Reiss et al. *PANDA: Adapting Pretrained Features for Anomaly Detection and Segmentation.* CVPR, 2021.
 4. L. van der Maaten and G. Hinton. *Visualizing Data using t-SNE.* JMLR 9, 2008.
 5. M. Belkin and P. Niyogi. *Laplacian Eigenmaps for Dimensionality Reduction and Data Representation.* Neural
    Computation 15(6), 2003.

@@ -572,6 +572,12 @@ def test_the_distance_of_two_views_is_relative_to_that_of_unrelated_images(smoke
                 / 2
             ]
     numbers = q1.numbers(run)
+    generator = new_generator(cfg.seed, "epoch", 0)
+    order = torch.randperm(len(images.train_images), generator=generator)
+    first = next(GeneratedPairs(cfg, images).epoch(order, [slice(cfg.batch_size)], generator))
+    with torch.no_grad():
+        z, z2 = map(Trainer(cfg, run_settings(cfg, images), 6).model, first)
+    assert numbers["invariance"]["first_batch"] == pytest.approx((z - z2).square().mean().item(), rel=1e-4)
     assert numbers["distance"]["before"] == pytest.approx(np.mean(near) / np.mean(far), rel=1e-3)
     assert 0 < numbers["distance"]["after"] < 1
 

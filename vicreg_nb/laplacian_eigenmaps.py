@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py 00a9f0c56dec1338
-# text 78bef61f52d500c1
+# cells nbs/04_laplacian_eigenmaps.py 3cabd5b761b56b70
+# text 2964b866eb9237d0
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -222,16 +222,21 @@ def amortised_features(cfg: Config, images: Images) -> Features:
     return Features(found.vectors.astype(np.float32), nystrom(found, numbers).astype(np.float32), identity)
 
 
-def edge_facts(graph: sparse.csr_array, images: Images) -> dict:
-    """Of a graph of `all_pictures`: the share of edges within a class, and for each of `ATTRIBUTES` how far the ends
-    of an edge differ (l2), in units of what those of random pairs do."""
+def same_class_edges(graph: sparse.csr_array, images: Images) -> float:
+    """The share of a graph's edges, of `all_pictures`, that join two images of one class."""
     labels = np.concatenate([images.train_labels, images.test_labels])
+    i, j = graph.nonzero()
+    return (labels[i] == labels[j]).mean()
+
+
+def edge_facts(graph: sparse.csr_array, images: Images) -> dict:
+    """`same_class_edges`, and for each of `ATTRIBUTES` how far the ends of an edge differ (l2; random pairs: 1)."""
     i, j = graph.nonzero()
     shuffled, differ = np.random.default_rng(0).permutation(j), {}
     for name, values in image_attributes(all_pictures(images)).items():
         near, far = (np.linalg.norm(values[i] - values[ends], axis=1).mean() for ends in (j, shuffled))
         differ[name] = near / max(far, 1e-3)  # images without any colour differ in it by nothing
-    return {"same_class_edges": (labels[i] == labels[j]).mean(), "differ": differ}
+    return {"same_class_edges": same_class_edges(graph, images), "differ": differ}
 
 
 q6 = Question("Q6", "Ablation 3: Laplacian Eigenmaps", "Section 3.2, Question 6")

@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py e09512008cb5f3a6
-# text 4680e6f05757fedf
+# cells nbs/05_retrieval.py 894d6521dbb80f03
+# text 36123ae8bba76ca8
 
 """5 · Retrieval (Q7)."""
 
@@ -391,10 +391,9 @@ q7.says(
 
 
 q7.says(
-    """When outliers have no say, by direction alone, less is left, and only of what neighbour pairs never saw changed:
-    there the most distant images of neighbour pairs differ from the query in contrast
-    {methods.neighbours.opposite.attributes.contrast:.2f} times as much as random pairs (VICReg's
-    {methods.vicreg.opposite.attributes.contrast:.2f}), in their ground
+    """When outliers have no say, by direction alone, less is left: there the most distant images of neighbour pairs
+    differ from the query in contrast {methods.neighbours.opposite.attributes.contrast:.2f} times as much as random
+    pairs (VICReg's {methods.vicreg.opposite.attributes.contrast:.2f}), in their ground
     {methods.neighbours.opposite.attributes.background:.2f} times ({methods.vicreg.opposite.attributes.background:.2f}),
     in colour alike ({methods.neighbours.opposite.attributes.colour:.2f} and
     {methods.vicreg.opposite.attributes.colour:.2f}). An image of less contrast moves more with neighbour pairs than

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py af3eb4b1612e6457
-# text fe0a07cbd512f222
+# cells nbs/01a_training.py a4ced695985fa0a3
+# text cb99a2b17b90c2e5
 
 """1a · Training (Q1)."""
 
@@ -635,7 +635,7 @@ def q1_covariance(run):
 
 
 @torch.no_grad()
-def relative_distance(networks: nn.Module, batches) -> float:
+def _relative_distance(networks: nn.Module, batches) -> float:
     """Mean squared distance of two views' projections over batches (x, x'); that of two unrelated images is 1."""
     networks, near, far = copy.deepcopy(networks).train(), 0.0, 0.0
     for views in batches:
@@ -646,7 +646,7 @@ def relative_distance(networks: nn.Module, batches) -> float:
 
 
 def _looked_back(run: Run, most: int = 2_000) -> dict | None:
-    """terms [3]: of training images, computed as those of the test set. distance [2]: `relative_distance` before and
+    """terms [3]: of training images, computed as those of the test set. distance [2]: `_relative_distance` before and
     after, over `most` test images. None if the trained networks are not there any more.
     """
     images, networks = open_dataset(run.cfg), None if isinstance(run, OwnRun) else load_networks(run)
@@ -656,9 +656,9 @@ def _looked_back(run: Run, most: int = 2_000) -> dict | None:
     def compute():
         trainer, count = Trainer(run.cfg, {"precision": run.precision}, 1), len(images.test_images)
         pairs, batches = GeneratedPairs(run.cfg, images), full_batches(min(count, most), min(run.cfg.batch_size, count))
-        distance = [relative_distance(trainer.model, pairs.tests(batches))]
+        distance = [_relative_distance(trainer.model, pairs.tests(batches))]
         trainer.model.load_state_dict(networks.state_dict())
-        distance.append(relative_distance(trainer.model, pairs.tests(batches)))
+        distance.append(_relative_distance(trainer.model, pairs.tests(batches)))
         known = replace(images, test_images=images.train_images[: min(count, len(images.train_images))])
         terms = evaluate_terms(trainer, GeneratedPairs(run.cfg, known), len(known.test_images)).numpy()
         return {"terms": terms, "distance": np.array(distance)}
@@ -710,9 +710,14 @@ _BATCH = """evaluation mode, in which batch normalisation uses statistics of the
 
 
 def _share_of_mode(n):
-    """How much of the test set's gap in covariance there is on training images in evaluation mode; 0 if unknown."""
+    """How much of the test set's gap in covariance there is on training images in evaluation mode.
+
+    0 if that is unknown, or if the gap is not covariance's alone.
+    """
     low, high, mode = n.covariance.last_epoch, n.covariance.last_test, n.covariance.evaluated
-    return 0 if mode is None or high <= 1.15 * low or n.test_gap <= 0 else (mode - low) / (high - low)
+    near = all(abs(n[name].last_test - n[name].last_epoch) < 0.1 * n[name].last_epoch for name in OBJECTIVES[:2])
+    told = mode is not None and high > 1.15 * low and n.test_gap > 0 and near
+    return (mode - low) / (high - low) if told else 0
 
 
 q1.says(
