@@ -716,8 +716,8 @@ def kind_graphs(cfg: Config, images: Images) -> dict[str, ImageGraph]:
 # %%
 graphs = kind_graphs(cfg, images)
 for kind, one in graphs.items():
-    facts = same_class_edges(one.graph, images)
-    print(f"{KINDS[kind]:32}{one.graph.nnz // 2:9,} edges, {facts['same_class_edges']:.1%} of them within a class")
+    share = same_class_edges(one.graph, images)
+    print(f"{KINDS[kind]:32}{one.graph.nnz // 2:9,} edges, {share:.1%} of them within a class")
 
 # %% [markdown]
 # The networks of the first column, each with its pairs and the same number of epochs:

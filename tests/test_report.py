@@ -115,7 +115,7 @@ def test_drawings_say_how_large_their_letters_are(tmp_path):
 
 
 def test_asides_are_left_out_of_a_full_report_and_nothing_else(tmp_path):
-    folder = make_run(tmp_path, sentences=12)
+    folder = make_run(tmp_path, sentences=14)
     change(folder, lambda results: results["questions"]["Q7"].update(asides=["q7_1"]))
     change(folder, lambda results: results["questions"]["CL2"].update(asides=["cl2_0"]))
     reader = PdfReader(build(folder))

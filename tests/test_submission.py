@@ -100,7 +100,7 @@ def test_an_unanswered_question_is_named(refusal, run):
 
 
 def test_a_report_that_is_too_long(refusal, run):
-    make_run(run, sentences=35)
+    make_run(run, sentences=42)
     assert "16" in refusal()
 
 

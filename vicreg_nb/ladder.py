@@ -1,5 +1,5 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py c35614664e9b472f
+# cells nbs/04a_ladder.py 772c09ea38f14585
 # text 3812a41f742d90d0
 
 """4a · The ladder."""
