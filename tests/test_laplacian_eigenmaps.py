@@ -359,7 +359,7 @@ def test_edge_facts_by_hand():
     shades = np.array([0, 10, 20, 60])
     random = np.abs(shades[i] - shades[np.random.default_rng(0).permutation(j)]).mean()
     assert facts["differ"]["brightness"] == pytest.approx((10 + 20 + 40) / 3 / random, rel=1e-5)
-    assert facts["differ"]["colour"] < 1e-3  # all are grey
+    assert facts["differ"]["colour"] < 1e-2  # all are grey; what is left is rounding
 
 
 def test_features_are_split_into_training_and_test_rows(finished):
