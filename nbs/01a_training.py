@@ -1343,8 +1343,8 @@ q1.says(
 # %%
 #| export
 _TEST = """On the test set the loss ends at {loss.last_test:.1f}, {test_gap:.1%} above the training batches of the last
-    epoch. Invariance ({invariance.last_test:.3f}) and variance ({variance.last_test:.3f}) end near the batches; the
-    covariance term is {covariance.last_test:.2f} instead of {covariance.last_epoch:.2f}. """
+    epoch. Invariance ({invariance.last_test:.3f}) and variance ({variance.last_test:.3f}) end near their values there;
+    the covariance term is {covariance.last_test:.2f} instead of {covariance.last_epoch:.2f}. """
 _MODE = """training images, compared in the same way, give {covariance.evaluated:.2f}. """
 _BATCH = """evaluation mode, in which batch normalisation uses statistics of the whole training, not of the batch at
     hand. """
@@ -1364,7 +1364,12 @@ def _share_of_mode(n):
 # %%
 #| export
 q1.says(
-    _TEST + "New images are not the cause: " + _MODE + "The cause is " + _BATCH + "So what is learned holds for them.",
+    _TEST
+    + "New images are not the cause: "
+    + _MODE
+    + "The cause is "
+    + _BATCH
+    + "So what is learned holds for new images.",
     when=lambda n: _share_of_mode(n) > 0.7,
 )
 q1.says(

@@ -187,9 +187,7 @@ def _colours(sides):
     return {title: METHODS[methods[name]].colour for name, title in _titles(sides).items()}
 
 
-@q4.figure(
-    "What is minimised, and what is given up? The three terms over the training batches (running median).", aside=True
-)
+@q4.figure("The three terms over the training batches (running median).", aside=True)
 def q4_terms(result):
     panels = {f"{name} (Eq. {number})": {} for name, number in zip(OBJECTIVES, (2, 3, 5), strict=True)}
     for name, title in _titles(result["sides"]).items():
@@ -213,7 +211,7 @@ q4_terms(ablated)
 # %%
 #| export
 @q4.figure(
-    "What is different? PCA of the test representations with and without the variance term. Each panel has a scale of "
+    "PCA of the test representations with and without the variance term. Each panel has a scale of "
     "its own, the same for both axes."
 )
 def q4_pca(result):
@@ -236,8 +234,7 @@ q4_pca(ablated)
 # %%
 #| export
 @q4.figure(
-    "How many directions remain? Standard deviations of the test images' representations y and projections z along "
-    "each principal direction.",
+    "Standard deviations of the test images' representations y and projections z along each principal direction.",
     aside=True,
 )
 def q4_spectrum(result):
@@ -840,7 +837,7 @@ pd.DataFrame(table["rows"], columns=table["header"])
 
 # %% [markdown]
 # ## Q5: the answer
-# Whether the accuracy differs; how much of the difference is the length of the training.
+# Whether the accuracy differs:
 
 # %%
 #| export
@@ -854,6 +851,36 @@ q5.says(
     {vicreg.accuracy:.1%} with generated ones** (the difference is known to ± {lost.interval:.1f} points, {over}).""",
     when=lambda n: n.lost.points <= n.lost.interval,
 )
+
+# %% [markdown]
+# First the sum of what the rest shows, if it can be drawn:
+
+
+# %%
+#| export
+def _much(n, gain):
+    """Whether a gain can be measured and is at least a quarter of what is lost."""
+    return n[gain]["points"] > max(n[gain]["interval"], n.lost.points / 4)
+
+
+q5.says(
+    """**The added value of generated views, in sum:** of the {lost.points:.1f} points that Q5 loses
+    {by_time.points:.1f} are length, and {lost_as_long.points:.1f} ± {lost_as_long.interval:.1f} remain at equal length:
+    what neighbour pairs lack in certainty, number and invariance costs little. But that is so because the neighbours
+    were chosen by what generated views had taught; chosen without it, they cost {by_choice.points:.1f} points more.""",
+    when=lambda n: (
+        n.long
+        and n.by_choice.points > n.by_choice.interval
+        and abs(n.lost_as_long.points) < 0.25 * n.by_choice.points
+        and not (_much(n, "by_labels") or _much(n, "by_number"))
+    ),
+)
+
+# %% [markdown]
+# Then how much of it is the length of the training:
+
+# %%
+#| export
 q5.says(
     """But Q1 ran for {vicreg.epochs} epochs and Q5, as the exercise has it, for {neighbours.epochs}. Generated views
     for as long as Q5 reach {control.accuracy:.1%}, {ahead_of_control.points:.1f} ± {ahead_of_control.interval:.1f}
@@ -919,14 +946,9 @@ q5.says(
 #| export
 _CERTAIN = """Two views of one image never show two classes; of the top {neighbour_count} neighbours {other_class:.1%}
     are of another class than the image (red frames above), of the top {more_count} {other_of_more:.1%}. If all
-    {more_count} are of the image's class (by its label: an *oracle*; they lie farther away, too), the accuracy is
+    {more_count} are of the image's class (by its label: an *oracle*; they are also farther away), the accuracy is
     {oracle.accuracy:.1%} instead of {more.accuracy:.1%}: {by_labels.points:+.1f} ± {by_labels.interval:.1f} points,
     after {oracle.epochs} of Q1's {vicreg.epochs} epochs."""
-
-
-def _much(n, gain):
-    """Whether a gain can be measured and is at least a quarter of what is lost."""
-    return n[gain]["points"] > max(n[gain]["interval"], n.lost.points / 4)
 
 
 q5.says("**Generated views add certainty.** " + _CERTAIN, when=lambda n: _much(n, "by_labels"))
@@ -938,7 +960,8 @@ q5.says(
 # %%
 #| export
 _NUMBER = """{more_count} neighbours instead of {neighbour_count} change the accuracy by {by_number.points:+.1f} ±
-    {by_number.interval:.1f} points. (A new partner at each step, as T makes it, was not tried.)"""
+    {by_number.interval:.1f} points. (Partners that are new at every step, as T makes
+    them, were not tried.)"""
 q5.says(
     "**More neighbours help:** " + _NUMBER,
     when=lambda n: n.more.epochs == n.neighbours.epochs and _much(n, "by_number"),
@@ -954,8 +977,8 @@ q5.says(
 
 # %%
 #| export
-_EPOCH = """Epoch for epoch, neighbours that are certain, chosen by VICReg and by the labels and so not for nothing,
-    {verb} generated views: trained for as long, they are {{oracle_over_views.points:+.1f}} ±
+_EPOCH = """Epoch for epoch, neighbours known to be of one class {verb} generated views, though choosing them took
+    VICReg and the labels: trained for as long, they are {{oracle_over_views.points:+.1f}} ±
     {{oracle_over_views.interval:.1f}} points ahead. """
 q5.says(
     _EPOCH.format(verb="teach more than")
@@ -1001,8 +1024,8 @@ q5.says(
 # %%
 #| export
 _STILL = """after as many epochs as Q1 neighbour pairs are moved by {moved_as_long.colours.share:.3f} by colours
-    ({moved_as_long.colours.more:+.3f} ± {moved_as_long.colours.interval:.3f} against Q1) and by
-    {moved_as_long.crop.share:.3f} by a crop ({moved_as_long.crop.more:+.3f} ± {moved_as_long.crop.interval:.3f})."""
+    ({moved_as_long.colours.more:+.4f} ± {moved_as_long.colours.interval:.4f} against Q1) and by
+    {moved_as_long.crop.share:.3f} by a crop ({moved_as_long.crop.more:+.4f} ± {moved_as_long.crop.interval:.4f})."""
 
 
 def _still_moved(n):
@@ -1013,24 +1036,6 @@ def _still_moved(n):
 q5.says("That lasts: " + _STILL, when=lambda n: n.long and _still_moved(n) == set(ALONE))
 q5.says("Of that only the colours' part lasts: " + _STILL, when=lambda n: n.long and _still_moved(n) == {"colours"})
 q5.says("That does not last: " + _STILL, when=lambda n: n.long and "colours" not in _still_moved(n))
-
-# %% [markdown]
-# In one sentence:
-
-# %%
-#| export
-q5.says(
-    """**The added value of generated views, in sum:** of the {lost.points:.1f} points that Q5 loses
-    {by_time.points:.1f} are length, and {lost_as_long.points:.1f} ± {lost_as_long.interval:.1f} remain at equal length:
-    what neighbour pairs lack in certainty, number and invariance costs little. But that is so because the neighbours
-    were chosen by what generated views had taught; chosen without it, they cost {by_choice.points:.1f} points more.""",
-    when=lambda n: (
-        n.long
-        and n.by_choice.points > n.by_choice.interval
-        and abs(n.lost_as_long.points) < 0.25 * n.by_choice.points
-        and not (_much(n, "by_labels") or _much(n, "by_number"))
-    ),
-)
 
 # %%
 q5.run(cfg, compared)

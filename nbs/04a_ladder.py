@@ -1248,8 +1248,8 @@ def _exact_numbers(cfg, exact):
     return {
         "images": cfg.exact_size, "dims": EXACT_DIMS, "chosen": float(exact["chosen"]), "scales": SCALES,
         "table": dict(zip(DRAWN, table, strict=True)), "largest_own": _upper(table[own].max()),
-        "other": table[:3][other].max(),
-        "nearest_other": table[:3][other].min(), "q5": table[3, SAMPLINGS.index("walk")],
+        "largest_other": table[:3][other].max(),
+        "smallest_other": table[:3][other].min(), "q5": table[3, SAMPLINGS.index("walk")],
         "alive": (exact["predicted"] > 0).sum(axis=1), "largest_angle": _upper(exact["angle"].max()),
         "largest_excess": _upper(abs(exact["excess"]).max()),
         "largest_error": _upper(abs(exact["measured"] - exact["predicted"]).max()),
@@ -1459,8 +1459,8 @@ steps_down.says(
 # %%
 #| export
 steps_down.says(
-    """Between free vectors and eigenvectors there is no measurable difference ({steps.free_eigenvectors.points:+.1f} ±
-    {steps.free_eigenvectors.interval:.1f} points).""",
+    """Between free vectors and eigenvectors there is no measurable difference ({steps.free_eigenvectors.points:+.2f} ±
+    {steps.free_eigenvectors.interval:.2f} points).""",
     lambda n: abs(n.steps.free_eigenvectors.points) <= n.steps.free_eigenvectors.interval,
 )
 steps_down.says(
@@ -1547,11 +1547,11 @@ steps_down.says(
 steps_down.says(
     """The graph decides which directions, by the way its pairs are drawn. Three ways were tried: edges evenly; an image
     evenly, then a neighbour, in either order; edges, with the images weighted evenly. Each ends within
-    {exact.largest_own:.0e} degrees of the eigenvectors of its own Laplacian, and {exact.nearest_other:.1f} to
-    {exact.other:.1f} degrees from those of the other two. Edges give Laplacian Eigenmaps. Q5's way, an image and then a
-    neighbour in this order, has two covariance matrices, and so no eigenproblem of this kind; it ends {exact.q5:.1f}
-    degrees from the second way.""",
-    lambda n: n.exact.largest_own < min(0.01, n.exact.nearest_other / 10) and n.exact.q5 > 10 * n.exact.largest_own,
+    {exact.largest_own:.0e} degrees of the eigenvectors of its own Laplacian, and {exact.smallest_other:.1f} to
+    {exact.largest_other:.1f} degrees from those of the other two. Edges give Laplacian Eigenmaps. Q5's way, an image
+    and then a neighbour in this order, has two covariance matrices, and so no eigenproblem of this kind; it ends
+    {exact.q5:.1f} degrees from the second way.""",
+    lambda n: n.exact.largest_own < min(0.01, n.exact.smallest_other / 10) and n.exact.q5 > 10 * n.exact.largest_own,
 )
 
 # %% [markdown]
@@ -1616,18 +1616,14 @@ def _nearer(n):
 # %%
 #| export
 steps_down.says(
-    "**A network on neighbours goes where free vectors go.** "
+    "**A network on neighbours learns the first of the eigenvectors.** "
     + _SHARES
-    + ", so that its training leads further there.",
+    + ". Training on the neighbours leads beyond it.",
     lambda n: n.shares.rising and _nearer(n),
 )
 steps_down.says(
-    "That a network on neighbours goes where free vectors go is not shown. " + _SHARES + ", as much or more.",
-    lambda n: n.shares.rising and not _nearer(n),
-)
-steps_down.says(
-    "That a network on neighbours goes where free vectors go is not seen at every step. " + _SHARES + ".",
-    lambda n: not n.shares.rising,
+    "That a network on neighbours learns these eigenvectors is not shown. " + _SHARES + ".",
+    lambda n: not (n.shares.rising and _nearer(n)),
 )
 
 # %% [markdown]

@@ -404,7 +404,7 @@ def _map(result, name):
     kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
     panels = {f"{METHODS[name].title}, {kind}": (one.points, values) for kind, values in kinds.items()}
     drawing = scatter(panels, result.classes, colours=colours, marks=dict.fromkeys(panels, one.centres), width=5.8)
-    drawing.picture.set_figheight(3.75)  # with room for the names of the clusters below
+    drawing.picture.set_figheight(4.1)  # with room for the names of the clusters below
     ax = drawing.picture.axes[0]
     for label, colour in zip(cluster_names(found.labels, result.labels, result.classes), colours[first:], strict=True):
         ax.scatter([], [], color=colour, label=label)
@@ -480,8 +480,8 @@ print(_in_maps(result))
 _BY_CLUSTER = """Of a point's ten nearest points in the map, {methods.vicreg.by_cluster:.1%} are of its cluster with
     VICReg and {methods.neighbours.by_cluster:.1%} with neighbour pairs; with chance taken out (0: shuffled labels, 1:
     all) {methods.vicreg.by_cluster_beyond:.3f} and {methods.neighbours.by_cluster_beyond:.3f} (difference
-    {gaps.by_cluster.gap:+.3f} ± {gaps.by_cluster.interval:.3f}, {over}). By distances in the map it is the silhouette
-    that tells: {methods.vicreg.map_silhouette:.2f} and {methods.neighbours.map_silhouette:.2f}."""
+    {gaps.by_cluster.gap:+.3f} ± {gaps.by_cluster.interval:.3f}, {over}). By distance in the map their silhouettes
+    are {methods.vicreg.map_silhouette:.2f} and {methods.neighbours.map_silhouette:.2f}."""
 _BY_CLASS = """{methods.vicreg.by_class:.1%} are of its class with VICReg and {methods.neighbours.by_class:.1%} with
     neighbour pairs; with chance taken out {methods.vicreg.by_class_beyond:.3f} and
     {methods.neighbours.by_class_beyond:.3f} (difference {gaps.by_class.gap:+.3f} ± {gaps.by_class.interval:.3f})."""

@@ -27,12 +27,13 @@ from vicreg_nb.store import atomic
 
 # %% [markdown]
 # ## Colours
-# Ten colours for the ten classes that the colour-blind can tell apart (Petroff, 2021). Methods never wear the colours
+# Ten colours for the ten classes, made for the colour-blind as well (Petroff, 2021); but his two greys are too alike in
+# small dots, so the first of them is a pink here. Methods never wear the colours
 # of classes: they have five dark ones of their own. A green frame says *right*, a red one *wrong*.
 
 # %%
 #| export
-CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#f7a6c8", "#832db6",
                  "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")  # fmt: skip
 METHOD_COLOURS = ("#14487f", "#b3457c", "#0b7a5b", "#7a6a00", "#4d4d4d")
 RIGHT, WRONG, QUIET = "#2e9e4f", "#d1495b", "#9aa0a6"

@@ -1,6 +1,6 @@
 # Generated from nbs/83_plots.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/83_plots.py d619d313341599ea
-# text 777c6301318f6546
+# cells nbs/83_plots.py cf383bac2f019374
+# text 46a81c278000e7b1
 
 """83 · Plots."""
 
@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from vicreg_nb.store import atomic
 
 
-CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+CLASS_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#f7a6c8", "#832db6",
                  "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")  # fmt: skip
 METHOD_COLOURS = ("#14487f", "#b3457c", "#0b7a5b", "#7a6a00", "#4d4d4d")
 RIGHT, WRONG, QUIET = "#2e9e4f", "#d1495b", "#9aa0a6"

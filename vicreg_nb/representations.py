@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py b8a32b5a1bf28a76
-# text 583b41d678c6b36d
+# cells nbs/02_representations.py 17206a9964a7c546
+# text cfd30cb6293f47b9
 
 """2 · Representations (Q2, Q3)."""
 
@@ -252,10 +252,15 @@ def _compute(cfg, images):
     return _Result(cfg, images, features, panels, near, *probes)
 
 
-@q2.figure("Which picture keeps the classes apart? PCA and t-SNE of the representations of the test images.")
+@q2.figure(
+    "PCA and t-SNE of the representations of the test images, by class. PCA: the two directions of most variance, with "
+    "their share of it; t-SNE: its axes mean nothing."
+)
 def q2_pca_tsne(result):
-    classes, labels = result.images.classes, result.images.test_labels
-    return scatter({name: (points, labels[: len(points)]) for name, points in result.panels.items()}, classes)
+    labels, (first, second) = result.images.test_labels, PCA(2).fit(result.features.test).explained_variance_ratio_
+    titles = {"PCA": f"PCA: {first:.0%} of the variance across, {second:.0%} up", "t-SNE": "t-SNE"}
+    panels = {titles[name]: (points, labels[: len(points)]) for name, points in result.panels.items()}
+    return scatter(panels, result.images.classes)
 
 
 def _confusions(result):
@@ -270,7 +275,7 @@ def _confusions(result):
 
 
 @q2.figure(
-    "Which classes are mixed? The classes of the ten nearest points in t-SNE's picture (left) and those that the "
+    "The classes of the ten nearest points in t-SNE's picture (left) and those that the "
     "linear probe names, which sees all dimensions (right); in per cent of the class.",
     aside=True,
 )
@@ -303,9 +308,9 @@ def _pca_needs(result, wanted):
 
 
 def _centred(points, labels):
-    """Share of points [N, 2] that are nearest to the centre of their own class."""
+    """For each of the points [N, 2]: whether it is nearest to the centre of its own class."""
     points = points[: len(labels)]
-    return NearestCentroid().fit(points, labels).score(points, labels)
+    return NearestCentroid().fit(points, labels).predict(points) == labels
 
 
 @q2.summary
@@ -319,15 +324,17 @@ def _numbers_q2(result):
     mixed, by_probe = most_mixed(shares["t-SNE"], classes), (shares["probe"] + shares["probe"].T) / 2
     mixed = [one | {"by_probe": by_probe[tuple(map(classes.index, one["pair"]))]} for one in mixed]
     centred = {name: _centred(points, labels) for name, points in result.panels.items()}
+    by_centre = centred["t-SNE"].astype(float) - centred["PCA"]
     return {
-        "points": len(labels), "over": f"95 %, paired over the {len(labels):,} test images", "centred": centred,
-        "agreement": agreements, "dimension": result.features.test.shape[1],
-        "gain": {"over_pca": 100 * over.mean(), "interval": 100 * half_interval(over)},
-        "groups": groups | {"chance": animal.mean() ** 2 + (~animal).mean() ** 2},
+        "points": len(labels), "over": f"95 %, paired over the {len(labels):,} test images",
+        "centred": {name: one.mean() for name, one in centred.items()}, "dimension": result.features.test.shape[1],
+        "by_centre": {"points": 100 * by_centre.mean(), "interval": 100 * half_interval(by_centre)},
+        "agreement": agreements, "gain": {"over_pca": 100 * over.mean(), "interval": 100 * half_interval(over)},
+        "chance": 1 / len(classes), "groups": groups | {"chance": animal.mean() ** 2 + (~animal).mean() ** 2},
         "overlapping": mixed, "confused": off["probe"].mean(), "entangled": most_mixed(shares["probe"], classes),
         "alike": {name: spearmanr(off["t-SNE"], off[name]).statistic for name in ("pixels", "probe")},
         "pca_variance": PCA(2).fit(result.features.test).explained_variance_ratio_.sum(),
-        "pca_needs": _pca_needs(result, agreements["t-SNE"]), "chance": 1 / len(classes), "pairs": len(off["probe"]),
+        "smallest_for_pca": _pca_needs(result, agreements["t-SNE"]), "pairs": len(off["probe"]),
         "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
     }  # fmt: skip
 
@@ -335,24 +342,31 @@ def _numbers_q2(result):
 q2.says(
     """**t-SNE is the more effective picture.** Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class
     in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1f} ± {gain.interval:.1f} points, {over};
-    chance is {chance:.0%}). Nor is that only because t-SNE is made of neighbours: {centred[t-SNE]:.1%} of the points
-    are nearest to the centre of their own class, in PCA's picture {centred[PCA]:.1%}.""",
-    when=lambda n: n.gain.over_pca > n.gain.interval and n.centred["t-SNE"] > n.centred.PCA,
+    chance is {chance:.0%}).""",
+    when=lambda n: n.gain.over_pca > n.gain.interval,
+)
+_CENTRE = """: {centred[t-SNE]:.1%} of the points are nearest to the centre of their own class in t-SNE's picture,
+    {centred[PCA]:.1%} in PCA's ({by_centre.points:+.1f} ± {by_centre.interval:.1f})."""
+q2.says(
+    "That is not only because t-SNE is made of neighbours" + _CENTRE,
+    when=lambda n: n.by_centre.points > n.by_centre.interval,
 )
 q2.says(
-    """**t-SNE is the more effective picture if one looks at neighbours.** Of a point's ten nearest points,
-    {agreement[t-SNE]:.1%} are of its class in t-SNE's picture and {agreement[PCA]:.1%} in PCA's
-    ({gain.over_pca:+.1f} ± {gain.interval:.1f} points, {over}; chance is {chance:.0%}); {centred[t-SNE]:.1%} and
-    {centred[PCA]:.1%} are nearest to the centre of their own class.""",
-    when=lambda n: n.gain.over_pca > n.gain.interval and n.centred["t-SNE"] <= n.centred.PCA,
+    "That is so by neighbours, of which t-SNE is made; by centres it cannot be told" + _CENTRE,
+    when=lambda n: n.by_centre.points <= n.by_centre.interval,
 )
+
+
 q2.says(
     """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances, and PCA
     keeps distances along two directions. These hold {pca_variance:.0%} of the variance, and classes that differ along
-    the others lie on one another: PCA needs about {pca_needs} dimensions to keep as much of the classes together as
-    t-SNE does in two. All {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses little.""",
+    the others lie on one another: PCA needs {smallest_for_pca} dimensions or more to keep as much of the classes
+    together as t-SNE does in two. All {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses
+    little.""",
     when=lambda n: (
-        n.pca_needs is not None and n.pca_needs > 2 and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
+        n.smallest_for_pca is not None
+        and n.smallest_for_pca > 2
+        and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
     ),
 )
 
@@ -372,7 +386,7 @@ q2.says(
 
 
 q2.says(
-    """What the picture separates best are animals from vehicles: {groups[t-SNE]:.0%} of a point's neighbours are of the
+    """The picture separates animals from vehicles best: {groups[t-SNE]:.0%} of a point's neighbours are of the
     same of these two groups ({groups[PCA]:.0%} in PCA's picture, {groups[pixels]:.0%} among pixels; by chance
     {groups[chance]:.0%}).""",
     when=lambda n: n.groups["t-SNE"] - n.groups.chance > 0.5 * (1 - n.groups.chance),
@@ -390,9 +404,13 @@ q2.says(
     f"""It is not the picture that mixes them: the linear probe, which sees all dimensions, confuses the two classes of
     these pairs in {{overlapping[0].by_probe:.1%}}, {{overlapping[1].by_probe:.1%}} and {{overlapping[2].by_probe:.1%}}
     of their images (average over all pairs: {{confused:.1%}}). Most often it confuses {_PAIR.format("entangled[0]")},
-    {_PAIR.format("entangled[1]")}, and {_PAIR.format("entangled[2]")}. Over the {{pairs}} ordered pairs of classes,
-    overlap in the picture and confusion by the probe have a rank correlation of {{alike.probe:.2f}}.""",
+    {_PAIR.format("entangled[1]")}, and {_PAIR.format("entangled[2]")}.""",
     when=lambda n: n.alike.probe > 0.5 and min(one["by_probe"] for one in n.overlapping) > 1.5 * n.confused,
+)
+q2.says(
+    """Over all {pairs} ordered pairs of classes, overlap in the picture and confusion by the probe have a rank
+    correlation of {alike.probe:.2f}.""",
+    when=lambda n: n.alike.probe > 0.5,
 )
 q2.says(
     """The classes overlap where their images look alike: pairs that are mixed in the picture tend to be mixed among
@@ -411,8 +429,9 @@ def _numbers_q3(result):
     numbers["gain"] = gain(probe, untrained)
     for name, one in (("per_class", probe), ("untrained_per_class", untrained)):
         numbers[name] = dict(zip(images.classes, one.per_class, strict=True))
-    for name, (accuracy, kind) in (("hardest", ranked[0]), ("easiest", ranked[-1])):
-        numbers[name] = {"class": kind, "accuracy": accuracy, "untrained": numbers["untrained_per_class"][kind]}
+    before = numbers["untrained_per_class"]
+    numbers["ends"] = [{"class": kind, "accuracy": accuracy, "untrained": before[kind]}
+                       for accuracy, kind in (ranked[0], ranked[-1])]  # fmt: skip
     settings = {name: getattr(cfg, name) for name in ("profile", "encoder", "epochs", "width", "probe_epochs")}
     return numbers | settings | {"train_images": len(images.train_labels), "test_images": len(images.test_labels)}
 
@@ -442,5 +461,5 @@ q3.says(
     training has added {gain.points:.1f} ± {gain.interval:.1f} points.""",
     when=lambda n: n.gain.points > n.gain.interval,
 )
-q3.says("""The easiest class is {easiest[class]} ({easiest.accuracy:.0%}; untrained {easiest.untrained:.0%}), the
-    hardest {hardest[class]} ({hardest.accuracy:.0%}; untrained {hardest.untrained:.0%}).""")
+q3.says("""The easiest class is {ends[1][class]} ({ends[1][accuracy]:.0%}; untrained {ends[1][untrained]:.0%}), the
+    hardest {ends[0][class]} ({ends[0][accuracy]:.0%}; untrained {ends[0][untrained]:.0%}).""")

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py a4ced695985fa0a3
-# text cb99a2b17b90c2e5
+# cells nbs/01a_training.py ab4e04f6a3299cf9
+# text f021e6aa61c927d6
 
 """1a · Training (Q1)."""
 
@@ -702,8 +702,8 @@ q1.says(
 
 
 _TEST = """On the test set the loss ends at {loss.last_test:.1f}, {test_gap:.1%} above the training batches of the last
-    epoch. Invariance ({invariance.last_test:.3f}) and variance ({variance.last_test:.3f}) end near the batches; the
-    covariance term is {covariance.last_test:.2f} instead of {covariance.last_epoch:.2f}. """
+    epoch. Invariance ({invariance.last_test:.3f}) and variance ({variance.last_test:.3f}) end near their values there;
+    the covariance term is {covariance.last_test:.2f} instead of {covariance.last_epoch:.2f}. """
 _MODE = """training images, compared in the same way, give {covariance.evaluated:.2f}. """
 _BATCH = """evaluation mode, in which batch normalisation uses statistics of the whole training, not of the batch at
     hand. """
@@ -721,7 +721,12 @@ def _share_of_mode(n):
 
 
 q1.says(
-    _TEST + "New images are not the cause: " + _MODE + "The cause is " + _BATCH + "So what is learned holds for them.",
+    _TEST
+    + "New images are not the cause: "
+    + _MODE
+    + "The cause is "
+    + _BATCH
+    + "So what is learned holds for new images.",
     when=lambda n: _share_of_mode(n) > 0.7,
 )
 q1.says(

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 03b824e48ac8267f
-# text 87cbb73353caa741
+# cells nbs/92_report.py bd6405cd781f4758
+# text dc4c1ee85c283e0e
 
 """92 · The report."""
 
@@ -138,6 +138,12 @@ def runs_by_kind(folder: Path, first: list[dict] = ()) -> list[list[dict]]:
 def kind_of(run: dict) -> str:
     """A run's profile and changed settings, in words."""
     return " ".join(filter(None, (f"`{run['header']['profile']}`", changes(run["header"].get("settings", {})))))
+
+
+def seeds_of(header: dict) -> str:
+    """The seed of a run, or those that its numbers are means over, in words."""
+    seeds = header.get("seeds", [header["seed"]])
+    return f"seeds {', '.join(map(str, seeds))} (means)" if len(seeds) > 1 else f"seed {seeds[0]}"
 
 
 def mean_interval(values: list) -> tuple[float, float]:
@@ -556,36 +562,47 @@ def mean_numbers(trees: list):
     if isinstance(first, dict) and all(isinstance(tree, dict) for tree in trees):
         return _mean_dict(trees)
     if isinstance(first, list) and all(isinstance(tree, list) and len(tree) == len(first) for tree in trees):
-        return [mean_numbers(same) for same in zip(*trees, strict=True)]
+        return first if _other_names(trees) else [mean_numbers(same) for same in zip(*trees, strict=True)]
     if any(isinstance(tree, (bool, str, list, dict, type(None))) for tree in trees):
         return first
     mean = float(np.mean(trees))
     return round(mean) if all(isinstance(tree, int) for tree in trees) else mean
 
 
+def _other_names(trees):
+    """Whether dicts, or lists of them, name other things in another run."""
+    items = [tree if isinstance(tree, list) else [tree] for tree in trees]
+    names = [[item.get(name) for item in one if isinstance(item, dict) for name in NAMING] for one in items]
+    return any(one != names[0] for one in names)
+
+
+EXTREMES = {"largest": max, "highest": max, "smallest": min, "lowest": min}  # by the beginning of a name
+
+
 def _mean_dict(trees):
     first = trees[0]
-    if first.get("of_figure") or any(tree.get(name) != first.get(name) for tree in trees for name in NAMING):
+    if first.get("of_figure") or _other_names(trees):
         return first
     found = {}
     for name, value in first.items():
         same = [tree[name] for tree in trees if name in tree]
         whole = len(same) == len(trees) and "second" not in name and name not in CHOICES  # a time is that of the first
         found[name] = mean_numbers(same) if whole else value
-        if whole and name.startswith("largest") and isinstance(value, float):
-            found[name] = max(same)
+        extreme = EXTREMES.get(name.split("_")[0])
+        if whole and extreme and isinstance(value, (int, float)):
+            found[name] = extreme(same)
     beside = next((name for name in ESTIMATES if isinstance(found.get(name), float)), None)
     if beside and first.get("interval") is not None:
         found["interval"] = mean_interval([tree[beside] for tree in trees])[1]
     return found
 
 
-def _with_intervals(numbers, mean):
-    """One run's numbers with the intervals of the mean."""
+def _with_intervals(numbers, mean, wider=1.0):
+    """One run's numbers with the intervals of the mean, or wider ones."""
     if not (isinstance(numbers, dict) and isinstance(mean, dict)):
         return numbers
-    own = {name: _with_intervals(value, mean.get(name)) for name, value in numbers.items()}
-    return own | ({"interval": mean["interval"]} if "interval" in mean and "interval" in own else {})
+    own = {name: _with_intervals(value, mean.get(name), wider) for name, value in numbers.items()}
+    return own | ({"interval": wider * mean["interval"]} if mean.get("interval") and "interval" in own else {})
 
 
 def _holds(when, numbers):
@@ -608,12 +625,13 @@ def _names_in(text, numbers):
     return [value for value, *which in zip(found, named, chosen, strict=True) if any(which)]
 
 
-def note(when, text: str, runs: list[dict]) -> str | None:
+def note(when, text: str, runs: list[dict], wider: list[dict] = None) -> str | None:
     """What is said behind a claim that does not hold in each of several runs' numbers, or with other names.
 
-    None if it does not even hold in most of them: then it is not said.
+    wider: the same runs with the intervals of single ones. None if it does not even hold in most of them: then it is
+    not said.
     """
-    held = [_holds(when, numbers) for numbers in runs]
+    held = [_holds(when, one) or _holds(when, other) for one, other in zip(runs, wider or runs, strict=True)]
     if None not in held and sum(held) < len(held):
         return f" *(This holds in {sum(held)} of {len(held)} seeds.)*" if 2 * sum(held) > len(held) else None
     names = [_names_in(text, numbers) for numbers in runs]
@@ -625,7 +643,13 @@ def over_seeds(results: dict, runs: list[dict]) -> dict:
     """`results` with means over `runs` (itself among them) in all numbers, answers and tables."""
     if len(runs) == 1:
         return results
-    return results | {"questions": {name: _over_seeds(name, results, runs) for name in results["questions"]}}
+    asked = {name: _over_seeds(name, results, runs) for name in results["questions"]}
+    return results | {"header": _with_seeds(results["header"], runs), "questions": asked}
+
+
+def _with_seeds(header: dict, runs: list[dict]) -> dict:
+    """A header that tells of all runs' seeds."""
+    return header | {"seeds": sorted(run["header"]["seed"] for run in runs)}
 
 
 def _over_seeds(name, results, runs):
@@ -635,8 +659,8 @@ def _over_seeds(name, results, runs):
         return entry
     trees = [one["numbers"] for one in same]
     mean = plain_numbers(mean_numbers(trees) | {"over": f"95 % over {len(same)} seeds"})
-    judged = [plain_numbers(_with_intervals(tree, mean)) for tree in trees]
-    held = [(text, note(when, text, judged)) for when, text in question.claims if _holds(when, mean)]
+    judged = [[plain_numbers(_with_intervals(tree, mean, by)) for tree in trees] for by in (1, len(trees) ** 0.5)]
+    held = [(text, note(when, text, *judged)) for when, text in question.claims if _holds(when, mean)]
     try:
         said = [text.format(**mean) + behind for text, behind in held if behind is not None]
     except (AttributeError, LookupError, TypeError):  # a run of older code, without a number that is told now
@@ -648,8 +672,13 @@ def _over_seeds(name, results, runs):
 
 
 def typeset(text: str) -> str:
-    """Markdown with true minus signs, and apostrophes that typst does not take for primes."""
-    return re.sub(r"(?<=\d)'(?=s\b)", "’", re.sub(r"(?<![\w.|:-])-(?=\d)", "−", text))
+    """Markdown with true minus signs."""
+    return re.sub(r"(?<![\w.|:-])-(?=\d)", "−", text)
+
+
+def _no_primes(text: str) -> str:
+    """typst in which an apostrophe between a number and a letter is one."""
+    return re.sub(r"(?<=\d)['’](?=s\b)", '#"’"', text)
 
 
 FIRST = "ladder"  # the figure that stands on the first page
@@ -685,6 +714,8 @@ DIFFICULTIES = (
 
 EVIDENCE = (
     ("The training took {Q1.views_per_second:,.0f} views a second here, in {Q1.precision}.", None),
+    ("The exercise's own network takes hours on a CPU, so this report rests on a smaller one, trained with Muon in "
+     "place of Adam; what the other reaches stands beside it.", lambda n: n.Q3.profile == "quick"),
     ("The graph of {Q6.whole.images:,} images has {Q6.whole.connected_components} connected components; the largest "
      "residual of an eigenvector is {Q6.whole.largest_residual:.1e}.", lambda n: n.Q6.whole.connected_components > 1),
     ("The graph of {Q6.whole.images:,} images is connected; the largest residual of an eigenvector is "
@@ -859,15 +890,16 @@ away one of its parts after another, until Laplacian Eigenmaps are left, and tes
 ways: by a linear probe, nearest neighbours, an anomaly score and clusters. {found}"""
 FOUND = (
     ("A linear probe on VICReg's representation classifies {Q3.accuracy:.1%} of the test images.", None),
-    ("Without the variance term it is {Q4.ablated.accuracy:.1%}, with neighbours from the data in place of generated "
-     "views {Q5.neighbours.accuracy:.1%}, on Laplacian Eigenmaps {Q6.laplacian.accuracy:.1%}.", None),
+    ("Without the variance term the probe falls to {Q4.ablated.accuracy:.1%}, with neighbours from the data in place "
+     "of generated views to {Q5.neighbours.accuracy:.1%}; on Laplacian Eigenmaps it is "
+     "{Q6.laplacian.accuracy:.1%}.", None),
     ("Two things change on the way down: what decides which images are neighbours, and what finds the vectors. "
      "VICReg's neighbours in place of a random CNN's change the probe by "
      "{ladder.steps.vicreg_untrained.lowest:+.1f} to {ladder.steps.vicreg_untrained.highest:+.1f} points, a network of "
      "{ladder.epochs_text} in place of eigenvectors by {ladder.steps.network_eigenvectors.lowest:+.1f} to "
      "{ladder.steps.network_eigenvectors.highest:+.1f}.", None),
     ("Trained for as long as VICReg, a network on VICReg's neighbours reaches {ladder.longer.accuracy:.1%}, where "
-     "eigenvectors of the same neighbours have {ladder.cells.vicreg.eigenvectors.accuracy:.1%}.",
+     "eigenvectors of VICReg's graph have {ladder.cells.vicreg.eigenvectors.accuracy:.1%}.",
      lambda n: n.ladder.longer.accuracy),
     ("That the last step must lead to eigenvectors, and with which spectrum, is derived in closed form; where it can "
      "be solved exactly, descent without a network ends within {ladder.exact.largest_angle:.4f} degrees of them.",
@@ -900,7 +932,7 @@ def terms_over_profiles(kinds: list[dict]) -> str:
             steps = [number(run, "Q1", part, step) for step in ("first_epoch", "last_epoch", "last_test")]
             form = "{:.1f}, {:.1f} ({:.1f})" if part == "loss" else "{:.2f}, {:.2f} ({:.2f})"
             cells.append(form.format(*steps))
-        rows += [[f"{kind_of(run)}, seed {run['header']['seed']}", *cells]] if cells else []
+        rows += [[f"{kind_of(run)}, {seeds_of(run['header'])}", *cells]] if cells else []
     caption = "The loss and its terms beside those of other settings: first epoch, last epoch (test set)."
     return markdown_table(["Profile", *TERMS], rows, caption) if len(rows) > 1 else ""
 
@@ -972,7 +1004,7 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
 
 def typst_pieces(pieces: list[Piece]) -> list[Piece]:
     """The same in typst. UserError for characters that the report's fonts lack."""
-    text = to_typst("\n\n".join(typst_block("//piece") + "\n" + piece.text for piece in pieces))
+    text = _no_primes(to_typst("\n\n".join(typst_block("//piece") + "\n" + piece.text for piece in pieces)))
     check_glyphs(text)
     texts = re.split(r"^//piece$", text, flags=re.M)[1:]
     return [piece._replace(text=text) for piece, text in zip(pieces, texts, strict=True)]
@@ -981,7 +1013,7 @@ def typst_pieces(pieces: list[Piece]) -> list[Piece]:
 def typst_source(pieces: list[Piece], results: dict, author: str = "", scale: float = 1.0) -> bytes:
     """The typst file of a report; scale: of the figures, 1 is as drawn."""
     head = results["header"]
-    source = f"profile {head['profile']}, {head['dataset']}, seed {head['seed']}"
+    source = f"profile {head['profile']}, {head['dataset']}, {seeds_of(head)}"
     words = {"title": TITLE, "subtitle": SUBTITLE, "author": author, "source": source, "stamp": warning(head)}
     words = {name: typst_text(text) for name, text in words.items()} | {"scale": str(scale)}
     check_glyphs(author)
@@ -1131,7 +1163,8 @@ def _compiled(folder, results, root, author, statement):
             break
     for name, page in pages.items():
         (root / f"{name}.pdf").write_bytes(page)
-    source = fitted(pieces, results, root, author)
+    told = results | {"header": _with_seeds(results["header"], all_seeds(folder, results))}
+    source = fitted(pieces, told, root, author)
     pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
     if warnings:
         raise RuntimeError(str(warnings[0]))
