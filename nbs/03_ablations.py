@@ -460,9 +460,9 @@ q4.says(
 # %%
 #| export
 q4.says(
-    """The other directions are not merely short: with the same spread along every one, the ablated representation
-    gives {ablated.whitened:.1%}, {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points
-    that were lost.""",
+    """What was lost is not just too short to be used: with the same spread along every direction, the ablated
+    representation gives {ablated.whitened:.1%}, which brings back only {recovered.points:.1f} ±
+    {recovered.interval:.1f} of the {lost.points:.1f} points.""",
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points < 0.25 * n.lost.points,
 )
 q4.says(

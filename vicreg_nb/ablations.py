@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 67a8811ee40c2a7b
-# text a65123595dd60e67
+# cells nbs/03_ablations.py 077bedb1a72a92a8
+# text c6434ed08e408aca
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -266,9 +266,9 @@ q4.says(
 
 
 q4.says(
-    """The other directions are not merely short: with the same spread along every one, the ablated representation
-    gives {ablated.whitened:.1%}, {recovered.points:+.1f} ± {recovered.interval:.1f} of the {lost.points:.1f} points
-    that were lost.""",
+    """What was lost is not just too short to be used: with the same spread along every direction, the ablated
+    representation gives {ablated.whitened:.1%}, which brings back only {recovered.points:.1f} ±
+    {recovered.interval:.1f} of the {lost.points:.1f} points.""",
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points < 0.25 * n.lost.points,
 )
 q4.says(

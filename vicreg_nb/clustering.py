@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py f18083e6d6ad08a8
-# text 0ce1e04800cbbf8d
+# cells nbs/07_clustering.py 4ac80b06aa299dda
+# text 1571c686dd928fe4
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -257,11 +257,12 @@ def cl2_neighbours(result: Clustered) -> Drawing:
 
 @cl2.summary
 def _in_maps(result):
-    methods, seen = {}, {"by_cluster": [], "by_class": []}
+    methods, seen = {}, {"by_cluster": [], "by_class": [], "distance": []}
     for name, one in result.maps.items():
         clusters, classes = result.clusterings[name].labels[one.numbers], result.labels[one.numbers]
         near = nearest(one.points, min(10, len(one.points) - 1)).numbers
-        methods[name] = {"map_silhouette": silhouettes(one.points, clusters)[0].mean(), "points": len(clusters)}
+        seen["distance"].append(silhouettes(one.points, clusters)[0])
+        methods[name] = {"map_silhouette": seen["distance"][-1].mean(), "points": len(clusters)}
         methods[name] |= {"between": result.clusterings[name].between, "effective_rank": result.ranks[name]}
         methods[name]["by_class_before"] = same_class(result.near[name], classes).mean()
         for kind, labels in (("by_cluster", clusters), ("by_class", classes)):
@@ -360,7 +361,7 @@ def _grades(result):
         methods[name] = grades | class_scores(result.clusterings[name].labels, result.labels)
     largest = np.bincount(result.clusterings["no_variance"].labels).max() / len(result.labels)
     facts = {"asked_for": ASKED, "images": len(result.labels), "collapsed_in_one": largest}
-    return {"methods": methods, "map_gap": seen["gaps"]["by_cluster"]["gap"]} | facts
+    return {"methods": methods, "map_gaps": seen["gaps"]} | facts
 
 
 @cl3.table
@@ -372,8 +373,13 @@ def _all_methods(n):
     return {"caption": caption, "header": header, "rows": rows}
 
 
-_IN_MAPS = """ (Question 2). The silhouettes in the maps, with the pictures' distances, are
-    {methods.vicreg.map_silhouette:.2f} and {methods.neighbours.map_silhouette:.2f}."""
+_IN_MAPS = """ (Question 2). By distance, the silhouettes in the maps are {methods.vicreg.map_silhouette:.2f} and
+    {methods.neighbours.map_silhouette:.2f} (a difference of {map_gaps.distance.gap:+.3f} ±
+    {map_gaps.distance.interval:.3f})."""
+
+
+def _silhouette_gap(n):
+    return n.methods.vicreg.silhouette - n.methods.neighbours.silhouette
 
 
 def _order(n, key):
@@ -385,24 +391,32 @@ cl3.says(
     """**The silhouette is {methods.vicreg.silhouette:.4f} with VICReg and {methods.neighbours.silhouette:.4f} with
     neighbour pairs**, over all {images:,} images in the representation's own dimensions."""
 )
+
+
 cl3.says(
     """**This is coherent with the maps if one counts neighbours**, where the same method's clusters hold together
     better"""
     + _IN_MAPS,
-    when=lambda n: n.map_gap * (n.methods.vicreg.silhouette - n.methods.neighbours.silhouette) > 0,
+    when=lambda n: n.map_gaps.by_cluster.gap * _silhouette_gap(n) > 0,
 )
 cl3.says(
     """**This is not what the maps show if one counts neighbours**, where the other method's clusters hold together
     better"""
     + _IN_MAPS,
-    when=lambda n: n.map_gap * (n.methods.vicreg.silhouette - n.methods.neighbours.silhouette) < 0,
+    when=lambda n: n.map_gaps.by_cluster.gap * _silhouette_gap(n) < 0,
 )
 
 
 cl3.says(
-    """By distance (the silhouettes of the maps) they have the opposite order. t-SNE is free to do that: it keeps
-    neighbours and gives up distances.""",
-    when=lambda n: _order(n, "map_silhouette") != _order(n, "silhouette"),
+    """So by distance they have the opposite order. t-SNE is free to do that: it keeps neighbours and gives up
+    distances.""",
+    when=lambda n: (
+        abs(n.map_gaps.distance.gap) > n.map_gaps.distance.interval and n.map_gaps.distance.gap * _silhouette_gap(n) < 0
+    ),
+)
+cl3.says(
+    "So by distance the maps do not tell the methods apart: t-SNE keeps neighbours and gives up distances.",
+    when=lambda n: abs(n.map_gaps.distance.gap) <= n.map_gaps.distance.interval,
 )
 cl3.says(
     "All are low: Kaufman and Rousseeuw (1990) see no substantial structure below 0.25.",

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py bd6405cd781f4758
-# text dc4c1ee85c283e0e
+# cells nbs/92_report.py 0b7e7fe3e6e22ea6
+# text 4854455e2159755e
 
 """92 · The report."""
 
@@ -222,7 +222,9 @@ def table_over(tables: list[dict], mean: dict = None) -> dict:
         for known, *same in zip(means["rows"], *(table["rows"] for table in tables), strict=True)
     ]
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
-    return first | {"rows": rows, "caption": f"{caption} Means over {len(tables)} seeds, with 95 % intervals."}
+    times = any(re.search(r"\d (s|min|h)\b", cell) for row in rows for cell in row)
+    said = f"Means over {len(tables)} seeds, with 95 % intervals{'; times of the first' if times else ''}."
+    return first | {"rows": rows, "caption": f"{caption} {said}"}
 
 
 def filled(results: dict, text: str, when=None) -> str:
@@ -912,7 +914,10 @@ def beside(runs: list[dict]) -> str:
     names, rows = headline_table(runs)
     found = [f"{name.lower()} {cell}" for name, cell in zip(names[1:], rows[0][1:], strict=True) if cell != "–"]
     single = " (a single run)" if len(runs) == 1 else ""
-    return f"Beside it, profile {kind_of(runs[0])}{single}: {rows[0][0]}'s {', '.join(found)}."
+    interval, seconds = (number(runs[0], *path) for path in (("Q3", "interval"), ("Q1", "seconds")))
+    found[0] += f" ± {interval:.1%} over the test images" if single and interval else ""
+    trained = f" It was trained in {duration(seconds)}." if seconds else ""
+    return f"Beside it, profile {kind_of(runs[0])}{single}: {rows[0][0]}'s {', '.join(found)}.{trained}"
 
 
 def elsewhere(folder: Path, results: dict) -> list[str]:
@@ -949,7 +954,6 @@ def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     seed = f" Text gives means, too; figures are of seed {results['header']['seed']}."
     seed = seed if len(runs) > 1 else ""
     table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}{seed}")] if rows else []
-    table += elsewhere(folder, results)
     pieces = [Piece("opening", "\n\n".join(words)), *(Piece("figures", row) for row in figure_rows(folder, figures))]
     return [*pieces, *(Piece("table", text) for text in table), Piece("text", typst_block("#contents"))]
 
@@ -991,6 +995,8 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
     for name, entry in results["questions"].items():
         pieces += question_section(folder, entry)
+        if name == "Q3":
+            pieces += [Piece("text", text) for text in elsewhere(folder, results)]
         if name == "Q1" and not warning(results["header"]):
             kinds = [results, *(same[0] for same in runs_by_kind(folder, [results])[1:])]
             pieces += [Piece("table", text) for text in [terms_over_profiles(kinds)] if text]
