@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 16c8cc8eb0f0089c
-# text f0c0dca614e938c9
+# cells nbs/05_retrieval.py 672594718daf8718
+# text 90470ae256367632
 
 """5 · Retrieval (Q7)."""
 
@@ -259,7 +259,8 @@ def _in_figures(result):
     """What the two figures of ten queries show, counted: numbers of these figures, and never means."""
     images, queries, labels = result["images"], result["queries"], result["images"].train_labels
     shown = queries[:: len(queries) // len(images.classes)]
-    found = {name: [labels[one.numbers[shown]] for one in result["methods"][name][:2]] for name in ASKED}
+    sides = {name: [result["methods"][name][side] for side in ("near", "far")] for name in ASKED}
+    found = {name: [labels[one.numbers[shown]] for one in both] for name, both in sides.items()}
     right = {name: (near == labels[shown][:, None]).sum(axis=1) for name, (near, _) in found.items()}
     row = np.abs(np.subtract(*right.values())).argmax()  # where the two differ most
     told = {"of_figure": True, "of": found["vicreg"][0].size, "row": images.classes[labels[shown[row]]]}
