@@ -236,8 +236,8 @@ def test_numbers_are_those_of_a_plain_count(smoke):
     assert numbers["confused"] == pytest.approx(probe[off].mean())
     numbers = q3.numbers(result)
     best, worst = max(numbers["per_class"].values()), min(numbers["per_class"].values())
-    assert (numbers["easiest"]["accuracy"], numbers["hardest"]["accuracy"]) == (best, worst)
-    assert numbers["per_class"][numbers["hardest"]["class"]] == worst
+    assert [end["accuracy"] for end in numbers["ends"]] == [worst, best]
+    assert numbers["per_class"][numbers["ends"][0]["class"]] == worst
 
 
 def test_how_many_dimensions_pca_needs(smoke):
@@ -248,7 +248,7 @@ def test_how_many_dimensions_pca_needs(smoke):
     for dimensions in range(2, result.features.test.shape[1] + 1):
         near = nearest_labels(PCA(dimensions).fit_transform(result.features.test)[: cfg.tsne_size], labels)
         kept[dimensions] = (near == labels[:, None]).mean()
-    needed, wanted = numbers["pca_needs"], numbers["agreement"]["t-SNE"]
+    needed, wanted = numbers["smallest_for_pca"], numbers["agreement"]["t-SNE"]
     assert kept[2] == pytest.approx(numbers["agreement"]["PCA"], abs=1e-3)
     assert max(kept.values()) < wanted if needed is None else kept[needed] >= wanted - 1e-3
 

@@ -257,8 +257,8 @@ def test_recorded_numbers_are_those_of_brute_force(ran):
     queries = choose_queries(images.train_labels, images.classes, cfg.per_class, cfg.seed)
     shown = queries[:: cfg.per_class]  # one of each class
     assert (
-        numbers["green"]["vicreg"] == hits["vicreg"][shown].sum()
-        and numbers["green"]["of"] == hits["vicreg"][shown].size
+        numbers["figures"]["vicreg"]["green"] == hits["vicreg"][shown].sum()
+        and numbers["figures"]["of"] == hits["vicreg"][shown].size
     )
 
 
