@@ -67,16 +67,14 @@ def reference_steps(cfg, images, model, optimizer, steps):
     return time.perf_counter() - start
 
 
-def our_steps(cfg, trainer, pairs, count, steps):
-    generator = new_generator(0, "benchmark")
-    start = time.perf_counter()
-    order, batches = (
-        torch.randint(count, (steps * cfg.batch_size,), generator=generator),
-        full_batches(steps * cfg.batch_size, cfg.batch_size),
-    )
-    for x, x2 in pairs.epoch(order, batches, generator):
+def our_steps(trainer, pairs, steps):
+    """(wall, CPU) seconds for `steps` steps of ours on random images, their views included."""
+    generator, size = new_generator(0, "benchmark"), trainer.cfg.batch_size
+    order = torch.randint(len(pairs.train_images), (steps * size,), generator=generator)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for x, x2 in pairs.epoch(order, full_batches(len(order), size), generator):
         train_step(trainer, x, x2)
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def main():
@@ -95,10 +93,10 @@ def main():
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
     views, speeds = 2 * cfg.batch_size * options.steps, {"reference": [], "ours": []}
-    our_steps(cfg, trainer, pairs, len(images.train_images), 1)
+    our_steps(trainer, pairs, 1)
     for _ in range(options.rounds):
         speeds["reference"].append(views / reference_steps(cfg, images, model, optimizer, options.steps))
-        speeds["ours"].append(views / our_steps(cfg, trainer, pairs, len(images.train_images), options.steps))
+        speeds["ours"].append(views / our_steps(trainer, pairs, options.steps)[0])
     ratios = np.array(speeds["ours"]) / np.array(speeds["reference"])
     print(
         f"{cfg.encoder}, width {cfg.width}, batch {cfg.batch_size}, "
