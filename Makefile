@@ -9,6 +9,7 @@ PYTHON := $(VENV)/bin/python
 ARGS   :=
 READY  := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.installed)
 EXTRA   = $(if $(READY),$(VENV)/.installed-$(1))
+WAITING = $(PYTHON) -c 'import os; from vicreg_nb.threads import *; print(*map("=".join, brief_waiting(os.environ).items()))'
 FILTER := git config filter.notebook.clean 'python3 vicreg_nb/tools/export.py --clean' 2>/dev/null || true
 EXPORT := $(if $(wildcard vicreg_nb/tools/export.py),-m vicreg_nb.tools.export,nbs/90_export.py)
 
@@ -42,7 +43,7 @@ export: $(READY) ## carry edits between .py and .ipynb, and write the package fr
 
 lab: $(READY) $(call EXTRA,lab) ## open the notebooks in JupyterLab, in the project's environment
 	@$(FILTER)
-	$(PYTHON) -m jupyterlab --notebook-dir=nbs $(ARGS)
+	env $$($(WAITING)) $(PYTHON) -m jupyterlab --notebook-dir=nbs $(ARGS)
 
 docs: $(READY) $(call EXTRA,docs) ## make docs/: the library's pages, from the docstrings
 	$(PYTHON) -m pdoc --docformat google --output-directory docs vicreg_nb '!vicreg_nb.tools'

@@ -48,9 +48,10 @@ print(f"{others_running()} others on {os.cpu_count()} cores")
 
 # %% [markdown]
 # The OpenMP library reads its settings once, when PyTorch loads it. So this module imports nothing of PyTorch, and what
-# starts work calls it before that: the command, what runs a notebook, the tests. Their child processes inherit it, also
-# when the load changes later: OpenMP does not ask again. Whoever has set either of the two variables knows better, and
-# is left alone.
+# starts work calls it before that: the commands that compute, what runs a notebook, `make lab`, the tests. Their child
+# processes inherit it, also when the load changes later: OpenMP does not ask again. Whoever has set either of the two
+# variables knows better, and is left alone. A bare `papermill` and a Jupyter of your own start without us, and have the
+# system's default.
 
 
 # %%

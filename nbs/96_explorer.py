@@ -8,6 +8,17 @@
 # %%
 #| default_exp tools.explorer
 
+# %% [markdown]
+# Its t-SNEs and neighbours take all cores, so how threads wait is chosen first ([80a_threads](80a_threads.ipynb)).
+
+# %%
+#| export
+import os
+
+from vicreg_nb.threads import brief_waiting
+
+os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
+
 # %%
 #| export
 import argparse

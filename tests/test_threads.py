@@ -1,6 +1,7 @@
 """What this project starts has threads that wait briefly, unless its user has chosen otherwise."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,10 +16,15 @@ SHOW = f"import os; print([os.environ.get(name) for name in {OWN}])"
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
-    [({}, EITHER), ({"GOMP_SPINCOUNT": "9"}, [[None, "9"]]), ({"OMP_WAIT_POLICY": "ACTIVE"}, [["ACTIVE", None]])],
+    ("module", "given", "expected"),
+    [
+        ("run_all", {}, EITHER),
+        ("run_all", {"GOMP_SPINCOUNT": "9"}, [[None, "9"]]),
+        ("run_all", {"OMP_WAIT_POLICY": "ACTIVE"}, [["ACTIVE", None]]),
+        ("tools.explorer", {}, EITHER),
+    ],
 )
-def test_the_command_and_its_children_wait_briefly_unless_told_otherwise(given, expected, root):
+def test_a_command_and_its_children_wait_briefly_unless_told_otherwise(module, given, expected, root):
     """The setting stands before PyTorch is there, and a child process has it, too."""
     program = f"""
 import subprocess, sys
@@ -27,14 +33,27 @@ class Watch:
         if name == "torch":
             {SHOW}
 sys.meta_path.insert(0, Watch())
-import vicreg_nb.run_all
-assert "torch" not in sys.modules
+import vicreg_nb.{module}
+assert {module!r} != "run_all" or "torch" not in sys.modules
 import torch
 subprocess.run([sys.executable, "-c", {SHOW!r}])
 """
     environment = {name: value for name, value in os.environ.items() if name not in OWN} | given
     done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True)
     assert done.stdout.split("\n")[:2] in [[str(one)] * 2 for one in expected], done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+@pytest.mark.parametrize(("given", "expected"), [({}, EITHER), ({"OMP_WAIT_POLICY": "ACTIVE"}, [["ACTIVE", None]])])
+def test_make_lab_starts_jupyter_with_the_same(given, expected, root, tmp_path):
+    """A Python that shows its environment in place of starting Jupyter."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || set -- -c "{SHOW}"\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name not in OWN} | given
+    command = ["make", "--silent", "lab", f"PYTHON={python}", "FILTER=true"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() in [str(one) for one in expected], done.stderr
 
 
 def test_a_notebooks_kernel_waits_briefly(tmp_path, monkeypatch):

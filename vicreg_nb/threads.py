@@ -1,5 +1,5 @@
 # Generated from nbs/80a_threads.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80a_threads.py 15b6577bc0cf8b25
+# cells nbs/80a_threads.py fb21753b96617dde
 # text 10528ded452b2914
 
 """80a · Threads that wait."""

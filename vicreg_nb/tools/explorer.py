@@ -1,8 +1,15 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 3025463f9fe3852c
-# text d5b18ee88dc0d0de
+# cells nbs/96_explorer.py 25e3b129dd40fc1a
+# text 5b14be3804fecaf3
 
 """96 · The explorer."""
+
+import os
+
+from vicreg_nb.threads import brief_waiting
+
+os.environ.update(brief_waiting(os.environ))  # before PyTorch is imported, which reads it once
+
 
 import argparse
 import base64
