@@ -1,5 +1,5 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 87d69df0b211bdfd
+# cells nbs/00_config.py 2b4af32a9b6a4794
 # text f760ded1185e9c32
 
 """0 · Configuration."""
