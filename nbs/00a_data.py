@@ -294,9 +294,14 @@ def _checked_part(part, images, labels, classes):
         raise UserError(f"{part}_labels hold {strange[0]}: give numbers from 0 to {len(classes) - 1}, one a class.")
     if len(absent := np.setdiff1d(np.arange(len(classes)), labels)):
         raise UserError(f"class {classes[absent[0]]!r} has no {part} image: add some, or leave the class out.")
-    if all(np.array_equal(image, images[0]) for image in images):
-        raise UserError(f"all {len(images)} {part} images are the same one: there is nothing to tell apart.")
+    _differ(part, images)
     return images, labels.astype(np.int64)
+
+
+def _differ(part, images):
+    """UserError where all images of one part are the same one."""
+    if all(np.array_equal(image, images[0]) for image in images):
+        raise UserError(f"all {len(images)} {part} images are the same one: give images that differ.")
 
 
 # %%
@@ -428,6 +433,7 @@ assert Images.from_arrays(*draw_shapes(10, seed=0), *draw_shapes(10, seed=1)).na
 #| export
 def _images(name, parts, classes, sizes, note=""):
     train_images, train_labels, test_images, test_labels = parts
+    _differ("train", train_images), _differ("test", test_images)
     train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
     parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
     return Images(name, *parts, classes, digest(*parts), note)

@@ -328,8 +328,17 @@ def test_inexact_images_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv("VICREG_NB_DATA", str(tmp_path))
     for name, shape, lossy in (("cifar10_train.npz", 50_000, 7), ("cifar10_test.npz", 10_000, 2)):
         images, labels = np.zeros((shape, 32, 32, 3), np.uint8), (np.arange(shape) % 10).astype(np.uint8)
+        images[-1] = 255
         write(tmp_path, name, images=images, labels=labels, lossy=np.arange(shape) < lossy)
     assert "9 of the 60,000" in open_dataset(make_config("quick", device="cpu")).note
+
+
+def test_images_that_are_all_the_same_are_refused_in_every_form(published, bare_machine):
+    lay_out(bare_machine / "vicreg_nb", published, "packed")
+    train = {"images": np.zeros((500, 32, 32, 3), np.uint8), "labels": (np.arange(500) % 10).astype(np.uint8)}
+    write(bare_machine / "vicreg_nb", "cifar10_train.npz", **train)
+    with pytest.raises(UserError, match="all 500 train images"):
+        open_dataset(make_config("quick", device="cpu"))
 
 
 def test_shapes_need_more_than_colour():

@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py d4299e1bf8866690
-# text 51c8cdadb2eb7dd9
+# cells nbs/00a_data.py 7fdf3e0239c8c8ec
+# text 98c58a53e07aab1f
 
 """0a · Data."""
 
@@ -187,9 +187,14 @@ def _checked_part(part, images, labels, classes):
         raise UserError(f"{part}_labels hold {strange[0]}: give numbers from 0 to {len(classes) - 1}, one a class.")
     if len(absent := np.setdiff1d(np.arange(len(classes)), labels)):
         raise UserError(f"class {classes[absent[0]]!r} has no {part} image: add some, or leave the class out.")
-    if all(np.array_equal(image, images[0]) for image in images):
-        raise UserError(f"all {len(images)} {part} images are the same one: there is nothing to tell apart.")
+    _differ(part, images)
     return images, labels.astype(np.int64)
+
+
+def _differ(part, images):
+    """UserError where all images of one part are the same one."""
+    if all(np.array_equal(image, images[0]) for image in images):
+        raise UserError(f"all {len(images)} {part} images are the same one: give images that differ.")
 
 
 def images_from_arrays(train_images, train_labels, test_images, test_labels, classes=(), name: str = "own") -> Images:
@@ -254,6 +259,7 @@ Images.from_folder = partial(images_from_folder)
 
 def _images(name, parts, classes, sizes, note=""):
     train_images, train_labels, test_images, test_labels = parts
+    _differ("train", train_images), _differ("test", test_images)
     train, test = _cut("train_size", sizes[0], train_labels), _cut("test_size", sizes[1], test_labels)
     parts = (train_images[train], train_labels[train], test_images[test], test_labels[test])
     return Images(name, *parts, classes, digest(*parts), note)
