@@ -208,15 +208,18 @@ lines(dict(zip(curve, [curve])), "principal direction", "standard deviation", co
 
 # %%
 #| export
-def project_pca(x: np.ndarray) -> np.ndarray:
-    """[N, d] to [N, 2]: the first two principal components."""
-    return PCA(2, random_state=0).fit_transform(x)
+@np.errstate(invalid="ignore")  # of a constant, PCA's shares of the variance are 0 / 0
+def project_pca(x: np.ndarray, dimensions: int = 2) -> np.ndarray:
+    """[N, d] to [N, dimensions]: the first principal components; None: all of them."""
+    return PCA(dimensions, random_state=0).fit_transform(x)
 
 
 def project_tsne(cfg: Config, x: np.ndarray) -> np.ndarray:
-    """[N, d] to [N, 2] by t-SNE, started from PCA; computed once. UserError if perplexity is not below N."""
+    """[N, d] to [N, 2] by t-SNE, started from PCA; computed once. Zeros for a constant; UserError: perplexity >= N."""
     if cfg.perplexity >= len(x):
         raise UserError(f"perplexity is {cfg.perplexity:g}, not less than the {len(x)} points: lower it.")
+    if not np.ptp(x, axis=0).any():  # a representation may collapse, and t-SNE divides by the spread of its start
+        return np.zeros((len(x), 2), np.float32)
 
     def compute():
         log(f"t-SNE of {len(x):,} points")
@@ -230,6 +233,7 @@ def project_tsne(cfg: Config, x: np.ndarray) -> np.ndarray:
 shown = slice(0, cfg.tsne_size)
 panels = {"PCA": project_pca(features.test)[shown], "t-SNE": project_tsne(cfg, features.test[shown])}
 assert all(points.shape == (len(images.test_labels[shown]), 2) for points in panels.values())
+assert not project_tsne(cfg, np.full_like(features.test[shown], 0.1)).any()
 
 # %% [markdown]
 # ## Which classes are mixed?
@@ -502,7 +506,8 @@ assert abs(result.trained.accuracy - probe.accuracy) < 0.005
     "their share of it; t-SNE: its axes mean nothing."
 )
 def q2_pca_tsne(result):
-    labels, (first, second) = result.images.test_labels, PCA(2).fit(result.features.test).explained_variance_ratio_
+    labels, variances = result.images.test_labels, singular_values(result.features.test) ** 2
+    first, second = variances[:2] / max(variances.sum(), 1e-30)
     titles = {"PCA": f"PCA: {first:.0%} of the variance across, {second:.0%} up", "t-SNE": "t-SNE"}
     panels = {titles[name]: (points, labels[: len(points)]) for name, points in result.panels.items()}
     return scatter(panels, result.images.classes)
@@ -578,15 +583,17 @@ _DIMENSIONS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
 def _pca_needs(result, wanted):
     """The smallest of `_DIMENSIONS` in which PCA's agreement reaches `wanted`, or None."""
     count = len(result.panels["PCA"])
-    turned = PCA(random_state=0).fit_transform(result.features.test)[:count]
+    turned = project_pca(result.features.test, None)[:count]
     labels = result.images.test_labels[:count]
     tried = (d for d in _DIMENSIONS if d <= turned.shape[1] and agreement(turned[:, :d], labels) >= wanted)
     return next(tried, None)
 
 
 def _centred(points, labels):
-    """For each of the points [N, 2]: whether it is nearest to the centre of its own class."""
+    """For each of the points [N, 2]: whether it is nearest to the centre of its own class; chance, if all are one."""
     points = points[: len(labels)]
+    if not np.ptp(points, axis=0).any():
+        return np.full(len(labels), 1 / len(np.unique(labels)))
     return NearestCentroid().fit(points, labels).predict(points) == labels
 
 
@@ -594,6 +601,7 @@ def _centred(points, labels):
 assert _pca_needs(result, 0) == 2 and _pca_needs(result, 1.1) is None
 apart = np.random.default_rng(0).normal(size=(200, 2)) + 9 * np.arange(4).repeat(50)[:, None]
 assert _centred(apart, np.arange(4).repeat(50)).all() and _centred(apart, np.arange(200) % 4).mean() < 0.5
+assert (_centred(np.ones((200, 2)), np.arange(200) % 4) == 1 / 4).all()
 
 
 # %%
@@ -610,6 +618,7 @@ def _numbers_q2(result):
     mixed = [one | {"by_probe": by_probe[tuple(map(classes.index, one["pair"]))]} for one in mixed]
     centred = {name: _centred(points, labels) for name, points in result.panels.items()}
     by_centre = centred["t-SNE"].astype(float) - centred["PCA"]
+    variances = singular_values(result.features.test) ** 2
     return {
         "points": len(labels), "over": f"95 %, paired over the {len(labels):,} test images",
         "centred": {name: one.mean() for name, one in centred.items()}, "dimension": result.features.test.shape[1],
@@ -618,8 +627,8 @@ def _numbers_q2(result):
         "chance": 1 / len(classes), "groups": groups | {"chance": animal.mean() ** 2 + (~animal).mean() ** 2},
         "overlapping": mixed, "confused": off["probe"].mean(), "entangled": most_mixed(shares["probe"], classes),
         "alike": {name: spearmanr(off["t-SNE"], off[name]).statistic for name in ("pixels", "probe")},
-        "pca_variance": PCA(2).fit(result.features.test).explained_variance_ratio_.sum(),
-        "smallest_for_pca": _pca_needs(result, agreements["t-SNE"]), "pairs": len(off["probe"]),
+        "pca_variance": variances[:2].sum() / max(variances.sum(), 1e-30), "pairs": len(off["probe"]),
+        "smallest_for_pca": _pca_needs(result, agreements["t-SNE"]),
         "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
     }  # fmt: skip
 

@@ -117,6 +117,7 @@ assert z.shape == (len(images.test_labels), base.projection_dim)
 
 # %%
 #| export
+@np.errstate(invalid="ignore")  # of a constant, PCA's shares of the variance are 0 / 0
 def whitened(features: Features) -> Features:
     """The same along the principal directions of its training images, with unit variance along each."""
     pca = PCA(whiten=True, random_state=0).fit(features.train)
@@ -245,7 +246,7 @@ def q4_spectrum(result):
     curves = {}
     for panel, found in panels.items():
         spectra = {titles[name]: singular_values(x) for name, x in found.items()}
-        lowest = 1e-8 * max(values.max() for values in spectra.values())  # a logarithm needs more than zero
+        lowest = 1e-8 * (max(values.max() for values in spectra.values()) or 1)  # a logarithm needs more than zero
         curves[panel] = {name: (np.arange(1, len(x) + 1), x.clip(min=lowest)) for name, x in spectra.items()}
     width = 6.9 if len(panels) == 2 else 4.6
     look = {"yscale": "log", "width": width, "height": 2.5}

@@ -184,9 +184,7 @@ def aligned(points: np.ndarray, reference: np.ndarray = None) -> np.ndarray:
 
 def rung_map(cfg: Config, one: Features, reference: np.ndarray = None) -> np.ndarray:
     """Places [N, 2] of the first test images by t-SNE of their features, `aligned`; one place where these are equal."""
-    shown = one.test[:POINTS]
-    points = project_tsne(cfg, shown) if np.ptp(shown, axis=0).any() else np.zeros((len(shown), 2))
-    return aligned(points, reference)
+    return aligned(project_tsne(cfg, one.test[:POINTS]), reference)
 
 
 # %%

@@ -1,5 +1,7 @@
 """Q4 and Q5: pairs of neighbours by brute force, whose weights are ablated, numbers from their definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from vicreg_nb.data import normalise, open_dataset, to_float
 from vicreg_nb.ladder import ladder_runs
 from vicreg_nb.methods import baseline, features, run_of
 from vicreg_nb.plots import RIGHT, WRONG
-from vicreg_nb.representations import Features, encode
+from vicreg_nb.representations import Features, encode, features_of
 from vicreg_nb.store import UserError, new_generator
 from vicreg_nb.training import Trainer
 from test_book import assert_claims_hold_up
@@ -229,6 +231,25 @@ def test_without_a_checkpoint_nothing_is_said_of_projections(ablated):
     assert len(ablations.q4_spectrum(ablated).picture.axes) == 2
     assert len(ablations.q4_spectrum(without).picture.axes) == 1
     assert "projection" not in q4.answer(plain_numbers(q4.numbers(without)))
+
+
+@pytest.mark.parametrize("collapsed", [["no_variance"], ["no_variance", "vicreg"]])
+def test_a_collapsed_representation_is_a_result(smoke, monkeypatch, collapsed):
+    cfg, images = smoke
+
+    def constant(cfg, images, run, *precision):
+        found = features_of(cfg, images, run, *precision)
+        same = {part: np.full_like(getattr(found, part), 0.1) for part in ("train", "test")}
+        return replace(found, **same) if run.folder.name.split("-")[0] in collapsed else found
+
+    monkeypatch.setattr(ablations, "features_of", constant)
+    monkeypatch.setattr(ablations, "projections", lambda cfg, images, run: np.zeros((len(images.test_labels), 8)))
+    result = ablate(cfg.replace(mu=0.0), images)
+    for draw, _ in q4.figures.values():
+        draw(result).picture.canvas.draw()
+    numbers = plain_numbers(q4.numbers(result))
+    assert (numbers["ablated"]["effective_rank"], numbers["ablated"]["whitened"]) == (0, 1 / len(images.classes))
+    assert_claims_hold_up({"Q4": {"numbers": numbers}})
 
 
 def test_the_terms_are_drawn_as_they_were_recorded(ablated):

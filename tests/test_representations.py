@@ -11,7 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
+from test_book import assert_claims_hold_up
 from torchvision.transforms import functional as TF
+from vicreg_nb.book import plain_numbers
 from vicreg_nb.config import make_config
 from vicreg_nb.data import MEAN, STD, Images, draw_shapes, open_dataset
 from vicreg_nb.representations import (
@@ -283,3 +285,17 @@ def test_figures_show_the_numbers(smoke):
     np.testing.assert_allclose(shown["untrained"], 100 * result.untrained.per_class)
     names = {text.get_text() for text in drawn["q2_pca_tsne"].picture.axes[0].texts}
     assert names == set(images.classes)
+
+
+@pytest.mark.parametrize("value", [0, 0.1])
+def test_a_collapsed_representation_is_a_result(smoke, monkeypatch, value):
+    """All images have the same features: nothing to see, and chance where classes are told apart by the pictures."""
+    cfg, images = smoke
+    parts = [np.full((len(labels), 16), value, np.float32) for labels in (images.train_labels, images.test_labels)]
+    monkeypatch.setattr("vicreg_nb.representations.features_of", lambda *_: Features(*parts, "constant"))
+    result = q2.compute(cfg, images)
+    assert not result.panels["t-SNE"].any() and q2.numbers(result)["centred"]["t-SNE"] == 1 / len(images.classes)
+    for question in (q2, q3):
+        for draw, _ in question.figures.values():
+            draw(result).picture.canvas.draw()
+        assert_claims_hold_up({question.name: {"numbers": plain_numbers(question.numbers(result))}})

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py 077bedb1a72a92a8
-# text c6434ed08e408aca
+# cells nbs/03_ablations.py 5f0d8bb1b5518a1a
+# text 937b40a6f35b7f00
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -44,6 +44,7 @@ def projections(cfg: Config, images: Images, run: Run) -> np.ndarray | None:
     return networks and outputs(networks, images.test_images, choose_device(cfg))
 
 
+@np.errstate(invalid="ignore")  # of a constant, PCA's shares of the variance are 0 / 0
 def whitened(features: Features) -> Features:
     """The same along the principal directions of its training images, with unit variance along each."""
     pca = PCA(whiten=True, random_state=0).fit(features.train)
@@ -121,7 +122,7 @@ def q4_spectrum(result):
     curves = {}
     for panel, found in panels.items():
         spectra = {titles[name]: singular_values(x) for name, x in found.items()}
-        lowest = 1e-8 * max(values.max() for values in spectra.values())  # a logarithm needs more than zero
+        lowest = 1e-8 * (max(values.max() for values in spectra.values()) or 1)  # a logarithm needs more than zero
         curves[panel] = {name: (np.arange(1, len(x) + 1), x.clip(min=lowest)) for name, x in spectra.items()}
     width = 6.9 if len(panels) == 2 else 4.6
     look = {"yscale": "log", "width": width, "height": 2.5}

@@ -1,6 +1,6 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 25e3b129dd40fc1a
-# text 5b14be3804fecaf3
+# cells nbs/96_explorer.py 0dd128caf1851e12
+# text 632da7d37abb5cde
 
 """96 · The explorer."""
 
@@ -102,9 +102,7 @@ def aligned(points: np.ndarray, reference: np.ndarray = None) -> np.ndarray:
 
 def rung_map(cfg: Config, one: Features, reference: np.ndarray = None) -> np.ndarray:
     """Places [N, 2] of the first test images by t-SNE of their features, `aligned`; one place where these are equal."""
-    shown = one.test[:POINTS]
-    points = project_tsne(cfg, shown) if np.ptp(shown, axis=0).any() else np.zeros((len(shown), 2))
-    return aligned(points, reference)
+    return aligned(project_tsne(cfg, one.test[:POINTS]), reference)
 
 
 def guesses(cfg: Config, one: Features, images: Images) -> tuple[np.ndarray, np.ndarray]:
