@@ -18,13 +18,15 @@ from pypdf import PdfReader
 from vicreg_nb.book import Numbers, all_questions, code_digest
 from vicreg_nb.run_all import stages
 from vicreg_nb.tools.execute import execute_notebook
+from vicreg_nb.tools.export import without_outputs
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "nbs").glob("*.py"))
 ELSEWHERE = ("09_change_one_thing", "90_export", "91_execute")  # run by test_library; they run notebooks themselves
 OTHERS = [name for name in NOTEBOOKS if name >= "08" and name not in ELSEWHERE]
 TAGGED = [name for name in OTHERS if '# %% tags=["parameters"]' in (ROOT / "nbs" / f"{name}.py").read_text("utf-8")]
-RESULTS = sorted(path.name for path in ROOT.glob("results*.json"))
+RESULTS = [*sorted(ROOT.glob("results*.json")), *sorted(ROOT.glob("results/*.json"))]
+RESULTS = [path.relative_to(ROOT).as_posix() for path in RESULTS if "-with-" not in path.name]  # whole runs of profiles
 
 
 @pytest.fixture(scope="module")
@@ -198,11 +200,23 @@ def test_a_wrong_parameter_stops_bare_papermill_with_one_sentence(root, tmp_path
 # ---- Jupyter
 
 
-def test_an_edit_made_in_jupyter_arrives_in_the_source_and_the_package(root, tmp_path):
-    project = tmp_path / "project"
+@pytest.fixture
+def project(root, tmp_path):
+    """A copy of what is exported."""
+    folder, left_out = tmp_path / "project", shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for name in ("nbs", "vicreg_nb"):
-        shutil.copytree(root / name, project / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-    shutil.copy(root / "settings.ini", project)
+        shutil.copytree(root / name, folder / name, ignore=left_out)
+    shutil.copy(root / "settings.ini", folder)
+    return folder
+
+
+def python_in(project, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, env=environment)
+
+
+def test_an_edit_made_in_jupyter_arrives_in_the_source_and_the_package(project):
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     path = project / "nbs" / "01_vicreg.ipynb"
     notebook = nbformat.read(path, as_version=4)
@@ -214,21 +228,16 @@ def test_an_edit_made_in_jupyter_arrives_in_the_source_and_the_package(root, tmp
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
 
-    def python(*arguments):
-        environment = os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=project, capture_output=True, text=True, env=environment)
-
-    assert python("-m", "vicreg_nb.tools.export", "--check").returncode == 1
-    done = python("-m", "vicreg_nb.tools.export")
+    assert python_in(project, "-m", "vicreg_nb.tools.export", "--check").returncode == 1
+    done = python_in(project, "-m", "vicreg_nb.tools.export")
     assert done.returncode == 0, done.stderr
     changed = {str(path.relative_to(project)) for path, content in before.items() if path.read_bytes() != content}
     assert changed == {"nbs/01_vicreg.ipynb", "nbs/01_vicreg.py", "vicreg_nb/vicreg.py"}
     assert {path for path in project.rglob("*") if path.is_file()} == set(before)
     assert "edited_in_jupyter" in (project / "nbs" / "01_vicreg.py").read_text()
     assert "hello" in path.read_text()  # outputs stay in the working file
-    assert python("-c", "from vicreg_nb.vicreg import *; print(edited_in_jupyter())").stdout == "arrived\n"
-    assert python("-m", "vicreg_nb.tools.export", "--check").returncode == 0
+    assert python_in(project, "-c", "from vicreg_nb.vicreg import *; print(edited_in_jupyter())").stdout == "arrived\n"
+    assert python_in(project, "-m", "vicreg_nb.tools.export", "--check").returncode == 0
 
 
 # ---- every notebook
@@ -243,14 +252,31 @@ def tagged(cells, tag):
     return [place for place, cell in enumerate(cells) if tag in cell.metadata.get("tags", ())]
 
 
-def test_a_notebook_opens_with_colab_a_title_and_its_question(cells):
+def assert_opens_well(cells):
+    """A title with its question, a badge or none, the cell for Colab; no other title. Returns the badges."""
     (colab,) = tagged(cells, "skip-execution")
     assert "Colab" in cells[colab].source
-    opening, *others = [cell for place, cell in enumerate(cells) if place != colab]
+    opening, *badges = cells[:colab]
     title, _, text = opening.source.partition("\n")
-    assert opening.cell_type == "markdown" and re.match(r"# \d", title) and colab < 2
+    assert opening.cell_type == "markdown" and re.match(r"# \d", title)
     assert "?" in text.strip().split("\n\n")[0]
-    assert not any(cell.source.startswith("# ") for cell in others if cell.cell_type == "markdown")
+    assert not any(cell.source.startswith("# ") for cell in cells[1:] if cell.cell_type == "markdown")
+    return badges
+
+
+def test_a_notebook_opens_with_a_title_its_question_and_colab(cells):
+    assert all("colab.research" in badge.source for badge in assert_opens_well(cells))
+
+
+def test_with_the_projects_address_each_notebook_has_its_badge(project):
+    settings = (project / "settings.ini").read_text(encoding="utf-8")
+    with_address = re.sub(r"(?m)^repository =.*", "repository = https://github.com/somebody/book", settings)
+    (project / "settings.ini").write_text(with_address, encoding="utf-8")
+    done = python_in(project, "-m", "vicreg_nb.tools.export")
+    assert done.returncode == 0, done.stderr
+    for name in NOTEBOOKS:
+        (badge,) = assert_opens_well(nbformat.read(project / "nbs" / f"{name}.ipynb", as_version=4).cells)
+        assert f"github/somebody/book/blob/main/nbs/{name}.ipynb" in badge.source
 
 
 def test_the_colab_cell_does_nothing_elsewhere(cells, monkeypatch):
@@ -277,8 +303,16 @@ def test_parameters_are_marked_annotated_explained_and_checked(cells):
         assert checked and (checked[0] == 0 or defined)  # at once, but where it is being defined
 
 
-def test_a_notebook_keeps_no_outputs(cells):
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells if cell.cell_type == "code")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_git_keeps_no_outputs_of_a_notebook(root, name):
+    """What it would store of the working file, in which they may stand, and what it has stored, in a checkout."""
+    stored = [without_outputs((root / "nbs" / f"{name}.ipynb").read_bytes())]
+    if shutil.which("git"):
+        shown = subprocess.run(["git", "show", f"HEAD:./nbs/{name}.ipynb"], cwd=root, capture_output=True)
+        stored += [shown.stdout] if shown.returncode == 0 else []
+    for content in stored:
+        code = [cell for cell in json.loads(content)["cells"] if cell["cell_type"] == "code"]
+        assert code and all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
 
 
 def test_notebooks_pairs_and_package_are_in_step(root):
