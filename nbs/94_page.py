@@ -20,7 +20,8 @@ import pypandoc
 from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import (
-    TITLE, all_seeds, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning, what_of
+    TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
+    warning, what_of
 )  # fmt: skip
 
 # %%
@@ -107,8 +108,9 @@ assert len(whole_book(folder)["cells"]) == 3
 
 # %% [markdown]
 # ## Results on top
-# The methods' main numbers, each question's answer in a sentence, where all this comes from, and a warning where it is
-# no result on CIFAR-10. Raw HTML in it is shown letter by letter.
+# The methods' main numbers, and beside them those of other profiles that the folder keeps; each question's answer in a
+# sentence, where all this comes from, and a warning where it is no result on CIFAR-10. Raw HTML in it is shown letter
+# by letter.
 
 
 # %%
@@ -133,11 +135,11 @@ def results_html(folder: Path, results: dict) -> str:
         told = f"- {heading(entry)}. {entry['answer'].partition(chr(10) * 2)[0]}"
         answers.append(told + (f" Interactive: {links}." if links else ""))
     runs = all_seeds(folder, results)
-    headline = markdown_table(*headline_table(runs), what_of(runs))
+    headline = [markdown_table(*headline_table(runs), what_of(runs)), *elsewhere(folder, results)]
     provenance = markdown_table(["", "This run"], provenance_rows(results))
     explorer = ["[The explorer](explorer.html) shows each image, and what every step of the ladder makes of it."]
     notes += explorer if (Path(folder) / "figures" / "explorer.html").is_file() else []
-    return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, headline, "\n".join(answers), provenance]))
+    return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, *headline, "\n".join(answers), provenance]))
 
 
 # %%

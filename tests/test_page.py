@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from made_run import make_run
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from vicreg_nb.book import keep_numbers
 from vicreg_nb.store import UserError
 from vicreg_nb.tools.page import build, main
 
@@ -103,6 +104,14 @@ def test_results_stand_on_top_as_words(run):
     page = build(run).read_text(encoding="utf-8")
     accuracy = results["questions"]["Q3"]["numbers"]["accuracy"]
     assert f"{accuracy:.1%}" in page and "<script>alert(2)" not in page and "&lt;script&gt;alert(2)" in page
+
+
+def test_another_profiles_run_is_told_beside(run):
+    other = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    assert "83.1%" not in build(run).read_text(encoding="utf-8")
+    other["header"]["profile"], other["questions"]["Q3"]["numbers"]["accuracy"] = "quick", 0.8312
+    keep_numbers(run, other)
+    assert "83.1%" in build(run).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("header", [{"profile": "smoke"}, {"dataset": "shapes"}])

@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py ab818b4d74c7cb23
-# text bb85ce104990ec96
+# cells nbs/94_page.py 6b2c43fcbea89703
+# text 7f75683abec873f5
 
 """94 · The book as a page."""
 
@@ -15,7 +15,8 @@ import pypandoc
 from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import (
-    TITLE, all_seeds, heading, headline_table, load_results, markdown_table, missing, provenance_rows, warning, what_of
+    TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
+    warning, what_of
 )  # fmt: skip
 
 
@@ -77,11 +78,11 @@ def results_html(folder: Path, results: dict) -> str:
         told = f"- {heading(entry)}. {entry['answer'].partition(chr(10) * 2)[0]}"
         answers.append(told + (f" Interactive: {links}." if links else ""))
     runs = all_seeds(folder, results)
-    headline = markdown_table(*headline_table(runs), what_of(runs))
+    headline = [markdown_table(*headline_table(runs), what_of(runs)), *elsewhere(folder, results)]
     provenance = markdown_table(["", "This run"], provenance_rows(results))
     explorer = ["[The explorer](explorer.html) shows each image, and what every step of the ladder makes of it."]
     notes += explorer if (Path(folder) / "figures" / "explorer.html").is_file() else []
-    return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, headline, "\n".join(answers), provenance]))
+    return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, *headline, "\n".join(answers), provenance]))
 
 
 _STYLE = """<style>
