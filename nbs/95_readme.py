@@ -73,10 +73,10 @@ except UserError as error:
 
 # %%
 #| export
-def runs_markdown(runs: list[dict], timed: bool = True) -> str:
-    """The runs of one profile: the methods in a table, where they ran, and, if `timed`, how long VICReg trained."""
+def runs_markdown(runs: list[dict]) -> str:
+    """The runs of one profile: the methods in a table, where they ran, and how long VICReg trained."""
     run, head = runs[0], runs[0]["header"]
-    trained = timed and number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
+    trained = number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
     facts = [head["device"], number(run, "Q1", "precision", kind=str), f"PyTorch {head['versions'].get('torch', '?')}"]
     facts += [f"VICReg trained in {duration(trained)}" if trained else ""]
     words = [what_of(runs), ", ".join(filter(None, facts)) + ".", head.get("dataset_note", "")]
@@ -101,8 +101,7 @@ assert picture(captioned) == "![A picture.](figures/ladder.png)\n\n*A picture.*"
 #| export
 def results_block(folder: Path) -> str:
     """The README's results as markdown, markers included: the picture of the run that is shown, and all tables."""
-    shown = shown_runs(folder)
-    parts = [*map(picture, shown), *(runs_markdown(runs, shown[:1] == runs[:1]) for runs in published_runs(folder))]
+    parts = [*map(picture, shown_runs(folder)), *map(runs_markdown, published_runs(folder))]
     return "\n\n".join(filter(None, [BEGIN, *parts, END]))
 
 

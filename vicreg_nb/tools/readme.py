@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py c48ecde99c21093d
-# text 5e26108d182bde07
+# cells nbs/95_readme.py 366774dadca53784
+# text 0ee2f7f0553dc3d6
 
 """95 · The README's results."""
 
@@ -46,10 +46,10 @@ def _probe(runs):
     return mean_interval(values)[0] if values else 0.0
 
 
-def runs_markdown(runs: list[dict], timed: bool = True) -> str:
-    """The runs of one profile: the methods in a table, where they ran, and, if `timed`, how long VICReg trained."""
+def runs_markdown(runs: list[dict]) -> str:
+    """The runs of one profile: the methods in a table, where they ran, and how long VICReg trained."""
     run, head = runs[0], runs[0]["header"]
-    trained = timed and number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
+    trained = number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
     facts = [head["device"], number(run, "Q1", "precision", kind=str), f"PyTorch {head['versions'].get('torch', '?')}"]
     facts += [f"VICReg trained in {duration(trained)}" if trained else ""]
     words = [what_of(runs), ", ".join(filter(None, facts)) + ".", head.get("dataset_note", "")]
@@ -67,8 +67,7 @@ def picture(results: dict) -> str:
 
 def results_block(folder: Path) -> str:
     """The README's results as markdown, markers included: the picture of the run that is shown, and all tables."""
-    shown = shown_runs(folder)
-    parts = [*map(picture, shown), *(runs_markdown(runs, shown[:1] == runs[:1]) for runs in published_runs(folder))]
+    parts = [*map(picture, shown_runs(folder)), *map(runs_markdown, published_runs(folder))]
     return "\n\n".join(filter(None, [BEGIN, *parts, END]))
 
 
