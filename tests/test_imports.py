@@ -29,6 +29,22 @@ def modules(root):
     return [path for path in sorted(package.rglob("*.py")) if package / "tools" not in path.parents]
 
 
+def undocumented(source):
+    """Public functions and classes without a docstring; a question's figure has its caption instead."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            captioned = any(".figure(" in ast.unparse(decorator) for decorator in node.decorator_list)
+            if not captioned and not ast.get_docstring(node):
+                yield node.name
+
+
+def test_every_public_function_and_class_has_a_docstring(root):
+    found = {path.name: list(undocumented(path.read_text(encoding="utf-8"))) for path in modules(root)}
+    assert {name: names for name, names in found.items() if names} == {}
+    made = "@q1.figure('What is shown?')\ndef a(): pass\ndef _b(): pass\ndef c(): pass\nclass D: pass\ndef e(): 'Says.'"
+    assert list(undocumented(made)) == ["c", "D"]
+
+
 def test_the_package_imports_only_what_is_allowed(root):
     assert len(modules(root)) > 5
     found = {path.name: strangers(path.read_text()) for path in modules(root)}
