@@ -1,15 +1,18 @@
 """The package as a library: own encoders, own images, a trained encoder by its folder, a notebook of changes."""
 
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 from vicreg_nb.config import make_config
-from vicreg_nb.data import Images, draw_shapes, open_dataset
+from vicreg_nb.data import SHAPES, Images, draw_shapes, open_dataset
 from vicreg_nb.representations import encode
 from vicreg_nb.store import UserError
 from vicreg_nb.tools.execute import execute_notebook
@@ -123,6 +126,41 @@ def test_arrays_that_do_not_fit_are_one_sentence():
         with pytest.raises(UserError) as caught:
             Images.from_arrays(pictures, kinds, *wrong, classes=range(10))
         assert "test" in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---- the examples that are shown
+
+
+def test_the_readmes_example_runs_as_it_stands(root, cfg, album, monkeypatch):
+    (example,) = re.findall("```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), flags=re.S)
+    album.rename(album.with_name("album"))
+    monkeypatch.chdir(album.parent)
+    small = cfg.replace(batch_size=8)
+    monkeypatch.setattr("vicreg_nb.config.make_config", lambda profile: small)
+    names = {}
+    exec(example, names)
+    assert names["vectors"].shape == (9, 512) and names["run"].folder.parent == cfg.folder / "runs"
+
+
+def test_the_example_of_cifar100_gives_its_images(root, monkeypatch):
+    def cifar100(folder, train, download):
+        pictures, kinds = draw_shapes(60 if train else 20, seed=int(train))
+        return SimpleNamespace(data=pictures, targets=kinds.tolist(), classes=list(SHAPES))
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR100", cifar100)
+    source = (root / "nbs" / "00a_data.py").read_text(encoding="utf-8")
+    (example,) = re.findall("# ```python\n(.*?)# ```", source, flags=re.S)
+    names = {
+        "torchvision": torchvision,
+        "Images": Images,
+        "make_config": make_config,
+        "train": lambda cfg, images: images,
+    }
+    exec(example.replace("# ", "", 1).replace("\n# ", "\n"), names)
+    images = names["run"]
+    assert (images.name, images.classes) == ("cifar100", tuple(SHAPES))
+    np.testing.assert_array_equal(images.train_images, draw_shapes(60, seed=1)[0])
+    assert images.test_labels.tolist() == draw_shapes(20, seed=0)[1].tolist()
 
 
 def test_the_notebook_of_changes_runs(root, tmp_path):
