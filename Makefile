@@ -2,7 +2,8 @@
 #   make run ARGS="--profile smoke"    passes arguments on
 #   make test PYTHON=python3           uses an environment of your own, and installs nothing
 
-# .gitattributes names the filter that keeps the notebooks' outputs out of git; make export and make lab set it up.
+# .gitattributes names the filter that keeps the notebooks' outputs out of git; the first call, make export and
+# make lab set it up.
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
@@ -60,6 +61,7 @@ submission: $(READY) ## make the submission's zip from the last run
 $(VENV)/.installed: pyproject.toml settings.ini
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(FILTER)
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
