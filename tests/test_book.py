@@ -141,6 +141,12 @@ def assert_claims_hold_up(questions):
         assert all_questions()[name].answer(entry["numbers"]), name
 
 
+def claims_made(question, numbers, field):
+    """How many of the claims that show a number, such as "lost.interval", hold."""
+    numbers = json.loads(json.dumps(numbers), object_hook=Numbers)
+    return sum(when is None or bool(when(numbers)) for when, text in question.claims if f"{{{field}:" in text)
+
+
 @pytest.mark.parametrize("file", RESULTS)
 def test_every_claim_fits_the_published_numbers(root, file):
     results = json.loads((root / file).read_text(encoding="utf-8"))
