@@ -33,7 +33,7 @@ from vicreg_nb.data import Images, open_dataset, send
 from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
-from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, rank, read_whole
+from vicreg_nb.store import UserError, atomic, digest, duration, fault, log, new_generator, progress, rank, read_whole
 from vicreg_nb.store import recover, remove_leftovers, seeded, write_arrays
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
@@ -66,6 +66,7 @@ tensorboard: bool = None  # write TensorBoard events beside the checkpoints
 
 # %%
 import io
+import shutil
 import tempfile
 
 from vicreg_nb.config import notebook_config
@@ -652,14 +653,9 @@ class Run:
         return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def _weights(self):
-        return torch.load(self.folder / "encoder.pt", map_location="cpu", weights_only=True)
+        record = _whole(self.folder / "history.npz", read_whole)
+        return _whole(self.folder / "encoder.pt", lambda path: _load(path, str(record["weights"])))
 
-
-# %%
-torch.save(trial.encoder.state_dict(), Path(scratch.name) / "encoder.pt")
-kept = Run(tiny, Path(scratch.name), first.numpy(), tested.numpy()[None], 1.0, "fp32")
-x, _ = next(pairs.tests([slice(4)]))
-torch.testing.assert_close(kept.encoder(trial.device)(x), trial.encoder.eval()(x))
 
 # %% [markdown]
 # ## Files
@@ -694,6 +690,49 @@ def _load(path, expected=None):
 
 
 # %%
+kept = Run(tiny, Path(scratch.name) / "kept", first.numpy(), tested.numpy()[None], 1.0, "fp32")
+_write_run(trial, kept.folder)
+assert is_finished(kept.folder) and (_read_run(kept.folder)["history"] == trial.history.numpy()).all()
+strange = shutil.copytree(kept.folder, Path(scratch.name) / "strange")
+torch.save(initial_networks(tiny)[0].state_dict(), strange / "encoder.pt")  # not those of the record
+assert _read_run(strange) is None and not is_finished(strange)
+
+# %% [markdown]
+# A training that finds its own file damaged makes it again. Whoever only loads an encoder, perhaps from a folder of
+# somebody else's, is told, and nothing is touched.
+
+
+# %%
+#| export
+def _whole(path, read):
+    """`read(path)`; UserError where the file is damaged or gone."""
+    try:
+        return read(path)
+    except (PermissionError, MemoryError):
+        raise
+    except Exception:  # a damaged file may raise anything
+        remedy = "copy it anew, or train with the settings of its folder again, which makes it anew"
+        raise UserError(f"{path} is {fault(path)}: {remedy}.") from None
+
+
+# %%
+x, _ = next(pairs.tests([slice(4)]))
+assert kept.identity == digest(trial.encoder.state_dict())
+torch.testing.assert_close(kept.encoder(trial.device)(x), trial.encoder.eval()(x))
+broken = replace(kept, folder=shutil.copytree(kept.folder, Path(scratch.name) / "broken"))
+(broken.folder / "encoder.pt").write_bytes((kept.folder / "encoder.pt").read_bytes()[:1000])
+try:
+    broken.encoder()
+except UserError as error:
+    print(str(error).replace(scratch.name, "..."))
+else:
+    raise AssertionError("half a file was loaded")
+
+# %% [markdown]
+# The projector is needed once more, where what the loss has seen is measured.
+
+
+# %%
 #| export
 def load_networks(run: Run) -> nn.Sequential | None:
     """h after f, as training left them, in evaluation mode; None where last.pt was deleted or is damaged."""
@@ -706,12 +745,7 @@ def load_networks(run: Run) -> nn.Sequential | None:
 
 
 # %%
-_write_run(trial, kept.folder / "written")
-assert is_finished(kept.folder / "written")
-assert replace(kept, folder=kept.folder / "written").identity == digest(trial.encoder.state_dict())
-assert (_read_run(kept.folder / "written")["history"] == trial.history.numpy()).all()
-torch.save(initial_networks(tiny)[0].state_dict(), kept.folder / "written" / "encoder.pt")  # not those of the record
-assert _read_run(kept.folder / "written") is None and not is_finished(kept.folder / "written")
+assert load_networks(kept) is None  # no last.pt there yet
 
 # %% [markdown]
 # Which precision is faster may be judged otherwise on another day, by another version of PyTorch or on another machine.
@@ -1102,18 +1136,17 @@ def load_encoder(run: Run | str | Path, device="cpu", encoder: nn.Module = None)
     """f of a finished training, frozen and in evaluation mode: normalised images [B, 3, H, W] to [B, d].
 
     run: a `Run`, or its folder. encoder: for the folder of an own encoder, one made in the same way.
-    UserError if the folder holds no finished training, or one of another encoder.
+    UserError if the folder holds no finished training, a damaged one, or one of another encoder.
     """
     if isinstance(run, Run):
         return run.encoder(device)
     folder = Path(run).expanduser()
-    settings = _read_settings(folder)
-    if not (settings and is_finished(folder)):
+    settings, names = _read_settings(folder), ("encoder", "width", "encoder_dim", "precision")
+    if not (settings.keys() >= set(names) and is_finished(folder)):
         raise UserError(f"{folder} holds no finished training: give a folder of runs/ with encoder.pt and config.json.")
     if "own_encoder" in settings and encoder is None:
         raise UserError(f"{folder} is a training of an own encoder: give one that is made in the same way, encoder=...")
-    cfg = Config(**{name: settings[name] for name in ("encoder", "width", "encoder_dim")})
-    kept = (cfg, folder, None, None, 0.0, settings["precision"])
+    kept = (Config(**{name: settings[name] for name in names}), folder, None, None, 0.0, settings["precision"])
     try:
         return (Run(*kept) if encoder is None else OwnRun(*kept, encoder)).encoder(device)
     except RuntimeError as error:

@@ -374,7 +374,7 @@ assert [path.is_file() for path in theirs] == [True, os.name != "posix"] and not
 
 # %%
 #| export
-def _fault(path):
+def fault(path: Path) -> str:
     """What seems to be wrong with what is at a path, in words."""
     if not path.is_file():
         return "not a file"
@@ -386,7 +386,7 @@ def _fault(path):
 
 # %%
 note.write_text("anything")
-assert (_fault(note), _fault(note.parent)) == ("damaged", "not a file")
+assert (fault(note), fault(note.parent)) == ("damaged", "not a file")
 
 
 # %%
@@ -404,7 +404,7 @@ def recover(path: Path, read):
     except Exception:  # a damaged file may raise anything
         names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
         aside = next(name for name in names if not os.path.lexists(path.with_name(name)))
-        what = _fault(path)
+        what = fault(path)
         path.rename(path.with_name(aside))
         log(f"{path} is {what}: set aside as {aside}")
 

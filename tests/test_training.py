@@ -14,7 +14,7 @@ import torch
 from vicreg_nb import training
 from vicreg_nb.config import make_config
 from vicreg_nb.data import normalise, open_dataset, to_float
-from vicreg_nb.store import UserError, new_generator
+from vicreg_nb.store import UserError, digest, new_generator
 from vicreg_nb.training import (
     OBJECTIVES,
     GeneratedPairs,
@@ -23,6 +23,7 @@ from vicreg_nb.training import (
     evaluate_terms,
     full_batches,
     initial_networks,
+    load_encoder,
     relative_rate,
     q1,
     run_folder,
@@ -230,6 +231,30 @@ def test_a_finished_run_with_a_damaged_file_is_mended_from_the_rest(tiny_run, tm
         assert f"{path} is " in told and "set aside" in told
     else:  # the bit makes no difference to what is read
         assert damage.startswith("flipped")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["encoder.pt", "history.npz"])
+def test_an_encoder_is_loaded_as_it_was_or_not_at_all(tiny_run, tmp_path, name, damage):
+    cfg, _, whole, _ = tiny_run
+    _, path = damaged_copy(cfg, whole.folder.parent.parent, tmp_path, name, damage)
+    content = path.read_bytes()
+    try:
+        loaded = load_encoder(path.parent).state_dict()
+    except UserError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:  # the bit makes no difference to what is read
+        assert damage.startswith("flipped") and digest(loaded) == whole.identity
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"encoder": "small"}'])
+def test_a_folder_without_its_settings_holds_no_training(tiny_run, tmp_path, text):
+    cfg, _, whole, _ = tiny_run
+    folder = shutil.copytree(whole.folder, tmp_path / "copy")
+    (folder / "config.json").write_text(text)
+    with pytest.raises(UserError, match="config.json"):
+        load_encoder(folder)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py 138b81109c972ed1
-# text ce2a80fdcd2e576a
+# cells nbs/80_store.py c70221a5497dda7b
+# text 19d46543e1c4eb12
 
 """80 · Store."""
 
@@ -203,7 +203,7 @@ def _is_running(number):
     return True
 
 
-def _fault(path):
+def fault(path: Path) -> str:
     """What seems to be wrong with what is at a path, in words."""
     if not path.is_file():
         return "not a file"
@@ -226,7 +226,7 @@ def recover(path: Path, read):
     except Exception:  # a damaged file may raise anything
         names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
         aside = next(name for name in names if not os.path.lexists(path.with_name(name)))
-        what = _fault(path)
+        what = fault(path)
         path.rename(path.with_name(aside))
         log(f"{path} is {what}: set aside as {aside}")
 
