@@ -751,21 +751,40 @@ def _command(options):
         publish(results_folder(jobs[0].cfg, jobs[0].images))
 
 
+# %% [markdown]
+# With several processes, the one that fails says why, and the connection of all others breaks. That says nothing, so
+# they end without a word.
+
+
+# %%
+#| export
+_BROKEN = "closed by peer|reset by peer|Broken pipe|remote process exited"  # what gloo and NCCL call it
+
+
+def _tell(error):
+    """Say in a line why this process ends, unless it is only that another one has ended."""
+    text = str(error) if isinstance(error, UserError) else in_a_line(type(error).__name__, str(error))
+    if _world() > 1 and isinstance(error, RuntimeError) and re.search(_BROKEN, text):
+        return
+    who = f"process {rank()} of {_world()}: " if _world() > 1 else ""
+    print(f"\n{who}{text}", file=sys.stderr, flush=True)
+
+
+# %%
+_tell(UserError("epochs is 0: give 1 to 10000."))
+
+
 # %%
 #| export
 def main(arguments=None) -> int:
     """The command line; returns the exit status."""
     try:
         _command(_parser().parse_args(arguments))
-    except (UserError, OSError, MemoryError) as error:
-        text = str(error) if isinstance(error, UserError) else in_a_line(type(error).__name__, str(error))
-        who = f"process {rank()} of {_world()}: " if _world() > 1 else ""
-        print(f"\n{who}{text}", file=sys.stderr, flush=True)
-        return 1
-    except RuntimeError:
-        if rank() == 0:
+    except (UserError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _world() == 1:
             raise
-        return 1  # the connection broke: another process has failed, and has said why
+        _tell(error)
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
         return 130

@@ -78,21 +78,33 @@ def test_a_batch_that_cannot_be_shared_is_one_sentence(tmp_path, change, sentenc
 
 
 FAILING = """
-import os, sys, torch.distributed as dist
-from vicreg_nb import run_all
-from vicreg_nb.store import UserError, rank
+import os, sys, torch
+from vicreg_nb import run_all, training
+from vicreg_nb.store import rank
 
-def train_together(job, chosen):
-    if rank() == 1:
-        raise UserError("this rank is out of luck.")
-    dist.barrier()  # which the other one never reaches
+step, steps = training.train_step, iter(range(4))
 
-run_all.train_together = train_together
-os._exit(run_all.main(["--profile", "smoke", "--device", "cpu", "--out", sys.argv[1]]))
+def train_step(*arguments):
+    if next(steps) == 3 and rank() == int(sys.argv[2]):
+        raise eval(sys.argv[3])
+    return step(*arguments)  # in which the other one waits
+
+training.train_step = train_step
+small = [word for change in ("width=4", "train_size=128", "batch_size=32") for word in ("--set", change)]
+os._exit(run_all.main(["--profile", "smoke", "--device", "cpu", "--only", "Q1", "--out", sys.argv[1], *small]))
 """
 
 
-def test_a_rank_that_fails_ends_all_with_its_sentence(tmp_path):
+@pytest.mark.parametrize(
+    ("failing", "error", "sentence"),
+    [
+        (1, "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')", "memory ran out (2.00 GiB"),
+        (0, "RuntimeError('cuDNN has an off day')", "RuntimeError: cuDNN has an off day"),
+    ],
+)
+def test_a_rank_that_fails_in_an_epoch_ends_all_with_its_sentence(tmp_path, failing, error, sentence):
     (tmp_path / "program.py").write_text(FAILING)
-    done = start(2, tmp_path / "program.py", tmp_path)
-    assert done.returncode == 1 and "process 1 of 2: this rank is out of luck." in done.stderr
+    done = start(2, tmp_path / "program.py", tmp_path, failing, error)
+    told = [line for line in done.stderr.splitlines() if line.startswith("process ")]
+    assert done.returncode == 1 and "vicreg_nb/run_all.py" not in done.stderr
+    assert len(told) == 1 and told[0].startswith(f"process {failing} of 2: {sentence}"), done.stderr
