@@ -40,9 +40,13 @@ def cfg(gpu, tmp_path):
     return make_config("smoke", out=str(tmp_path), device="cuda:0", **small)
 
 
+def made(cfg, precision="bf16", optimizer="adam"):
+    return Trainer(cfg.replace(optimizer=optimizer), {"precision": precision}, TRAIN // BATCH)
+
+
 @pytest.fixture
 def trainer(cfg):
-    return Trainer(cfg, {"precision": "bf16"}, TRAIN // BATCH)
+    return made(cfg)
 
 
 @pytest.fixture
@@ -77,14 +81,34 @@ def places(waits):
     return dict(Counter(wait.split(",")[0] for wait in waits))
 
 
-@pytest.mark.parametrize("kind", ["generated", "neighbours"])
-def test_an_epoch_waits_at_its_end_only(request, gpu, trainer, kind):
-    pairs = Watched(request.getfixturevalue(kind), gpu)
+@pytest.mark.parametrize(
+    ("kind", "precision", "optimizer"),
+    [
+        ("generated", "bf16", "adam"),
+        ("neighbours", "bf16", "adam"),
+        ("generated", "bf16", "muon"),
+        ("generated", "fp16", "adam"),
+    ],
+)
+def test_an_epoch_waits_at_its_end_only(request, gpu, cfg, kind, precision, optimizer):
+    """For the terms, and in fp16 for the scale."""
+    trainer, pairs = made(cfg, precision, optimizer), Watched(request.getfixturevalue(kind), gpu)
     first_batch(pairs)  # sends the constants
     gpu.clear()
     terms = train_epoch(trainer, pairs, TRAIN)
-    assert pairs.before_the_end == [] and places(gpu) == {"a copy to the CPU": 1}
+    scale = {"a value": 1} if precision == "fp16" else {}
+    assert pairs.before_the_end == [] and places(gpu) == {"a copy to the CPU": 1} | scale
     assert terms.shape == (TRAIN // BATCH, 3) and terms.device.type == "cpu"
+
+
+def test_muon_in_fp16_waits_once_a_step(gpu, cfg, generated):
+    """The scaler asks whether its gradients are finite; nothing else is waited for."""
+    trainer, pairs = made(cfg, "fp16", "muon"), Watched(generated, gpu)
+    first_batch(pairs)
+    gpu.clear()
+    train_epoch(trainer, pairs, TRAIN)
+    assert places(pairs.before_the_end) == {"a value": TRAIN // BATCH} and len(set(pairs.before_the_end)) == 1
+    assert places(gpu) == {"a value": TRAIN // BATCH + 1, "a copy to the CPU": 1}
 
 
 def test_views_are_made_where_the_images_are(gpu, generated):
