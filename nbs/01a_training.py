@@ -19,10 +19,13 @@ import math
 import os
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+# %%
+#| export
 import numpy as np
 import pandas as pd
 import torch
@@ -668,11 +671,13 @@ class Run:
 # %%
 #| export
 def _write_run(trainer, folder):
-    """history.npz and encoder.pt."""
+    """history.npz and encoder.pt, after which no earlier checkpoint is needed."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.encoder.state_dict().items()}
     arrays = {name: np.asarray(getattr(trainer, name)) for name in ("history", "tests", "seconds")}
     write_arrays(folder / "history.npz", arrays | {"weights": np.asarray(digest(weights))})
     atomic(folder / "encoder.pt", lambda path: torch.save(weights, path))
+    if rank() == 0:
+        (folder / "previous.pt").unlink(missing_ok=True)
 
 
 def _read_run(folder):
@@ -819,11 +824,10 @@ assert "`variance`" in _why_anew(tiny, settings, "vicreg") and not _why_anew(tin
 
 # %%
 #| export
-def _write_checkpoint(trainer, folder):
+def _write_checkpoint(state, folder):
     """last.pt, with its digest inside; what was last.pt is previous.pt. Only the first of several ranks writes."""
     if rank():
         return
-    state = trainer.state()
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder / "last.pt", folder / "previous.pt")
     atomic(folder / "last.pt", lambda path: torch.save(state | {"digest": digest(state)}, path))
@@ -842,7 +846,7 @@ def _resume(trainer, folder) -> bool:
 
 # %%
 for trial.epoch in (1, 2):
-    _write_checkpoint(trial, kept.folder)
+    _write_checkpoint(trial.state(), kept.folder)
 z = trial.projector.eval()(trial.encoder.eval()(x)).detach().cpu()
 torch.testing.assert_close(load_networks(kept)(x.cpu()).detach(), z, rtol=1e-3, atol=1e-4)
 (kept.folder / "last.pt").write_bytes((kept.folder / "last.pt").read_bytes()[:1000])
@@ -850,6 +854,72 @@ with contextlib.redirect_stdout(io.StringIO()) as told:
     assert _resume(trial, kept.folder) and trial.epoch == 1
 print(f"as here: {told.getvalue()}".replace(scratch.name, "..."))
 trial.epoch = 0
+
+# %% [markdown]
+# The state of the exercise's network is 145 MB, and a GPU would wait while its digest is taken and it is written. So it
+# is copied, which takes less, and the copy is written in a thread while the next epoch is trained.
+
+
+# %%
+#| export
+def _on_cpu(state):
+    """A copy of dicts and lists, whose tensors are on the CPU."""
+    if isinstance(state, dict):
+        return {name: _on_cpu(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [_on_cpu(value) for value in state]
+    return state.to("cpu", copy=True) if isinstance(state, torch.Tensor) else state
+
+
+# %%
+given = torch.ones(2)
+copied = _on_cpu({"a": [(1, 2), given]})
+given += 1
+assert copied["a"][0] == (1, 2) and copied["a"][1].tolist() == [1, 1]
+
+# %% [markdown]
+# They are written one at a time: the next waits for the one before, and so does the end, also where it comes by an
+# error. What goes wrong in the thread is raised there.
+
+
+# %%
+#| export
+class _Checkpoints:
+    """Writes the checkpoints of a training to a folder, beside the training; who leaves it waits for the last."""
+
+    def __init__(self, folder):
+        self.folder, self.thread, self.writing = folder, ThreadPoolExecutor(1), None
+
+    def write(self, trainer, start):
+        """The state as it is now. To its seconds are added those since `start`, with the wait for the one before."""
+        if self.writing:
+            self.writing.result()
+        state = _on_cpu(trainer.state())
+        trainer.seconds += time.perf_counter() - start
+        self.writing = self.thread.submit(_write_checkpoint, state | {"seconds": trainer.seconds}, self.folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.thread.shutdown()
+        if self.writing and kind is None:
+            self.writing.result()
+
+
+# %%
+with _Checkpoints(kept.folder) as beside:
+    beside.write(trial, time.perf_counter())
+    with torch.no_grad():
+        trial.encoder.stem[0].weight += 1  # the training goes on
+assert not torch.equal(load_networks(kept)[0].stem[0].weight, trial.encoder.stem[0].weight.cpu())
+try:
+    with _Checkpoints(kept.folder / "encoder.pt") as beside:  # a file, not a folder
+        beside.write(trial, time.perf_counter())
+except (UserError, OSError) as error:
+    print(str(error).replace(scratch.name, "..."))
+else:
+    raise AssertionError("a checkpoint that could not be written went unnoticed")
 
 # %% [markdown]
 # On another machine, with another number of threads or another version of PyTorch, sums are taken in another order, so
@@ -1003,7 +1073,7 @@ assert _one_step.isfinite().all() and not torch.equal(moving.encoder.layer.weigh
 
 # %%
 #| export
-def _one_epoch(trainer, pairs, images, folder):
+def _one_epoch(trainer, pairs, images, checkpoints):
     cfg, start = trainer.cfg, time.perf_counter()
     terms = train_epoch(trainer, pairs, len(images.train_images))
     tested = evaluate_terms(trainer, pairs, len(images.test_images))
@@ -1012,18 +1082,18 @@ def _one_epoch(trainer, pairs, images, folder):
     trainer.history = torch.cat([trainer.history, terms])
     trainer.tests = torch.cat([trainer.tests, tested[None]])
     trainer.epoch += 1
-    trainer.seconds += time.perf_counter() - start
-    _write_checkpoint(trainer, folder)
+    checkpoints.write(trainer, start)
     shown = zip(OBJECTIVES, terms.mean(dim=0), tested)
     told = ", ".join(f"{name} {mean:.3f} (test {test:.3f})" for name, mean, test in shown)
     left = trainer.seconds / trainer.epoch * (cfg.epochs - trainer.epoch)
     log(f"epoch {trainer.epoch:3}/{cfg.epochs}: {told}, {duration(left)} left")
     if cfg.tensorboard:
-        _write_events(trainer, folder)
+        _write_events(trainer, checkpoints.folder)
 
 
 # %%
-_one_epoch(trial, pairs, few, Path(scratch.name))
+with _Checkpoints(Path(scratch.name)) as beside:
+    _one_epoch(trial, pairs, few, beside)
 assert trial.epoch == 1 and trial.history.shape == (3, 3) and trial.tests.shape == (1, 3)
 
 # %% [markdown]
@@ -1096,11 +1166,10 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg", encoder:
     if not from_first(finished is not None):
         trainer = _begin(cfg, images, settings, folder, tag, encoder)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
-        while trainer.epoch < cfg.epochs:
-            _one_epoch(trainer, pairs, images, folder)
+        with _Checkpoints(folder) as checkpoints:
+            while trainer.epoch < cfg.epochs:
+                _one_epoch(trainer, pairs, images, checkpoints)
         _write_run(trainer, folder)
-        if rank() == 0:
-            (folder / "previous.pt").unlink(missing_ok=True)
     record = after_first(lambda: finished or _read_run(folder))
     found = cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"]
     return Run(*found) if encoder is None else OwnRun(*found, encoder)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from vicreg_nb.training import (
     Trainer,
     choose_precision,
     evaluate_terms,
+    find_run,
     full_batches,
     initial_networks,
     load_encoder,
@@ -165,6 +167,46 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
     histories = [np.load(run / "history.npz") for run in runs]
     for name in ("history", "tests"):
         np.testing.assert_array_equal(histories[0][name], histories[1][name])
+
+
+def test_a_checkpoint_is_of_its_epoch_though_it_is_written_in_the_next(smoke, monkeypatch, tmp_path):
+    """The writing of the first epoch's takes until the second epoch is trained, and that is then broken off."""
+    cfg, images = smoke
+    trained, write = threading.Event(), training._write_checkpoint
+
+    def write_late(state, folder):
+        assert trained.wait(60)
+        write(state, folder)
+
+    class Stopped(GeneratedPairs):
+        identity, epochs = GeneratedPairs.identity, 0
+
+        def epoch(self, *arguments):
+            yield from super().epoch(*arguments)
+            self.epochs += 1
+            if self.epochs == 2:
+                trained.set()
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_write_checkpoint", write_late)
+        patch.setattr(training, "find_run", lambda cfg, images, *_: find_run(cfg, images))
+        train(cfg, images, Stopped(cfg, images))
+    assert trained.is_set() and torch.load(next(cfg.runs.glob("*/last.pt")), weights_only=True)["epoch"] == 1
+    assert train(cfg, images).identity == train(cfg.replace(out=str(tmp_path / "whole")), images).identity
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(smoke, monkeypatch, epochs):
+    cfg, images = smoke
+
+    def write(*_):
+        raise UserError("there is no room for it.")
+
+    monkeypatch.setattr(training, "_write_checkpoint", write)
+    with pytest.raises(UserError, match="no room"):
+        train(cfg.replace(epochs=epochs), images)
+    assert not list(cfg.runs.glob("*/encoder.pt"))
 
 
 def flipped(at):
