@@ -1066,6 +1066,28 @@ _one_step = train_step(moving, *next(pairs.epoch(torch.arange(64), [slice(64)], 
 assert _one_step.isfinite().all() and not torch.equal(moving.encoder.layer.weight.cpu(), dots.layer.weight)
 
 # %% [markdown]
+# ## A training that stands still
+# Adam divides by the root of its gradients' mean square. Where gradients are so large that their square overflows, the
+# loss is finite and every step is zero: a training that ends well and has learned nothing. So the optimisers' averages
+# are looked at, once an epoch, and with one wait for all of them.
+
+
+# %%
+#| export
+def _is_finite(optimizers) -> bool:
+    """Whether all that these optimisers remember is finite."""
+    kept = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values()]
+    return bool(torch.stack([value.isfinite().all() for value in kept]).all())
+
+
+# %%
+assert _is_finite(trial.optimizers)
+still = Trainer(tiny, {"precision": "fp32"}, 3)
+still.projector.register_full_backward_hook(lambda *_: [torch.full((32, 8), 1e30, device=still.device)])
+views = next(pairs.epoch(torch.arange(32), [slice(32)], new_generator(seed, "still")))
+assert train_step(still, *views).isfinite().all() and not _is_finite(still.optimizers)
+
+# %% [markdown]
 # ## Algorithm 1, the outer loop
 # After each epoch: the test terms, the checkpoint, and a line that tells how it goes and how long it will take. It is
 # the line that one looks at during a long training, so it has the three terms twice, on training and on test images.
@@ -1077,7 +1099,7 @@ def _one_epoch(trainer, pairs, images, checkpoints):
     cfg, start = trainer.cfg, time.perf_counter()
     terms = train_epoch(trainer, pairs, len(images.train_images))
     tested = evaluate_terms(trainer, pairs, len(images.test_images))
-    if not tested.isfinite().all():  # the last step may have broken what no training loss has seen yet
+    if not (tested.isfinite().all() and _is_finite(trainer.optimizers)):  # which no training loss has seen yet
         raise UserError(f"the network is lost in epoch {trainer.epoch + 1}: lower lr ({cfg.lr:g}) or the weights.")
     trainer.history = torch.cat([trainer.history, terms])
     trainer.tests = torch.cat([trainer.tests, tested[None]])

@@ -351,6 +351,23 @@ def test_a_loss_that_breaks_stops_with_step_terms_and_checkpoint(smoke):
     assert torch.load(folder / "last.pt", weights_only=True)["epoch"] == 1 and not (folder / "encoder.pt").exists()
 
 
+def test_a_training_that_stands_still_is_told_and_not_kept(smoke, monkeypatch):
+    """Gradients whose squares overflow: the loss stays finite, and Adam's steps are zero."""
+    cfg, images = smoke
+    step = training.train_step
+
+    def huge(trainer, *views):
+        handle = trainer.projector[0].weight.register_hook(lambda gradient: gradient * 1e25)
+        terms = step(trainer, *views)
+        handle.remove()
+        return terms
+
+    monkeypatch.setattr(training, "train_step", huge)
+    with pytest.raises(UserError, match=rf"lost in epoch 1: lower lr \({cfg.lr:g}\)"):
+        train(cfg, images)
+    assert not [*cfg.runs.rglob("last.pt"), *cfg.runs.rglob("encoder.pt")]
+
+
 def test_only_what_changes_the_weights_changes_the_folder(smoke):
     cfg, images = smoke
     base = run_folder(cfg, run_settings(cfg, images))
