@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from parallel_rank import Double, Float64, config
+from vicreg_nb import training
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
 from vicreg_nb.store import read_arrays
@@ -45,6 +47,22 @@ def test_several_processes_make_what_one_makes(epochs, count):
                 torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6 * theirs.norm().item())
         for name in ("terms", "tests", "state"):
             torch.testing.assert_close(found[name], one[name], rtol=1e-6, atol=1e-6)
+
+
+def test_a_training_of_two_processes_goes_on_as_one(root, tmp_path, monkeypatch, capsys):
+    done = start(2, root / "tests" / "parallel_rank.py", tmp_path / "two", "stop")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(training, "Trainer", Double)
+    runs = []
+    for name in ("two", "one"):
+        cfg = config(tmp_path / name)
+        images = open_dataset(cfg)
+        runs.append(train(cfg, images, Float64(cfg, images)))
+        assert ("after epoch 1" in capsys.readouterr().out) == (name == "two")
+    two, one = (torch.load(run.folder / "encoder.pt") for run in runs)
+    torch.testing.assert_close(two, one, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(runs[0].history, runs[1].history, rtol=1e-6, atol=1e-6)
+    assert one["stem.0.weight"].dtype == torch.float64
 
 
 def book(count, folder, *arguments):
