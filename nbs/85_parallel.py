@@ -9,12 +9,12 @@
 # torchrun --nproc-per-node 8 -m vicreg_nb.run_all --profile exercise
 # ```
 #
-# What does it gain? **This is an estimate, not a measurement: no machine with several GPUs was at hand.** At the
-# exercise's batch of 256 a GPU of eight has 32 rows, which is too few to keep it busy, and each of the 23 batch
-# normalisations waits for the others, for both views, forward and backward. By counting kernels and messages, eight
-# H100s should be about 1.5 times as fast as one. Two GPUs gain more with two trainings side by side, Q1 on one and Q4
-# on the other, each started with `CUDA_VISIBLE_DEVICES` and `--only`: that is twice the speed for nothing. Sharing one
-# training pays with larger batches and networks.
+# What does it gain? **This is an estimate, not a measurement: no machine with a GPU was at hand**, and the tests share
+# a training among processes on a CPU, by gloo instead of NCCL. At the exercise's batch of 256 a GPU of eight has 32
+# rows, which is too few to keep it busy, and each of the 23 batch normalisations waits for the others, for both views,
+# forward and backward. By counting kernels and messages, eight H100s should be about 1.5 times as fast as one. Two GPUs
+# gain more with two trainings side by side, Q1 on one and Q4 on the other, each started with `CUDA_VISIBLE_DEVICES` and
+# `--only`: that is twice the speed for nothing. Sharing one training pays with larger batches and networks.
 
 # %%
 #| default_exp parallel
@@ -100,7 +100,8 @@ assert share(slice(64, 96)) == slice(64, 96)
 # ## The whole batch in the loss
 # Each rank gathers the projections of all ranks, computes the three terms of the whole batch, the invariance too, and
 # so has the same terms as all others: if the loss breaks, all stop at the same step. In the backward pass the gradients
-# go back to the ranks whose rows they are of, and arrive there once from each rank.
+# go back to the ranks whose rows they are of, and arrive there once from each rank. PyTorch's own
+# `torch.distributed.nn.functional.all_gather` gives the same gradients, but is deprecated, for one in a private module.
 
 
 # %%

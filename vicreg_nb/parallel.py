@@ -1,5 +1,5 @@
 # Generated from nbs/85_parallel.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/85_parallel.py 61cf96fc207f8a2f
+# cells nbs/85_parallel.py d532914b3947f8e3
 # text bdc168f135d86f96
 
 """85 · Several GPUs."""
