@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py ab4e04f6a3299cf9
-# text f021e6aa61c927d6
+# cells nbs/01a_training.py dfa0dab52806b295
+# text 2e62150d364f2db4
 
 """1a · Training (Q1)."""
 
@@ -11,9 +11,11 @@ import math
 import os
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ from vicreg_nb.data import Images, open_dataset, send
 from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
-from vicreg_nb.store import UserError, atomic, digest, duration, log, new_generator, progress, rank, read_whole
+from vicreg_nb.store import UserError, atomic, digest, duration, fault, log, new_generator, progress, rank, read_whole
 from vicreg_nb.store import recover, remove_leftovers, seeded, write_arrays
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
@@ -253,7 +255,7 @@ def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Ten
     trainer.scaler.scale(loss).backward()
     average_gradients(trainer.model)
     for optimizer in trainer.optimizers:
-        trainer.scaler.step(optimizer)
+        trainer.scaler.step(optimizer)  # with fp16 and Muon this waits: whether the gradients are finite
         optimizer.zero_grad(set_to_none=True)
     trainer.scaler.update()
     return torch.stack(terms).detach()
@@ -343,15 +345,18 @@ class Run:
         return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def _weights(self):
-        return torch.load(self.folder / "encoder.pt", map_location="cpu", weights_only=True)
+        record = _whole(self.folder / "history.npz", read_whole)
+        return _whole(self.folder / "encoder.pt", lambda path: _load(path, str(record["weights"])))
 
 
 def _write_run(trainer, folder):
-    """history.npz and encoder.pt."""
+    """history.npz and encoder.pt, after which no earlier checkpoint is needed."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.encoder.state_dict().items()}
     arrays = {name: np.asarray(getattr(trainer, name)) for name in ("history", "tests", "seconds")}
     write_arrays(folder / "history.npz", arrays | {"weights": np.asarray(digest(weights))})
     atomic(folder / "encoder.pt", lambda path: torch.save(weights, path))
+    if rank() == 0:
+        (folder / "previous.pt").unlink(missing_ok=True)
 
 
 def _read_run(folder):
@@ -367,6 +372,17 @@ def _load(path, expected=None):
     if (expected or content.pop("digest")) != digest(content):
         raise ValueError("the digest does not agree")
     return content
+
+
+def _whole(path, read):
+    """`read(path)`; UserError where the file is damaged or gone."""
+    try:
+        return read(path)
+    except (PermissionError, MemoryError):
+        raise
+    except Exception:  # a damaged file may raise anything
+        remedy = "copy it anew, or train with the settings of its folder again, which makes it anew"
+        raise UserError(f"{path} is {fault(path)}: {remedy}.") from None
 
 
 def load_networks(run: Run) -> nn.Sequential | None:
@@ -415,11 +431,10 @@ def _why_anew(cfg, settings, tag):
     return ""
 
 
-def _write_checkpoint(trainer, folder):
+def _write_checkpoint(state, folder):
     """last.pt, with its digest inside; what was last.pt is previous.pt. Only the first of several ranks writes."""
     if rank():
         return
-    state = trainer.state()
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder / "last.pt", folder / "previous.pt")
     atomic(folder / "last.pt", lambda path: torch.save(state | {"digest": digest(state)}, path))
@@ -434,6 +449,38 @@ def _resume(trainer, folder) -> bool:
             log(f"resuming {folder.name} after epoch {trainer.epoch}")
             return True
     return False
+
+
+def _on_cpu(state):
+    """A copy of dicts and lists, whose tensors are on the CPU."""
+    if isinstance(state, dict):
+        return {name: _on_cpu(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [_on_cpu(value) for value in state]
+    return state.to("cpu", copy=True) if isinstance(state, torch.Tensor) else state
+
+
+class _Checkpoints:
+    """Writes the checkpoints of a training to a folder, beside the training; who leaves it waits for the last."""
+
+    def __init__(self, folder):
+        self.folder, self.thread, self.writing = folder, ThreadPoolExecutor(1), None
+
+    def write(self, trainer, start):
+        """The state as it is now. To its seconds are added those since `start`, with the wait for the one before."""
+        if self.writing:
+            self.writing.result()
+        state = _on_cpu(trainer.state())
+        trainer.seconds += time.perf_counter() - start
+        self.writing = self.thread.submit(_write_checkpoint, state | {"seconds": trainer.seconds}, self.folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.thread.shutdown()
+        if self.writing and kind is None:
+            self.writing.result()
 
 
 def _keep_settings(cfg, folder, settings, resumed):
@@ -506,23 +553,28 @@ class OwnRun(Run):
         return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def _one_epoch(trainer, pairs, images, folder):
+def _is_finite(optimizers) -> bool:
+    """Whether all that these optimisers remember is finite."""
+    kept = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values()]
+    return bool(torch.stack([value.isfinite().all() for value in kept]).all())
+
+
+def _one_epoch(trainer, pairs, images, checkpoints):
     cfg, start = trainer.cfg, time.perf_counter()
     terms = train_epoch(trainer, pairs, len(images.train_images))
     tested = evaluate_terms(trainer, pairs, len(images.test_images))
-    if not tested.isfinite().all():  # the last step may have broken what no training loss has seen yet
+    if not (tested.isfinite().all() and _is_finite(trainer.optimizers)):  # which no training loss has seen yet
         raise UserError(f"the network is lost in epoch {trainer.epoch + 1}: lower lr ({cfg.lr:g}) or the weights.")
     trainer.history = torch.cat([trainer.history, terms])
     trainer.tests = torch.cat([trainer.tests, tested[None]])
     trainer.epoch += 1
-    trainer.seconds += time.perf_counter() - start
-    _write_checkpoint(trainer, folder)
+    checkpoints.write(trainer, start)
     shown = zip(OBJECTIVES, terms.mean(dim=0), tested)
     told = ", ".join(f"{name} {mean:.3f} (test {test:.3f})" for name, mean, test in shown)
     left = trainer.seconds / trainer.epoch * (cfg.epochs - trainer.epoch)
     log(f"epoch {trainer.epoch:3}/{cfg.epochs}: {told}, {duration(left)} left")
     if cfg.tensorboard:
-        _write_events(trainer, folder)
+        _write_events(trainer, checkpoints.folder)
 
 
 def _write_events(trainer, folder):
@@ -568,11 +620,10 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg", encoder:
     if not from_first(finished is not None):
         trainer = _begin(cfg, images, settings, folder, tag, encoder)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
-        while trainer.epoch < cfg.epochs:
-            _one_epoch(trainer, pairs, images, folder)
+        with _Checkpoints(folder) as checkpoints:
+            while trainer.epoch < cfg.epochs:
+                _one_epoch(trainer, pairs, images, checkpoints)
         _write_run(trainer, folder)
-        if rank() == 0:
-            (folder / "previous.pt").unlink(missing_ok=True)
     record = after_first(lambda: finished or _read_run(folder))
     found = cfg, folder, record["history"], record["tests"], float(record["seconds"]), settings["precision"]
     return Run(*found) if encoder is None else OwnRun(*found, encoder)
@@ -582,18 +633,17 @@ def load_encoder(run: Run | str | Path, device="cpu", encoder: nn.Module = None)
     """f of a finished training, frozen and in evaluation mode: normalised images [B, 3, H, W] to [B, d].
 
     run: a `Run`, or its folder. encoder: for the folder of an own encoder, one made in the same way.
-    UserError if the folder holds no finished training, or one of another encoder.
+    UserError if the folder holds no finished training, a damaged one, or one of another encoder.
     """
     if isinstance(run, Run):
         return run.encoder(device)
     folder = Path(run).expanduser()
-    settings = _read_settings(folder)
-    if not (settings and is_finished(folder)):
+    settings, names = _read_settings(folder), ("encoder", "width", "encoder_dim", "precision")
+    if not (settings.keys() >= set(names) and is_finished(folder)):
         raise UserError(f"{folder} holds no finished training: give a folder of runs/ with encoder.pt and config.json.")
     if "own_encoder" in settings and encoder is None:
         raise UserError(f"{folder} is a training of an own encoder: give one that is made in the same way, encoder=...")
-    cfg = Config(**{name: settings[name] for name in ("encoder", "width", "encoder_dim")})
-    kept = (cfg, folder, None, None, 0.0, settings["precision"])
+    kept = (Config(**{name: settings[name] for name in names}), folder, None, None, 0.0, settings["precision"])
     try:
         return (Run(*kept) if encoder is None else OwnRun(*kept, encoder)).encoder(device)
     except RuntimeError as error:
