@@ -244,6 +244,9 @@ assert parameters(job._replace(cfg=job.cfg.replace(mu=3.0), given=("lr",))).item
 # ## Where it stands
 # A stage is done if `results.json` says so for the same settings, images and source: its own, and that of all modules
 # it builds on. What it computed is cached besides, so that it is quick where nothing that matters to it has changed.
+#
+# Whoever runs an edited notebook in Jupyter replaces the book's answer by that of other code. So a stage notes a digest
+# of the answers that it left behind, and if they are no longer these, it is to do.
 
 
 # %%
@@ -263,8 +266,15 @@ def of_stage(job: Job, stage: Stage) -> tuple:
     return job.cfg.replace(**own), job.images, stage.own
 
 
+def _answers(results, stage):
+    """Identifies the answers to a stage's questions, whoever has written them."""
+    return digest(*(results["questions"].get(name) for name in stage.questions))
+
+
 # %%
 assert stage_key(job, stages()[0]) != stage_key(job._replace(given=("mu",)), stages()[0])
+asked = Stage("01_mine", "mine", ("Q1",))
+assert _answers({"questions": {"Q1": {"n": 1}}}, asked) != _answers({"questions": {"Q1": {"n": 2}}}, asked)
 
 
 # %%
@@ -274,12 +284,12 @@ def is_done(job: Job, stage: Stage) -> bool:
     try:
         folder = results_folder(*of_stage(job, stage))
         results = read_file(folder / RESULTS)
-        key = results["stages"][stage.notebook]["key"]
+        noted = results["stages"][stage.notebook]
+        same = noted["key"] == stage_key(job, stage) and noted.get("answers") in (None, _answers(results, stage))
         figures = [figure for name in stage.questions for figure, _ in results["questions"][name]["figures"]]
     except (UserError, OSError, KeyError, TypeError, ValueError):
         return False
-    there = all((folder / "figures" / f"{figure}.png").is_file() for figure in figures)
-    return there and key == stage_key(job, stage)
+    return same and all((folder / "figures" / f"{figure}.png").is_file() for figure in figures)
 
 
 # %%
@@ -407,7 +417,8 @@ def run_stage(job: Job, stage: Stage, bar: tqdm):
     seconds = round(time.perf_counter() - start, 2)
     with changing_results(*run) as results:
         before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # of a run that found less in the cache
-        results["stages"][stage.notebook] = {"key": key, "seconds": max(before, seconds)}
+        noted = {"key": key, "answers": _answers(results, stage), "seconds": max(before, seconds)}
+        results["stages"][stage.notebook] = noted
 
 
 # %%
@@ -601,6 +612,17 @@ except UserError as error:
 
 # %%
 #| export
+def noted_images(header: dict) -> SimpleNamespace:
+    """What a results file's header says of its images: all that `is_done` asks of them."""
+    return SimpleNamespace(name=header["dataset"], identity=header["data"]["identity"], train_labels=(), test_labels=())
+
+
+# %%
+assert noted_images({"dataset": "x", "data": {"identity": "y"}}).identity == "y"
+
+
+# %%
+#| export
 def list_stages(cfg: Config, chosen: list[Stage], given=()):
     """Print where the stages stand."""
     at_hand = all(find_file(f"cifar10_{part}.npz") for part in ("train", "test"))
@@ -617,10 +639,9 @@ def _seen_images(cfg):
     for path in sorted(paths, key=lambda path: -path.stat().st_mtime):
         with contextlib.suppress(UserError, KeyError, TypeError):
             head = read_file(path)["header"]
-            known, data = profile_values(head["profile"]) | head.get("settings", {}), head["data"]
+            known = profile_values(head["profile"]) | head.get("settings", {})
             if head["dataset"] == cfg.dataset and all(known[size] == getattr(cfg, size) for size in _SIZES):
-                labels = {f"{part}_labels": range(data[f"{part}_images"]) for part in ("train", "test")}
-                return SimpleNamespace(name=head["dataset"], identity=data["identity"], **labels)
+                return noted_images(head)
 
 
 _SIZES = "train_size", "test_size"

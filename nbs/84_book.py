@@ -426,7 +426,8 @@ _HEADER = {
     "data": {"identity": str, "train_images": _is_number, "test_images": _is_number}, "versions": {"*": str},
     "code": str, "started": str, "updated?": str, "dataset_note?": str, "settings?": _are_settings,
 }  # fmt: skip
-_RESULTS = {"header": _HEADER, "questions": {"*": _QUESTION}, "stages": {"*": {"seconds": _is_number, "key?": str}}}
+_STAGE = {"seconds": _is_number, "key?": str, "answers?": str}
+_RESULTS = {"header": _HEADER, "questions": {"*": _QUESTION}, "stages": {"*": _STAGE}}
 
 # %%
 assert not _fits({"header": {}}, _RESULTS) and _fits({"caption": "", "header": ["a"], "rows": [["1"]]}, _TABLE)

@@ -21,8 +21,8 @@ import zipfile
 from pathlib import Path
 
 from vicreg_nb.book import all_questions, changes, chapters, code_digest, package_folder, questions_of
-from vicreg_nb.config import checked_folder
-from vicreg_nb.run_all import imported_names
+from vicreg_nb.config import checked_folder, make_config
+from vicreg_nb.run_all import Job, imported_names, is_done, noted_images, stages
 from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import build, load_results, warning
 
@@ -77,7 +77,23 @@ for wrong in (("", "user", "x"), ("A Name", "two words", "x"), ("A Name", "user"
 
 # %% [markdown]
 # ## Is there a run worth handing in?
-# Each question says itself whether the exercise requires it.
+# Each question says itself whether the exercise requires it. Its answer must be the one that the book, as it is now,
+# has left: not that of a notebook in which somebody has tried something.
+
+
+# %%
+#| export
+def _undone(folder, header):
+    """The questions of the stages that are to do in the run that a folder holds."""
+    cfg = make_config(**{name: header[name] for name in ("profile", "dataset", "seed")}, out=str(folder))
+    job = Job(cfg, noted_images(header))
+    return [name for stage in stages() if not is_done(job, stage) for name in stage.questions]
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    nobody = {"profile": "smoke", "dataset": "shapes", "seed": 0, "data": {"identity": ""}}
+    assert _undone(folder, nobody) == list(all_questions())
 
 
 # %%
@@ -99,6 +115,10 @@ def checked_results(folder: Path) -> dict:
             raise UserError(f"{name} was answered {changes(other)}, not as the profile is: run it again unchanged.")
     if results["header"].get("code") != code_digest():
         raise UserError("The package has changed since this run: run `python -m vicreg_nb.run_all` again.")
+    undone = [name for name in _undone(folder, results["header"]) if name in required]
+    if undone:
+        again = "run `python -m vicreg_nb.run_all --profile {profile} --seed {seed}` again".format(**results["header"])
+        raise UserError(f"The book as it is now did not write this run's answer to {', '.join(undone)}: {again}.")
     return results
 
 

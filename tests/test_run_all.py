@@ -357,6 +357,25 @@ def test_the_results_are_of_the_present_code_once_every_stage_is(shelf):
     assert shelf.results["header"]["code"] == code_digest() != old
 
 
+def test_an_answer_that_something_else_has_replaced_is_given_again(shelf):
+    """As where an edited notebook is run in Jupyter."""
+    shelf.call()
+    own = shelf.results["questions"]["Q1"]
+    QUESTIONS["Q1"].run(make_config("smoke", out=str(shelf.folder / "out")), {"mu": 25.0, "images": -1})
+    assert shelf.results["questions"]["Q1"] != own
+    assert shelf.call()[1] == ["Q1"] and shelf.results["questions"]["Q1"] == own
+    assert shelf.call()[1] == []
+
+
+def test_results_from_before_stages_noted_their_answers_are_done(shelf):
+    shelf.call()
+    results = shelf.results
+    for stage in results["stages"].values():
+        del stage["answers"]
+    (shelf.folder / "out" / "results.json").write_text(json.dumps(results))
+    assert shelf.call()[1] == []
+
+
 def test_list_tells_where_it_stands_and_touches_nothing(shelf):
     def files():
         return {path: path.read_bytes() for path in shelf.folder.rglob("*") if path.is_file()}

@@ -12,7 +12,9 @@ import zipfile
 import pytest
 from made_run import answers, assert_same, make_run, smoke_book
 from pypdf import PdfReader
-from vicreg_nb import book
+from vicreg_nb import book, run_all
+from vicreg_nb.config import make_config
+from vicreg_nb.run_all import Job, noted_images, stage_key, stages
 from vicreg_nb.tools import submission
 from vicreg_nb.tools.submission import ALLOWED, forbidden_imports, main, marked
 
@@ -22,9 +24,19 @@ It was of use for tests & for C:\\paths, #hash and 50 %.
 """
 
 
-def prepared(folder):
+def prepared(folder, **made):
+    """A run, as the book would have noted it."""
     (folder / "statement.txt").write_text(STATEMENT)
-    return make_run(folder)
+    change(make_run(folder, **made), note_stages)
+    return folder
+
+
+def note_stages(results):
+    """As of a run by the present code."""
+    job = Job(make_config("exercise", dataset="cifar10"), noted_images(results["header"]))
+    for stage in stages():
+        noted = {"key": stage_key(job, stage), "answers": run_all._answers(results, stage), "seconds": 1.0}
+        results["stages"][stage.notebook] = noted
 
 
 @pytest.fixture
@@ -99,8 +111,29 @@ def test_an_unanswered_question_is_named(refusal, run):
     assert "Q5, AD2" in said and "CL1" not in said and "ladder" not in said  # the bonus is a bonus
 
 
+@pytest.mark.parametrize("spoil", [
+    lambda results: results["questions"]["Q5"].update(answer="Of an edited notebook."),
+    lambda results: results["stages"]["03_ablations"].update(key="of other code"),
+    lambda results: results["stages"].pop("03_ablations"),
+])  # fmt: skip
+def test_an_answer_that_the_present_book_has_not_given_is_named(refusal, run, spoil):
+    change(run, spoil)
+    said = refusal()
+    assert "Q5" in said and "Q7" not in said and "run_all" in said
+
+
+def test_an_answer_to_a_bonus_is_not_looked_at(run):
+    change(run, lambda results: results["questions"]["CL1"].update(answer="Of an edited notebook."))
+    assert submission.checked_results(run)
+
+
+def test_results_from_before_stages_noted_their_answers(run):
+    change(run, lambda results: [stage.pop("answers") for stage in results["stages"].values()])
+    assert submission.checked_results(run)
+
+
 def test_a_report_that_is_too_long(refusal, run):
-    make_run(run, sentences=42)
+    prepared(run, sentences=42)
     assert "16" in refusal()
 
 

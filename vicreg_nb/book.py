@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py 91dcbbd072e3284e
-# text ee69977db0c76cac
+# cells nbs/84_book.py b8017fc8fdccb4aa
+# text 7e96179de61a1679
 
 """84 · Book."""
 
@@ -275,7 +275,8 @@ _HEADER = {
     "data": {"identity": str, "train_images": _is_number, "test_images": _is_number}, "versions": {"*": str},
     "code": str, "started": str, "updated?": str, "dataset_note?": str, "settings?": _are_settings,
 }  # fmt: skip
-_RESULTS = {"header": _HEADER, "questions": {"*": _QUESTION}, "stages": {"*": {"seconds": _is_number, "key?": str}}}
+_STAGE = {"seconds": _is_number, "key?": str, "answers?": str}
+_RESULTS = {"header": _HEADER, "questions": {"*": _QUESTION}, "stages": {"*": _STAGE}}
 
 
 def read_file(path: Path) -> dict | None:

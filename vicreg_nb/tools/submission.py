@@ -1,6 +1,6 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/93_submission.py e83f132be658852e
-# text d7bc3ee2948d555f
+# cells nbs/93_submission.py 08fbff5b4cc563fe
+# text e9a2915cb37dea11
 
 """93 · The submission."""
 
@@ -15,8 +15,8 @@ import zipfile
 from pathlib import Path
 
 from vicreg_nb.book import all_questions, changes, chapters, code_digest, package_folder, questions_of
-from vicreg_nb.config import checked_folder
-from vicreg_nb.run_all import imported_names
+from vicreg_nb.config import checked_folder, make_config
+from vicreg_nb.run_all import Job, imported_names, is_done, noted_images, stages
 from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import build, load_results, warning
 
@@ -44,6 +44,13 @@ def _statement(path):
     return statement
 
 
+def _undone(folder, header):
+    """The questions of the stages that are to do in the run that a folder holds."""
+    cfg = make_config(**{name: header[name] for name in ("profile", "dataset", "seed")}, out=str(folder))
+    job = Job(cfg, noted_images(header))
+    return [name for stage in stages() if not is_done(job, stage) for name in stage.questions]
+
+
 def checked_results(folder: Path) -> dict:
     """results.json of a whole, real run of this very code; UserError otherwise."""
     results = load_results(folder)
@@ -61,6 +68,10 @@ def checked_results(folder: Path) -> dict:
             raise UserError(f"{name} was answered {changes(other)}, not as the profile is: run it again unchanged.")
     if results["header"].get("code") != code_digest():
         raise UserError("The package has changed since this run: run `python -m vicreg_nb.run_all` again.")
+    undone = [name for name in _undone(folder, results["header"]) if name in required]
+    if undone:
+        again = "run `python -m vicreg_nb.run_all --profile {profile} --seed {seed}` again".format(**results["header"])
+        raise UserError(f"The book as it is now did not write this run's answer to {', '.join(undone)}: {again}.")
     return results
 
 
