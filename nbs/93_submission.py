@@ -24,7 +24,7 @@ from vicreg_nb.book import all_questions, changes, chapters, code_digest, packag
 from vicreg_nb.config import checked_folder, make_config
 from vicreg_nb.run_all import Job, imported_names, is_done, noted_images, stages
 from vicreg_nb.store import UserError, atomic
-from vicreg_nb.tools.report import build, load_results, warning
+from vicreg_nb.tools.report import build, load_results, number, warning
 
 # %% tags=["parameters"]
 # Parameters
@@ -287,6 +287,26 @@ with tempfile.TemporaryDirectory() as folder:
     assert written[0].read_bytes() == written[1].read_bytes()
 
 
+# %% [markdown]
+# Q3 wants a probe above a bar. A run that does not reach it may be handed in, but not unnoticed.
+
+
+# %%
+#| export
+def below_the_bar(results: dict) -> str:
+    """A loud line where Q3's linear probe is below the exercise's bar; empty where it is not."""
+    accuracy, bar = (number(results, "Q3", name) for name in ("accuracy", "bar"))
+    if accuracy is None or bar is None or accuracy >= bar:
+        return ""
+    return f"!!! The linear probe reaches {accuracy:.1%}: the exercise asks for {bar:.0%} (Q3). !!!"
+
+
+# %%
+probed = {"questions": {"Q3": {"numbers": {"accuracy": 0.594, "bar": 0.6}}}}
+print(below_the_bar(probed))
+assert below_the_bar(probed).startswith("!!!") and not below_the_bar({"questions": {}})
+
+
 # %%
 #| export
 def main(arguments: list = None) -> int:
@@ -305,8 +325,9 @@ def main(arguments: list = None) -> int:
     try:
         folder = checked_folder(given.out)
         made = make_submission(folder, given.name, given.username, given.tools_statement)
-        head = load_results(folder)["header"]
-        print(f"{made}\nprofile {head['profile']}, seed {head['seed']}, of {head['updated']}")
+        results = load_results(folder)
+        whose = "profile {profile}, seed {seed}, of {updated}".format(**results["header"])
+        print(made, whose, *filter(None, [below_the_bar(results)]), sep="\n")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -244,6 +244,15 @@ def test_the_same_run_and_words_give_the_same_bytes(zipped, run):
     assert not (run / "report.pdf").exists()  # the one of the project stays as it is
 
 
+@pytest.mark.parametrize("accuracy, loud", [(0.59, True), (0.6, False)])
+def test_a_probe_below_the_exercises_bar_is_told_loudly(run, capsys, monkeypatch, accuracy, loud):
+    change(run, lambda results: results["questions"]["Q3"]["numbers"].update(accuracy=accuracy))
+    monkeypatch.setattr(submission, "make_submission", lambda folder, *words: folder / "submission.zip")
+    assert main(words(run)) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!!!")]
+    assert bool(told) == loud and all("59" in line and "60" in line for line in told)
+
+
 # ---- and it runs on its own
 
 HIDE = """

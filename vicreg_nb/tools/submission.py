@@ -1,6 +1,6 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/93_submission.py 08fbff5b4cc563fe
-# text e9a2915cb37dea11
+# cells nbs/93_submission.py 2b51f18a776d3287
+# text 938a3417890b9016
 
 """93 · The submission."""
 
@@ -18,7 +18,7 @@ from vicreg_nb.book import all_questions, changes, chapters, code_digest, packag
 from vicreg_nb.config import checked_folder, make_config
 from vicreg_nb.run_all import Job, imported_names, is_done, noted_images, stages
 from vicreg_nb.store import UserError, atomic
-from vicreg_nb.tools.report import build, load_results, warning
+from vicreg_nb.tools.report import build, load_results, number, warning
 
 
 def checked_words(name: str, username: str, statement_file: str) -> tuple[str, str, str]:
@@ -175,6 +175,14 @@ def write_zip(path: Path, files: dict):
             archive.writestr(member, content, zipfile.ZIP_DEFLATED)
 
 
+def below_the_bar(results: dict) -> str:
+    """A loud line where Q3's linear probe is below the exercise's bar; empty where it is not."""
+    accuracy, bar = (number(results, "Q3", name) for name in ("accuracy", "bar"))
+    if accuracy is None or bar is None or accuracy >= bar:
+        return ""
+    return f"!!! The linear probe reaches {accuracy:.1%}: the exercise asks for {bar:.0%} (Q3). !!!"
+
+
 def main(arguments: list = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -191,8 +199,9 @@ def main(arguments: list = None) -> int:
     try:
         folder = checked_folder(given.out)
         made = make_submission(folder, given.name, given.username, given.tools_statement)
-        head = load_results(folder)["header"]
-        print(f"{made}\nprofile {head['profile']}, seed {head['seed']}, of {head['updated']}")
+        results = load_results(folder)
+        whose = "profile {profile}, seed {seed}, of {updated}".format(**results["header"])
+        print(made, whose, *filter(None, [below_the_bar(results)]), sep="\n")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
