@@ -36,7 +36,7 @@ from tqdm import tqdm
 #| export
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
-    keep_numbers, package_folder, questions_of, read_file, read_results, results_folder, which_run,
+    keep_numbers, mixture, package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
 from vicreg_nb.config import (
     DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
@@ -268,7 +268,8 @@ def of_stage(job: Job, stage: Stage) -> tuple:
 
 def _answers(results, stage):
     """Identifies the answers to a stage's questions, whoever has written them."""
-    return digest(*(results["questions"].get(name) for name in stage.questions))
+    entries = [results["questions"].get(name, {}) for name in stage.questions]
+    return digest(*({part: entry[part] for part in entry if part != "code"} for entry in entries))  # see `finish`
 
 
 # %%
@@ -311,7 +312,7 @@ def answer(job: Job, names):
         asked = question.compute, job.cfg.replace(**own)
         if asked not in results:
             results[asked] = question.compute(asked[1], job.images)
-        question.run(asked[1], results[asked])
+        question.run(asked[1], results[asked], tell=False)  # the command tells it at its end
 
 
 # %%
@@ -403,6 +404,30 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %% [markdown]
 # ## Running the book
+# What a stage cost is noted with it. Seconds alone say little where others compute on the same machine, so the seconds
+# that its processes had of the CPUs stand beside them, and how many processes wanted to run when it began.
+
+
+# %%
+#| export
+@contextlib.contextmanager
+def _measured():
+    """A dict that holds, after the block, its seconds, its processes' CPU seconds, and the load when it began."""
+    cost, start, before = {}, time.perf_counter(), os.times()[:4]
+    with contextlib.suppress(AttributeError, OSError):  # Windows does not say
+        cost["load"] = round(os.getloadavg()[0], 2)
+    yield cost
+    used = sum(os.times()[:4]) - sum(before)  # of processes that it has started, those that have ended count
+    cost |= {"seconds": round(time.perf_counter() - start, 2), "cpu_seconds": round(used, 2)}
+
+
+# %%
+with _measured() as cost:
+    digest(*range(300_000))
+print(cost)
+assert cost["cpu_seconds"] > 0
+
+# %% [markdown]
 # A stage's source is read for its key before it is run: whoever edits it meanwhile has it run again.
 
 
@@ -410,15 +435,14 @@ with tempfile.TemporaryDirectory() as folder:
 #| export
 def run_stage(job: Job, stage: Stage, bar: tqdm):
     """Run a stage and note that it is done; UserError with the place and the error where it fails."""
-    start, key = time.perf_counter(), stage_key(job, stage)
-    notebook, run = notebook_path(stage), of_stage(job, stage)
-    folder = claim_folder(*run)
-    _run_notebook(job, stage, notebook, folder, bar) if notebook else _run_plainly(job, stage)
-    seconds = round(time.perf_counter() - start, 2)
+    with _measured() as cost:
+        key, notebook, run = stage_key(job, stage), notebook_path(stage), of_stage(job, stage)
+        folder = claim_folder(*run)
+        _run_notebook(job, stage, notebook, folder, bar) if notebook else _run_plainly(job, stage)
     with changing_results(*run) as results:
-        before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # of a run that found less in the cache
-        noted = {"key": key, "answers": _answers(results, stage), "seconds": max(before, seconds)}
-        results["stages"][stage.notebook] = noted
+        before = results["stages"].get(stage.notebook, cost)  # it may have found less in the cache
+        noted = max(cost, before, key=lambda noted: noted["seconds"])
+        results["stages"][stage.notebook] = noted | {"key": key, "answers": _answers(results, stage)}
 
 
 # %%
@@ -443,9 +467,12 @@ def finish(job: Job):
     """Mark the results of a whole run, and put it into the project's folder if that may show it."""
     if not all(is_done(job, stage) for stage in stages()):
         return
-    if read_results(job.cfg, job.images)["header"]["code"] != code_digest():
+    before, code = read_results(job.cfg, job.images), code_digest()
+    if before["header"]["code"] != code or mixture(before):
         with changing_results(job.cfg, job.images) as results:
             results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
+            for name in (name for stage in stages() for name in stage.questions):
+                results["questions"][name]["code"] = code
     if doubts(job.cfg, job.images):
         return
     keep_numbers(job.cfg.folder, read_results(job.cfg, job.images))
@@ -737,6 +764,8 @@ def _run(cfg, given, chosen, again):
         publish(folder)
         names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
         print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
+        if mixed := mixture(read_file(folder / RESULTS)):
+            print(mixed)
     if doubted := doubts(job.cfg, job.images):
         print(doubted)
     return job

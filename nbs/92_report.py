@@ -1786,6 +1786,12 @@ if (cfg.folder / "results.json").is_file():
 
 # %%
 #| export
+def shown(made: Path | str, folder: Path) -> str:
+    """What a tool says at its end: what it has made and, a line each, what must be said of the run in the folder."""
+    results = load_results(folder)
+    return "\n".join(filter(None, (str(made), warning(results["header"]), book.mixture(results))))
+
+
 def main(arguments: list = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -1795,7 +1801,8 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help=folder)
     options = parser.parse_args(arguments)
     try:
-        print(build(checked_folder(options.out)))
+        folder = checked_folder(options.out)
+        print(shown(build(folder), folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,7 +21,7 @@ from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic
 from vicreg_nb.tools.report import (
     TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
-    warning, what_of
+    shown, warning, what_of,
 )  # fmt: skip
 
 # %%
@@ -209,7 +209,8 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run (default: the project's folder)")
     options = parser.parse_args(arguments)
     try:
-        print(build(checked_folder(options.out)))
+        folder = checked_folder(options.out)
+        print(shown(build(folder), folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

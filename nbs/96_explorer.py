@@ -51,7 +51,7 @@ from vicreg_nb.neighbours import farthest, nearest
 from vicreg_nb.plots import CLASS_COLOURS
 from vicreg_nb.representations import Features, probe_scores, project_tsne
 from vicreg_nb.store import UserError, atomic, digest, log
-from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, warning
+from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, shown, warning
 from vicreg_nb.training import find_run, is_finished
 
 # %% [markdown]
@@ -407,11 +407,12 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run (default: the project's folder)")
     options = parser.parse_args(arguments)
     try:
-        made = build(checked_folder(options.out))
+        folder = checked_folder(options.out)
+        made = build(folder)
+        print(shown(made, folder) if made else "", end="\n" if made else "")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    print(made or "", end="\n" if made else "")
     return int(made is None)
 
 

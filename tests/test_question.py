@@ -51,6 +51,17 @@ def test_a_run_computes_draws_and_records(question, cfg, capsys):
     assert (cfg.figures / "q0_line.png").is_file() and (cfg.figures / "q0_line.html").is_file()
 
 
+def test_a_run_tells_where_its_results_are_and_what_they_are_not(question, cfg, capsys):
+    changed = cfg.replace(mu=3.0)
+    for each in (cfg, changed):
+        question.run(each)
+        images = open_dataset(each)
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert str(book.results_folder(each, images) / "results.json") in last and book.doubts(each, images) in last
+    question.run(cfg, tell=False)
+    assert "results.json" not in capsys.readouterr().out
+
+
 def test_a_result_at_hand_is_not_computed_again(question, cfg):
     question.compute = None
     assert "7" in question.run(cfg, {"mean": 7.0, "seed": 0})

@@ -1,5 +1,6 @@
 """The report: whose numbers it shows, how long it may be, what it must say, and what it must not do."""
 
+import importlib
 import io
 import json
 import os
@@ -313,6 +314,19 @@ def test_a_report_that_is_too_long_names_its_longest_section(tmp_path, capsys):
     assert main(["--out", str(folder)]) == 1
     error = capsys.readouterr().err
     assert "A title for Q5" in error and len(error.splitlines()) == 1 and not (folder / "report.pdf").exists()
+
+
+@pytest.mark.parametrize("header", [{}, {"profile": "smoke"}, {"settings": {"mu": 5.0}}])
+@pytest.mark.parametrize("tool", ["report", "page", "explorer", "readme"])
+def test_tools_say_what_a_run_is_not(tmp_path, capsys, monkeypatch, tool, header):
+    folder, tool = make_run(tmp_path, **header), importlib.import_module(f"vicreg_nb.tools.{tool}")
+    monkeypatch.setattr(tool, "refresh" if hasattr(tool, "refresh") else "build", lambda *given: folder / "made")
+    assert tool.main(["--out", str(folder)]) == 0
+    warned = report.warning(json.loads((folder / "results.json").read_text())["header"])
+    assert capsys.readouterr().out.splitlines()[1:] == [warned] * bool(header)
+    change(folder, lambda results: results["questions"]["Q5"].update(code="of another version"))
+    assert tool.main(["--out", str(folder)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + bool(header)
 
 
 # ---- words from outside

@@ -376,6 +376,37 @@ def test_results_from_before_stages_noted_their_answers_are_done(shelf):
     assert shelf.call()[1] == []
 
 
+def test_answers_of_several_codes_in_one_folder_are_told(shelf):
+    _, _, out, _ = shelf.call()
+    assert not book.mixture(shelf.results)
+    shelf.write("02_two", "", before="import vicreg_nb.one as below\nx = 1")
+    _, _, out, _ = shelf.call("--only", "Q1")  # Q3 builds on two, and is to do
+    assert book.mixture(shelf.results) in out.splitlines()
+    assert all(name in book.mixture(shelf.results) for name in ("Q1", "Q3"))
+    before = shelf.results["questions"]
+    shelf.write("02_two", "", before="import vicreg_nb.one as below")
+    _, ran, out, _ = shelf.call()  # by what it builds on, Q1's answer is of the code that is there again
+    assert ran == [] and not book.mixture(shelf.results) and "versions" not in out
+    assert shelf.results["questions"]["Q1"] | {"code": ""} == before["Q1"] | {"code": ""}
+
+
+@pytest.mark.parametrize("before", [{"seconds": 1e6, "cpu_seconds": 7.0, "load": 3.0}, {"seconds": 1e6}])
+def test_what_a_stage_cost_is_that_of_its_longest_run(shelf, before):
+    """All of it, or as much as an older file tells."""
+    shelf.write("03_three", "Q3", body="sum(range(3_000_000))")
+    shelf.call()
+    results = shelf.results
+    cost = results["stages"]["03_three"]
+    assert cost["cpu_seconds"] > 0 and ("load" in cost) == hasattr(os, "getloadavg")
+    for seconds, kept in ((1e6, True), (0, False)):
+        results["stages"]["03_three"] = before | {"seconds": seconds}
+        (shelf.folder / "out" / "results.json").write_text(json.dumps(results))
+        shelf.call("--only", "Q3")
+        noted = shelf.results["stages"]["03_three"]
+        costs = {part: noted[part] for part in noted if part not in ("key", "answers")}
+        assert (costs == before) == kept and (kept or costs.keys() == cost.keys() - {"key", "answers"})
+
+
 def test_list_tells_where_it_stands_and_touches_nothing(shelf):
     def files():
         return {path: path.read_bytes() for path in shelf.folder.rglob("*") if path.is_file()}

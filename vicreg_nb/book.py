@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py b8017fc8fdccb4aa
-# text 7e96179de61a1679
+# cells nbs/84_book.py a068bdc0050e9110
+# text 4ef3cc34efc40456
 
 """84 · Book."""
 
@@ -148,17 +148,16 @@ class Question(_Declared):
                 log(f"{self.name} does not claim here: {text[:75]} ...")
         return Answer("\n\n".join(said))
 
-    def run(self, cfg: Config, result=None) -> Answer:
-        """Compute (unless the result is given), draw, record; returns the answer."""
+    def run(self, cfg: Config, result=None, tell: bool = True) -> Answer:
+        """Compute (unless the result is given), draw, record; returns the answer. tell: say where, and what it is."""
         images = _images_of(cfg)
         result = self.compute(cfg, images) if result is None else result
-        folder = claim_folder(cfg, images, self.defaults)
+        folder, doubt = claim_folder(cfg, images, self.defaults), doubts(cfg, images, self.defaults)
         for name, (draw, _) in self.figures.items():
-            draw(result).save(folder / "figures" / name, doubts(cfg, images, self.defaults))
-        entry = _entry(cfg, self, plain_numbers(self.numbers(result)))
-        with changing_results(cfg, images, self.defaults) as results:
-            results["header"]["updated"] = _now()
-            results["questions"][self.name] = entry
+            draw(result).save(folder / "figures" / name, doubt)
+        entry = _record(cfg, images, self, plain_numbers(self.numbers(result)))
+        if tell:
+            log(f"{self.name}: recorded in {folder / RESULTS}" + (f" ({doubt})" if doubt else ""))
         return Answer(entry["answer"])
 
 
@@ -268,14 +267,14 @@ _TABLE = {"caption": str, "header": [str], "rows": [[str]]}
 _QUESTION = {
     "title": str, "place?": str, "required?": bool, "answer": str,
     "numbers": lambda value: isinstance(value, dict) and _are_numbers(value),
-    "figures": [_is_figure], "asides?": [str], "tables": [_TABLE], "settings?": _are_settings,
+    "figures": [_is_figure], "asides?": [str], "tables": [_TABLE], "settings?": _are_settings, "code?": str,
 }  # fmt: skip
 _HEADER = {
     "profile": lambda value: value in list(PROFILES), "dataset": str, "seed": _is_number, "device": str, "commit": str,
     "data": {"identity": str, "train_images": _is_number, "test_images": _is_number}, "versions": {"*": str},
     "code": str, "started": str, "updated?": str, "dataset_note?": str, "settings?": _are_settings,
 }  # fmt: skip
-_STAGE = {"seconds": _is_number, "key?": str, "answers?": str}
+_STAGE = {"seconds": _is_number, "cpu_seconds?": _is_number, "load?": _is_number, "key?": str, "answers?": str}
 _RESULTS = {"header": _HEADER, "questions": {"*": _QUESTION}, "stages": {"*": _STAGE}}
 
 
@@ -347,7 +346,26 @@ def _entry(cfg, question, numbers):
         "asides": question.asides,
         "tables": [plain_numbers(table(Numbers(numbers))) for table in question.tables],
         "settings": changed_settings(cfg),
+        "code": code_digest(),
     }
+
+
+def _record(cfg, images, question, numbers):
+    """Put a question's findings into its run's results; returns them."""
+    entry = _entry(cfg, question, numbers)
+    with changing_results(cfg, images, question.defaults) as results:
+        results["header"]["updated"] = _now()
+        results["questions"][question.name] = entry
+    return entry
+
+
+def mixture(results: dict) -> str:
+    """A line on which answers are of other code than the others; empty where all are of one."""
+    of_code = {}
+    for name, entry in results["questions"].items():
+        of_code.setdefault(entry.get("code", results["header"]["code"]), []).append(name)
+    parts = " / ".join(", ".join(names) for names in of_code.values())
+    return f"answers by several versions of the code: {parts}" if len(of_code) > 1 else ""
 
 
 OVER_IMAGES = "95 % intervals over the test images."

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 2de934507cb67bf6
-# text 55571f4b7e4f3fe8
+# cells nbs/08_run_all.py 13381bcb942d345f
+# text 2454a34158e9c4d2
 
 """8 · The whole book."""
 
@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from vicreg_nb.book import (
     QUESTIONS, RESULTS, changing_results, chapters, claim_folder, code_digest, doubts, header, own_folder,
-    keep_numbers, package_folder, questions_of, read_file, read_results, results_folder, which_run,
+    keep_numbers, mixture, package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
 from vicreg_nb.config import (
     DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
@@ -163,17 +163,23 @@ def of_stage(job: Job, stage: Stage) -> tuple:
     return job.cfg.replace(**own), job.images, stage.own
 
 
+def _answers(results, stage):
+    """Identifies the answers to a stage's questions, whoever has written them."""
+    entries = [results["questions"].get(name, {}) for name in stage.questions]
+    return digest(*({part: entry[part] for part in entry if part != "code"} for entry in entries))  # see `finish`
+
+
 def is_done(job: Job, stage: Stage) -> bool:
     """Whether its run's results hold this stage's, and the folder its figures. Only reads, whatever it finds."""
     try:
         folder = results_folder(*of_stage(job, stage))
         results = read_file(folder / RESULTS)
-        key = results["stages"][stage.notebook]["key"]
+        noted = results["stages"][stage.notebook]
+        same = noted["key"] == stage_key(job, stage) and noted.get("answers") in (None, _answers(results, stage))
         figures = [figure for name in stage.questions for figure, _ in results["questions"][name]["figures"]]
     except (UserError, OSError, KeyError, TypeError, ValueError):
         return False
-    there = all((folder / "figures" / f"{figure}.png").is_file() for figure in figures)
-    return there and key == stage_key(job, stage)
+    return same and all((folder / "figures" / f"{figure}.png").is_file() for figure in figures)
 
 
 def answer(job: Job, names):
@@ -184,7 +190,7 @@ def answer(job: Job, names):
         asked = question.compute, job.cfg.replace(**own)
         if asked not in results:
             results[asked] = question.compute(asked[1], job.images)
-        question.run(asked[1], results[asked])
+        question.run(asked[1], results[asked], tell=False)  # the command tells it at its end
 
 
 def _run_plainly(job, stage):
@@ -222,16 +228,27 @@ def _run_notebook(job, stage, notebook, folder, bar):
         raise UserError(str(error)) from None
 
 
+@contextlib.contextmanager
+def _measured():
+    """A dict that holds, after the block, its seconds, its processes' CPU seconds, and the load when it began."""
+    cost, start, before = {}, time.perf_counter(), os.times()[:4]
+    with contextlib.suppress(AttributeError, OSError):  # Windows does not say
+        cost["load"] = round(os.getloadavg()[0], 2)
+    yield cost
+    used = sum(os.times()[:4]) - sum(before)  # of processes that it has started, those that have ended count
+    cost |= {"seconds": round(time.perf_counter() - start, 2), "cpu_seconds": round(used, 2)}
+
+
 def run_stage(job: Job, stage: Stage, bar: tqdm):
     """Run a stage and note that it is done; UserError with the place and the error where it fails."""
-    start, key = time.perf_counter(), stage_key(job, stage)
-    notebook, run = notebook_path(stage), of_stage(job, stage)
-    folder = claim_folder(*run)
-    _run_notebook(job, stage, notebook, folder, bar) if notebook else _run_plainly(job, stage)
-    seconds = round(time.perf_counter() - start, 2)
+    with _measured() as cost:
+        key, notebook, run = stage_key(job, stage), notebook_path(stage), of_stage(job, stage)
+        folder = claim_folder(*run)
+        _run_notebook(job, stage, notebook, folder, bar) if notebook else _run_plainly(job, stage)
     with changing_results(*run) as results:
-        before = results["stages"].get(stage.notebook, {}).get("seconds", 0)  # of a run that found less in the cache
-        results["stages"][stage.notebook] = {"key": key, "seconds": max(before, seconds)}
+        before = results["stages"].get(stage.notebook, cost)  # it may have found less in the cache
+        noted = max(cost, before, key=lambda noted: noted["seconds"])
+        results["stages"][stage.notebook] = noted | {"key": key, "answers": _answers(results, stage)}
 
 
 _PARTS = ("executed", "figures", "report.pdf", RESULTS)  # of a run
@@ -241,9 +258,12 @@ def finish(job: Job):
     """Mark the results of a whole run, and put it into the project's folder if that may show it."""
     if not all(is_done(job, stage) for stage in stages()):
         return
-    if read_results(job.cfg, job.images)["header"]["code"] != code_digest():
+    before, code = read_results(job.cfg, job.images), code_digest()
+    if before["header"]["code"] != code or mixture(before):
         with changing_results(job.cfg, job.images) as results:
             results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
+            for name in (name for stage in stages() for name in stage.questions):
+                results["questions"][name]["code"] = code
     if doubts(job.cfg, job.images):
         return
     keep_numbers(job.cfg.folder, read_results(job.cfg, job.images))
@@ -345,6 +365,11 @@ def check_weights(given, chosen: list[Stage]):
             raise UserError(f"{meanings}: run one of them with --only, or change the profile in nbs/00_config.py.")
 
 
+def noted_images(header: dict) -> SimpleNamespace:
+    """What a results file's header says of its images: all that `is_done` asks of them."""
+    return SimpleNamespace(name=header["dataset"], identity=header["data"]["identity"], train_labels=(), test_labels=())
+
+
 def list_stages(cfg: Config, chosen: list[Stage], given=()):
     """Print where the stages stand."""
     at_hand = all(find_file(f"cifar10_{part}.npz") for part in ("train", "test"))
@@ -361,10 +386,9 @@ def _seen_images(cfg):
     for path in sorted(paths, key=lambda path: -path.stat().st_mtime):
         with contextlib.suppress(UserError, KeyError, TypeError):
             head = read_file(path)["header"]
-            known, data = profile_values(head["profile"]) | head.get("settings", {}), head["data"]
+            known = profile_values(head["profile"]) | head.get("settings", {})
             if head["dataset"] == cfg.dataset and all(known[size] == getattr(cfg, size) for size in _SIZES):
-                labels = {f"{part}_labels": range(data[f"{part}_images"]) for part in ("train", "test")}
-                return SimpleNamespace(name=head["dataset"], identity=data["identity"], **labels)
+                return noted_images(head)
 
 
 _SIZES = "train_size", "test_size"
@@ -421,6 +445,8 @@ def _run(cfg, given, chosen, again):
         publish(folder)
         names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
         print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
+        if mixed := mixture(read_file(folder / RESULTS)):
+            print(mixed)
     if doubted := doubts(job.cfg, job.images):
         print(doubted)
     return job

@@ -1,6 +1,6 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 0dd128caf1851e12
-# text 632da7d37abb5cde
+# cells nbs/96_explorer.py 47565246ab0c66d8
+# text cb08cf064b5f75b3
 
 """96 · The explorer."""
 
@@ -37,7 +37,7 @@ from vicreg_nb.neighbours import farthest, nearest
 from vicreg_nb.plots import CLASS_COLOURS
 from vicreg_nb.representations import Features, probe_scores, project_tsne
 from vicreg_nb.store import UserError, atomic, digest, log
-from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, warning
+from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, shown, warning
 from vicreg_nb.training import find_run, is_finished
 
 
@@ -223,11 +223,12 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run (default: the project's folder)")
     options = parser.parse_args(arguments)
     try:
-        made = build(checked_folder(options.out))
+        folder = checked_folder(options.out)
+        made = build(folder)
+        print(shown(made, folder) if made else "", end="\n" if made else "")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    print(made or "", end="\n" if made else "")
     return int(made is None)
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 0b7e7fe3e6e22ea6
-# text 4854455e2159755e
+# cells nbs/92_report.py 62ea9f8741489a30
+# text 9fe54bf230ddd79b
 
 """92 · The report."""
 
@@ -1195,6 +1195,12 @@ def build(folder: Path, author: str = "", statement: str = "", path: Path = None
     return atomic(Path(path or folder / "report.pdf"), lambda temporary: temporary.write_bytes(pdf))
 
 
+def shown(made: Path | str, folder: Path) -> str:
+    """What a tool says at its end: what it has made and, a line each, what must be said of the run in the folder."""
+    results = load_results(folder)
+    return "\n".join(filter(None, (str(made), warning(results["header"]), book.mixture(results))))
+
+
 def main(arguments: list = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -1204,7 +1210,8 @@ def main(arguments: list = None) -> int:
     parser.add_argument("--out", default="", metavar="FOLDER", help=folder)
     options = parser.parse_args(arguments)
     try:
-        print(build(checked_folder(options.out)))
+        folder = checked_folder(options.out)
+        print(shown(build(folder), folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
