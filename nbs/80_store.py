@@ -287,7 +287,7 @@ def atomic(path: Path, write) -> Path:
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        if why := _not_written(path, error):
+        if why := _not_written(path, error, temporary):
             raise UserError(f"{path} cannot be written: {why}.") from None
         raise
     finally:
@@ -307,18 +307,20 @@ assert note.read_text(encoding="utf-8") == "old" and len(list(note.parent.iterdi
 
 # %% [markdown]
 # Where a disk is full or a folder is not ours, that is a sentence. PyTorch does not say it: on a full disk its error is
-# `unexpected pos 57600 vs 57496`.
+# `unexpected pos 57600 vs 57496`. How large the file would have become nobody knows; how far it came is a lower bound.
 
 
 # %%
 #| export
-def _not_written(path, error) -> str:
-    """Why a file could not be written, and what to do; empty where the error is another one."""
+def _not_written(path, error, temporary) -> str:
+    """Why a file could not be written, and what to do; empty for any other error. temporary: what there is of it."""
     folder = next(place for place in path.absolute().parents if place.exists())
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if full or re.search("unexpected pos|file write failed", str(error)):
-        free = shutil.disk_usage(folder).free / 2**20
-        return f"there is no room for it ({free:.1f} MiB are free in {folder}); make room, or choose another folder"
+        come = temporary.stat().st_size if temporary.is_file() else 0
+        free = (come + shutil.disk_usage(folder).free) / 2**20
+        room = f"it needs more than {come / 2**20:.1f} MiB, and {free:.1f} MiB are free in {folder}"
+        return f"there is no room for it ({room}); make room, or choose another folder"
     if path.is_dir():
         return "a folder is in its place; move that away"
     if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
@@ -328,8 +330,8 @@ def _not_written(path, error) -> str:
 
 # %%
 for error in (RuntimeError("unexpected pos 57600 vs 57496"), OSError(errno.EROFS, "Read-only file system")):
-    print(_not_written(note, error))
-assert not _not_written(note, RuntimeError("other"))
+    print(_not_written(note, error, note))
+assert not _not_written(note, RuntimeError("other"), note)
 
 # %% [markdown]
 # A process that is killed before it renames leaves its temporary file behind. The next run removes those whose process

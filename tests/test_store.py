@@ -280,3 +280,23 @@ def test_results_are_read_and_lines_shown_in_any_locale(tmp_path, root, locale):
     done = subprocess.run(command, cwd=root, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()
     assert b"device" in done.stdout and book.code_digest().encode() in done.stdout
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from vicreg_nb.store import UserError, atomic
+resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**20, 3 * 2**20))
+try:
+    atomic(Path(sys.argv[1]), lambda path: path.write_bytes(bytes(5 * 2**20)))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_where_there_is_no_room_the_sentence_says_how_far_the_file_came(tmp_path, root):
+    pytest.importorskip("resource", reason="only Unix limits the size of files")
+    path = tmp_path / "large.bin"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], cwd=root, capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 1, done.stderr
+    assert str(path) in done.stdout and " 3.0 MiB" in done.stdout and not list(tmp_path.iterdir())
