@@ -37,7 +37,7 @@ from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, fault, log, new_generator, progress, rank, read_whole
-from vicreg_nb.store import recover, remove_leftovers, seeded, write_arrays
+from vicreg_nb.store import is_current, recover, remove_leftovers, seeded, set_aside, write_arrays
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
@@ -1155,6 +1155,14 @@ def _write_events(trainer, folder):
 
 # %%
 #| export
+def _find_finished(cfg, folder, tag):
+    """`_read_run` of a tidied folder; where all is made anew, an earlier run steps aside."""
+    remove_leftovers(folder, cfg.cache)
+    if folder.is_dir() and not is_current(folder / "config.json"):
+        log(f"training {tag} anew: the earlier one is kept as {set_aside(folder, 'before')}")
+    return _read_run(folder)
+
+
 def _begin(cfg, images, settings, folder, tag, encoder=None):
     """A trainer in the state from which the training begins or goes on, the same on all ranks."""
     facts = cfg, settings, len(images.train_images) // cfg.batch_size
@@ -1193,9 +1201,7 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg", encoder:
     pairs = pairs or GeneratedPairs(cfg, images)
     settings = from_first(find_run(cfg, images, pairs, tag, encoder)[0])
     folder = run_folder(cfg, settings, tag)
-    if rank() == 0:
-        remove_leftovers(folder, cfg.cache)
-    finished = _read_run(folder) if rank() == 0 else None
+    finished = _find_finished(cfg, folder, tag) if rank() == 0 else None
     if not from_first(finished is not None):
         trainer = _begin(cfg, images, settings, folder, tag, encoder)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")

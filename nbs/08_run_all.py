@@ -45,6 +45,7 @@ from vicreg_nb.files import find_file
 from vicreg_nb.identity import plain_code
 from vicreg_nb.store import (
     UserError,
+    anew,
     digest,
     duration,
     in_a_line,
@@ -588,7 +589,9 @@ def _parser():
     only = "only these, done or not, by notebook, number or question: --only 02 Q7"
     which.add_argument("--only", nargs="+", default=[], metavar="STAGE", help=only)
     which.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
-    add("--again", action="store_true", help="also run stages that are done")
+    add("--again", action="store_true", help="also run stages that are done, with the trainings and caches there are")
+    retrain = "like --again, with trainings and caches made anew; earlier trainings are kept, as runs/<name>.before; "
+    add("--retrain", action="store_true", help=retrain + "where it is broken off, --again goes on")
     add("--list", action="store_true", help="show the stages and where they stand, run nothing")
     return parser
 
@@ -778,6 +781,31 @@ def _run(cfg, given, chosen, again):
 
 # %%
 #| export
+def _run_together(cfgs, given, chosen):
+    """Train on all processes of torchrun; the first then begins the command anew, alone."""
+    from vicreg_nb.parallel import after_first, go_on_alone
+
+    for cfg in cfgs:
+        train_together(after_first(lambda cfg=cfg: _job(cfg, given)), chosen)
+    go_on_alone()
+
+
+def _run_seeds(cfgs, given, chosen, again):
+    jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
+    if jobs[1:]:  # the first is what the project shows, now with means over all
+        finish(jobs[0])
+        publish(results_folder(jobs[0].cfg, jobs[0].images))
+
+
+# %%
+_run_seeds([], (), [], again=False)  # nothing to run
+
+# %% [markdown]
+# With `--retrain`, the first process leaves the mark that tells all others what no longer counts.
+
+
+# %%
+#| export
 def _command(options):
     chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
     named = {name: getattr(options, name) for name in ("profile", "dataset", "device", "out")}
@@ -788,17 +816,12 @@ def _command(options):
         for cfg in cfgs:
             list_stages(cfg, chosen, given)
         return
-    from vicreg_nb.parallel import after_first, go_on_alone, join
+    from vicreg_nb.parallel import join
 
-    if join(choose_device(cfgs[0])):
-        for cfg in cfgs:
-            train_together(after_first(lambda cfg=cfg: _job(cfg, given)), chosen)
-        return go_on_alone()
-    again = options.again or bool(options.only)
-    jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
-    if jobs[1:]:  # the first is what the project shows, now with means over all
-        finish(jobs[0])
-        publish(results_folder(jobs[0].cfg, jobs[0].images))
+    together = join(choose_device(cfgs[0]))
+    with anew(cfgs[0].runs / ".retrain") if options.retrain and rank() == 0 else contextlib.nullcontext():
+        again = options.again or options.retrain or bool(options.only)
+        _run_together(cfgs, given, chosen) if together else _run_seeds(cfgs, given, chosen, again)
 
 
 # %% [markdown]
@@ -836,7 +859,7 @@ def main(arguments=None) -> int:
         _tell(error)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
+        print("\nInterrupted: the same command, but --again for --retrain, goes on from here.", file=sys.stderr)
         return 130
     return 0
 

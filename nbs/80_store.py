@@ -393,6 +393,14 @@ assert (fault(note), fault(note.parent)) == ("damaged", "not a file")
 
 # %%
 #| export
+def set_aside(path: Path, why: str) -> str:
+    """Rename what is at `path` to <name>.<why>, with a number where there is one already; returns the new name."""
+    names = (f"{path.name}.{why}{number or ''}" for number in itertools.count())
+    name = next(name for name in names if not os.path.lexists(path.with_name(name)))
+    path.rename(path.with_name(name))
+    return name
+
+
 def recover(path: Path, read):
     """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
@@ -404,11 +412,8 @@ def recover(path: Path, read):
     except PermissionError:
         raise
     except Exception:  # a damaged file may raise anything
-        names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
-        aside = next(name for name in names if not os.path.lexists(path.with_name(name)))
         what = fault(path)
-        path.rename(path.with_name(aside))
-        log(f"{path} is {what}: set aside as {aside}")
+        log(f"{path} is {what}: set aside as {set_aside(path, 'damaged')}")
 
 
 # %%
@@ -418,6 +423,47 @@ note.mkdir()
 assert recover(note, Path.read_text) is recover(note, Path.read_text) is None
 assert [path.is_file() for path in sorted(note.parent.glob("note.txt.damaged*"))] == [True, False]
 
+
+# %% [markdown]
+# ## All of it anew
+# Whoever doubts what was kept may want it made once more, in all the processes that a command starts. So the command
+# leaves a mark, a file, and tells them its name: what was there before the mark does not count. Times of files are
+# compared with each other only, since a disk elsewhere may have a clock of its own.
+
+
+# %%
+#| export
+_MARK = "VICREG_NB_ANEW"  # the environment variable that names the mark
+
+
+@contextlib.contextmanager
+def anew(mark: Path):
+    """Within it, here and in processes that are started, `is_current` is False for what was there before."""
+    if _MARK not in os.environ:  # as where torchrun's first process has begun the command once more
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        os.environ[_MARK] = str(mark.absolute())
+    try:
+        yield
+    finally:
+        del os.environ[_MARK]
+        mark.unlink(missing_ok=True)
+
+
+def is_current(path: Path) -> bool:
+    """Whether what is at `path` may be used: always, but where all is made anew only what has been made since."""
+    mark = os.environ.get(_MARK)
+    return not mark or path.exists() and path.stat().st_mtime_ns > Path(mark).stat().st_mtime_ns
+
+
+# %%
+note = note.with_name("other.txt")
+note.write_text("old")
+with anew(note.with_name("mark")):
+    assert not is_current(note)
+    os.utime(note, (2**32, 2**32))  # much later
+    assert is_current(note)
+assert is_current(note) and not note.with_name("mark").exists()
 
 # %% [markdown]
 # ## One at a time

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
-from vicreg_nb.store import Later, UserError, digest, read_whole, recover, write_arrays
+from vicreg_nb.store import Later, UserError, digest, is_current, read_whole, recover, write_arrays
 
 torch = Later("torch")
 
@@ -322,7 +322,7 @@ assert [name for name in before if before[name] != after[name]] == ["FACTOR"]
 def cached(folder: Path, name: str, key, compute) -> dict:
     """The arrays of `compute()` (a dict of arrays), kept in `folder` under the digest of `key` and of its code."""
     path = folder / f"{name}-{digest(name, key, code_of(compute))}.npz"
-    arrays = recover(path, read_whole)
+    arrays = recover(path, read_whole) if is_current(path) else None
     if arrays is None:
         arrays = {field: np.asarray(value) for field, value in compute().items()}
         write_arrays(path, arrays)

@@ -450,6 +450,35 @@ def test_questions_that_share_a_result_compute_it_once(shelf, own, mu, count):
     assert [shelf.results["questions"][name]["numbers"]["mu"] for name in ("Q1", "Q2")] == [25.0, mu]
 
 
+TRAINS = """
+    from vicreg_nb.identity import cached
+    from vicreg_nb.training import train
+    train(cfg, images)
+    cached(cfg.cache, "kept", [1], lambda: print("computes kept") or {"x": 1})
+"""
+
+
+def test_all_is_trained_and_computed_anew_where_that_is_asked_for(shelf):
+    shelf.write("01_one", "Q1", body=TRAINS)
+    shelf.write("03_three", "Q3", body=TRAINS)
+
+    def call(*arguments):
+        _, ran, out, _ = shelf.call("--set", "epochs=1", *arguments)
+        return ran, len(re.findall(r"^training vicreg: ", out, flags=re.M))
+
+    assert call() == (["Q1", "kept", "Q3"], 1)  # both use one training, and one cache
+    (first,) = (shelf.folder / "out" / "runs").glob("vicreg-*")
+    (first / "mine.txt").write_text("of the first training")
+    assert call("--again") == (["Q1", "Q3"], 0)
+    assert call("--only", "Q1", "--retrain") == (["Q1", "kept"], 1)
+    assert call("--retrain") == (["Q1", "kept", "Q3"], 1)
+    assert call() == ([], 0) and call("--again") == (["Q1", "Q3"], 0)
+    aside = sorted(first.parent.glob("*.before*"))
+    assert [(folder / "mine.txt").exists() for folder in aside] == [True, False]
+    assert all((folder / "encoder.pt").is_file() for folder in (first, *aside))
+    assert not list(first.parent.glob(".retrain"))
+
+
 # ---- where it stops
 
 

@@ -1,6 +1,6 @@
 # Generated from nbs/80b_identity.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80b_identity.py 392451fc918bb8fa
-# text 0178fe542fd0f5af
+# cells nbs/80b_identity.py 352323e986066318
+# text 08f8175020950e23
 
 """80b · Identity."""
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
-from vicreg_nb.store import Later, UserError, digest, read_whole, recover, write_arrays
+from vicreg_nb.store import Later, UserError, digest, is_current, read_whole, recover, write_arrays
 
 torch = Later("torch")
 
@@ -218,7 +218,7 @@ def _steps(code):
 def cached(folder: Path, name: str, key, compute) -> dict:
     """The arrays of `compute()` (a dict of arrays), kept in `folder` under the digest of `key` and of its code."""
     path = folder / f"{name}-{digest(name, key, code_of(compute))}.npz"
-    arrays = recover(path, read_whole)
+    arrays = recover(path, read_whole) if is_current(path) else None
     if arrays is None:
         arrays = {field: np.asarray(value) for field, value in compute().items()}
         write_arrays(path, arrays)
