@@ -472,8 +472,10 @@ def finish(job: Job):
     if before["header"]["code"] != code or mixture(before):
         with changing_results(job.cfg, job.images) as results:
             results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
-            for name in (name for stage in stages() for name in stage.questions):
-                results["questions"][name]["code"] = code
+            here = results_folder(job.cfg, job.images)  # a value given by hand may have led some elsewhere
+            for stage in (stage for stage in stages() if results_folder(*of_stage(job, stage)) == here):
+                for name in stage.questions:
+                    results["questions"][name]["code"] = code
     if doubts(job.cfg, job.images):
         return
     keep_numbers(job.cfg.folder, read_results(job.cfg, job.images))

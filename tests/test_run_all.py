@@ -390,6 +390,15 @@ def test_answers_of_several_codes_in_one_folder_are_told(shelf):
     assert shelf.results["questions"]["Q1"] | {"code": ""} == before["Q1"] | {"code": ""}
 
 
+def test_a_whole_run_in_two_folders_is_finished(shelf):
+    """A value given by hand is the profile's own, but not Q4's."""
+    shelf.call("--only", "Q1", "--set", "mu=25")
+    shelf.write("04_four", "Q4", more=', defaults={"mu": 0.0}')
+    for stage in ("Q4", "02", "Q3"):
+        assert shelf.call("--only", stage, "--set", "mu=25")[0] == 0
+    assert shelf.results["header"]["code"] == code_digest() and "Q4" not in shelf.results["questions"]
+
+
 @pytest.mark.parametrize("before", [{"seconds": 1e6, "cpu_seconds": 7.0, "load": 3.0}, {"seconds": 1e6}])
 def test_what_a_stage_cost_is_that_of_its_longest_run(shelf, before):
     """All of it, or as much as an older file tells."""
