@@ -42,7 +42,7 @@ from vicreg_nb.config import (
     DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
 )  # fmt: skip
 from vicreg_nb.files import find_file
-from vicreg_nb.identity import plain_code
+from vicreg_nb.identity import NOT_PYTHON, plain_code
 from vicreg_nb.store import (
     UserError,
     anew,
@@ -159,7 +159,7 @@ def imported_names(node: ast.AST) -> list[str]:
 @functools.cache
 def _names_in(text):
     """The full names that a source imports, wherever in it; None where Python cannot read it."""
-    with contextlib.suppress(SyntaxError):  # in a notebook, % and ! begin a line that is not Python
+    with contextlib.suppress(*NOT_PYTHON):
         tree = ast.parse(re.sub(r"(?m)^(\s*)[%!]", r"\1pass #", text))
         return [name.split(".") for node in ast.walk(tree) for name in imported_names(node)]
 
@@ -183,6 +183,8 @@ with tempfile.TemporaryDirectory() as folder:
         "def late():\n    from vicreg_nb.store import log\n    from .config import Config\n"
     )
     assert {path.stem for path in _imported(source)} == {"book", "data", "views", "store", "config"}
+    source.write_text("-" * 5_000 + "1")
+    assert len(_imported(source)) > 20  # whatever it may import
 
 # %% [markdown]
 # What these import counts as well, and so on. Their comments do not count: nothing is computed again for a word of

@@ -46,12 +46,15 @@ def _bare(text):
     return tree
 
 
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)  # % and ! in a notebook, NUL, thousands of signs
+
+
 @functools.cache
 def plain_code(text: str) -> str:
-    """A source without comments, blank lines, formatting, docstrings and types of arguments."""
+    """A source without comments, blank lines, formatting, docstrings and types of arguments; as it is, if no Python."""
     try:
         return ast.unparse(_bare(text))
-    except (SyntaxError, ValueError):  # in a notebook, % and ! begin a line that is not Python
+    except NOT_PYTHON:
         return text
 
 
@@ -59,6 +62,8 @@ def plain_code(text: str) -> str:
 one = 'def f(x: int) -> int:\n    """Of x."""\n\n    return (x\n            + 1)  # more'
 assert plain_code(one) == plain_code("def f(x): return x + 1") != plain_code("def f(x): return x + 2")
 assert plain_code('def f():\n    "Nothing else."') == plain_code("def f(): pass")
+for other in ("%time f()", "x\0", "-" * 5_000 + "1", "1" + "+1" * 600, "a" + ".b" * 100_000):
+    assert plain_code(other) == other
 
 # %% [markdown]
 # A function or class is found in its file, or in the notebook's cell that defined it last, by the name that it has
@@ -111,7 +116,7 @@ def _definitions(text):
                 inside = f"{above}{child.name}." + ("" if isinstance(child, ast.ClassDef) else "<locals>.")
             look(child, inside)
 
-    with contextlib.suppress(SyntaxError, ValueError):
+    with contextlib.suppress(*NOT_PYTHON):
         look(_bare(text), "")
     return found
 

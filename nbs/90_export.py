@@ -54,6 +54,9 @@ class ExportError(ValueError):
     """What export stops at: a sentence for each fault, with its place and what to do."""
 
 
+_TOO_DEEP = RecursionError, MemoryError  # what JSON's and Python's parsers raise for thousands of brackets or signs
+
+
 def _digest(*things):
     """16 hex digits that stand for `things`, which JSON can hold."""
     return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
@@ -171,7 +174,7 @@ def read_cells(path: Path) -> list[tuple]:
             if not good or not all(re.fullmatch(r'[^"\\\n]+', tag) for tag in tags):
                 raise ValueError(f"cell_type or tags of cell {len(cells) + 1}")
             cells.append((kind, "".join(source).replace("\r\n", "\n").strip("\n").rstrip(" \t\n"), tuple(tags)))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, *_TOO_DEEP) as error:
         what = f"its {path.suffix} is no notebook in format 4 and UTF-8 ({type(error).__name__}: {error})"
         raise ExportError(f"{what}: repair it, or delete it, and its other file makes it again.") from None
     return cells
@@ -189,8 +192,9 @@ file = scratch / "a.ipynb"
 cell = {"cell_type": "code", "source": ["x = 1\r\n", "y\n"], "metadata": {"tags": ["a"], "collapsed": True}}
 file.write_text(json.dumps({"cells": [cell]}))
 assert read_cells(file) == [("code", "x = 1\ny", ("a",))]
-file.write_text(json.dumps({"cells": [cell | {"source": 1}]}))
-assert "its .ipynb is no notebook" in refused(read_cells, file)
+for wrong in (json.dumps({"cells": [cell | {"source": 1}]}), "[" * 100_000):
+    file.write_text(wrong)
+    assert "its .ipynb is no notebook" in refused(read_cells, file)
 
 # %% [markdown]
 # ## Writing
@@ -250,7 +254,10 @@ def ipynb_text(cells: list[tuple], old: Path | None = None) -> str:
 
 
 def _dumped(notebook):
-    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    try:
+        return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    except _TOO_DEEP:
+        raise ExportError("its .ipynb is nested too deeply: delete it, and its other file makes it again.") from None
 
 
 # %%
@@ -276,7 +283,7 @@ def without_outputs(content: bytes) -> bytes:
             cell |= {"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {}
         kept = {"cells": notebook["cells"], "nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": KERNEL}}
         return _dumped(kept).encode()
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, *_TOO_DEEP):
         return content
 
 
@@ -357,6 +364,8 @@ def exported(cells: list[tuple]) -> tuple[str, str]:
         except SyntaxError as error:
             line = (source.split("\n") + [""])[(error.lineno or 1) - 1].strip("\0 \t")
             raise ExportError(f"cell {number}, line {error.lineno or 1}: {line[:80]!r}: {error.msg}.") from None
+        except _TOO_DEEP:
+            raise ExportError(f"cell {number} is nested too deeply for Python: write it in several steps.") from None
         modules, parts = modules + names, parts + code
     if len(set(modules)) > 1 or parts and not modules:
         raise ExportError(f"it exports to {' and '.join(modules) or 'no module'}: write one `#| default_exp name`.")
@@ -368,6 +377,8 @@ example = [("markdown", "# Area", ()), ("code", "#| default_exp a.b", ()), ("cod
 assert exported([*example, ("code", "#| export\ny = 2", ()), ("code", "y", ())]) == ("a.b", "x = 1  # é\n\n\ny = 2")
 for slip in (f"  {MARK} x", "# In[3]:", "<<<<<<< HEAD", "a\rb", "\0x = 1", "y = ("):
     assert "cell 4, line 2" in refused(exported, [*example, ("code", f"x\n{slip}", ())])
+for deep in ("-" * 5_000 + "1", "1" + "+1" * 100_000):
+    assert "cell 4 is" in refused(exported, [*example, ("code", deep, ())])
 
 # %% [markdown]
 # ## Which side was edited?

@@ -461,6 +461,9 @@ FAULTS = {  # a cell -> the line that the message names, counted in the cell
     "x = 1\n#| exprot": 2, "#| default_exp a-b": 1, "#| default_exp ../a": 1, "#| default_exp": 1,
     "x = 1\n<<<<<<< HEAD\ny = 2": 2, "x = 1\n>>>>>>> theirs": 2, "x = 1\n  # %% inner": 2, "x = 1\n# In[3]:": 2,
 }
+FAULTS |= {f"{head}x = {deep}": None for head in ("", "#| export\n") for deep in (  # no parser says where it gave up
+    "-" * 5_000 + "1", "-" * 100_000 + "1", "1" + "+1" * 50_000, "a" + ".b" * 50_000, "a" + "[0]" * 50_000,
+)}
 PERCENT_FAULTS = {  # the text of a cell in a .py -> the line that the message names
     "# %% A title\nx = 1": 1, "# %% [md]\n# x": 1, "# %% tags=[parameters]\nx = 1": 1, "# %% [raw]\nx": 1,
     '# %% tags=["a"] slideshow={}\nx = 1': 1, "# %% [markdown]\n# x\n\ny = 1": 3, "# %% [markdown]\n# x\n#| export": 2,
@@ -472,6 +475,7 @@ CARRIED = [
     "# !ls\n# %time\n# %%time\nx = 1", "text = '''\n#| export\n#| exprot\n'''", "# only a remark", "", "é = '\u2028'",
 ]
 BROKEN = ["", "{", "<<<<<<< HEAD\n{}", "[]", '{"cells": 3}', '{"cells": [3]}', '{"worksheets": []}', b"\xff{}"]
+BROKEN += ["[" * 100_000, '{"cells": [], "metadata": {"a": ' + "[" * 100_000 + "]" * 100_000 + "}}"]
 BROKEN += ['{"cells": [], "metadata": []}', *(json.dumps({"cells": [entry("x") | wrong]}) for wrong in (
     {"source": 3}, {"source": [3]}, {"cell_type": "heading"}, {"metadata": []}, {"metadata": {"tags": "a"}},
     {"metadata": {"tags": [3]}}, {"metadata": {"tags": ['a"b']}},
@@ -479,18 +483,24 @@ BROKEN += ['{"cells": [], "metadata": []}', *(json.dumps({"cells": [entry("x") |
 # fmt: on
 
 
-@pytest.mark.parametrize("cell, line", FAULTS.items(), ids=repr)
+def shown(value):
+    """A parameter as it stands in a test's name."""
+    return repr(value)[:60]
+
+
+@pytest.mark.parametrize("cell, line", FAULTS.items(), ids=shown)
 @pytest.mark.parametrize("side", ["py", "ipynb"])
 def test_a_fault_is_named_by_notebook_cell_and_line(tiny, side, cell, line):
     tiny.done()
     text = AREA + f"\n# %%\n{cell}\n"
     tiny.write("nbs/1_area.py", text) if side == "py" else tiny.jupyter(lambda cells: cells.append(entry(cell)))
     text = tiny.refused()
-    assert text.startswith(f"nbs/1_area: cell 6, line {line}: ") and text.count("\n") == 1
+    place = f", line {line}: " if line else " "
+    assert text.startswith(f"nbs/1_area: cell 6{place}") and text.count("\n") == 1 and len(text) < 500
     assert tiny.refused("--check") == text
 
 
-@pytest.mark.parametrize("text, line", PERCENT_FAULTS.items(), ids=repr)
+@pytest.mark.parametrize("text, line", PERCENT_FAULTS.items(), ids=shown)
 def test_what_is_no_percent_format_is_refused(tiny, text, line):
     tiny.write("nbs/1_area.py", f"{AREA}\n{text}\n")
     assert tiny.refused().startswith(f"nbs/1_area: cell 6, line {line}: ")
@@ -519,7 +529,7 @@ def test_what_is_not_exported_is_carried_as_it_is(tiny, side, source):
     assert tiny.read("nbs/1_area.py") == text and tiny.read("tiny/area.py").split("\n")[3:] == module
 
 
-@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("text", BROKEN, ids=shown)
 def test_a_broken_ipynb_is_refused_in_one_sentence(tiny, text):
     tiny.done()
     tiny.write("nbs/1_area.ipynb", text)
@@ -527,6 +537,22 @@ def test_a_broken_ipynb_is_refused_in_one_sentence(tiny, text):
     assert said.startswith("nbs/1_area: its .ipynb") and said.count("\n") == 1
     (tiny.folder / "nbs/1_area.ipynb").unlink()  # the remedy
     tiny.done()
+
+
+def test_metadata_that_can_be_read_and_not_written_are_told_before_anything_is(tiny):
+    tiny.done()
+    clean = tiny.read("nbs/1_area.ipynb").encode()
+    for depth in range(700, 1_000, 20):  # Python's own limit is 1,000
+        deep = b'"a": ' + b"[" * depth + b"]" * depth
+        tiny.write("nbs/1_area.ipynb", clean.replace(b'"kernelspec"', deep + b', "kernelspec"'))
+        tiny.write("nbs/1_area.py", EDITED)
+        code, text = tiny.run()
+        assert code == 0 or text.startswith("nbs/1_area: its .ipynb") and text.count("\n") == 1
+        assert b"kernelspec" in export.without_outputs((tiny.folder / "nbs/1_area.ipynb").read_bytes())
+        tiny.write("nbs/1_area.py", AREA)
+        tiny.write("nbs/1_area.ipynb", clean)
+        tiny.done()
+    assert code == 1
 
 
 def test_a_future_import_may_stand_in_the_first_exported_cell(tiny):

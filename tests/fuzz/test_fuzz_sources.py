@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,13 +13,16 @@ SETTINGS = "[DEFAULT]\nversion = 0.1\nnbs_path = nbs\nlib_path = tiny\n"
 AREA = '# %% [markdown]\n# # Area\n\n# %%\n#| default_exp area\n\n# %% tags=["parameters"]\nside: float = 2.0\n\n# %%\n'
 AREA += '#| export\ndef area(side):\n    """Square metres."""\n    return side**2\n\n\n# %%\nassert area(3) == 9\n'
 LINES = ["# -*- coding: latin-1 -*-", "# %%", "#| export", "#| default_exp ../a", "#| default_exp a.b.c", "%time f()",
-         "# ---\n# jupyter: !!python/object:os.system\n# ---", "(" * 300, "x = " + "-" * 5_000 + "1", "'''", "\x0c",
+         "# ---\n# jupyter: !!python/object:os.system\n# ---", "(" * 300, "'''", "\x0c",
          "!ls",
          "# %% [markdown]", "# %% [raw]", "from __future__ import annotations", "return", "é = '\u2028'", "x = 1\\",
          '# %% tags=["a", "a"]', "x = " + "9" * 5_000, "#| default_exp con", "#| default_exp __init__", "\tx = 1",
          "\x00",
          "#| default_exp tools.area", "#| default_exp class", "#| hide\n#| export", "# cells nbs/1_area.py 0",
          "\ufeff"]  # fmt: skip
+DEEP = ["x = " + "-" * 5_000 + "1", "-" * 100_000 + "1", "x = 1" + "+1" * 50_000, "a" + ".b" * 50_000, "not " * 50_000,
+        "a" + "[0]" * 50_000, "x = 1" + "+1" * 300, "f" + "()" * 900]  # fmt: skip
+BRACKETS = ["[" * 100_000, "[" * 100_000 + "]" * 100_000, "[" * 960 + "]" * 960, '{"a":' * 980 + "0" + "}" * 980]
 FIELDS = ["version", "nbs_path", "lib_path", "tests_path", "[DEFAULT]", "%(version)s", "= "]
 VALUES = ["", "..", "/", ".", "nbs", "nbs/", "a b", "é", "x" * 300, "~", "tiny/../..", "%(x)s", "0.1\n\n  0.2", '"" "',
           "\x00"]  # fmt: skip
@@ -30,19 +34,22 @@ def state(folder):
             for path in folder.rglob("*") if "__pycache__" not in path.parts}  # fmt: skip
 
 
-def spoil(random, folder):
-    path = random.choice([path for path in folder.rglob("*") if path.is_file()])
+def spoil(random, path):
     kind = random.random()
     if kind < 0.15:
         path.unlink()
         random.choice([os.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere"), Path.touch])(path)
     elif kind < 0.3:
         path.write_bytes(damaged(random, path.read_bytes()))
+    elif path.suffix == ".ipynb" and kind < 0.5:
+        whole = path.read_text("utf-8")
+        at = random.choice([match.start() for match in re.finditer('"metadata"|"tags"|"outputs"', whole)])
+        path.write_text(f'{whole[:at]}"deep": {random.choice(BRACKETS)}, {whole[at:]}', encoding="utf-8")
     elif path.suffix == ".ipynb":
         path.write_text(json.dumps(strange(random, json.loads(path.read_bytes()))), encoding="utf-8")
     elif path.suffix == ".py":
         lines = path.read_text("utf-8").split("\n")
-        lines.insert(random.randrange(len(lines)), random.choice(LINES))
+        lines.insert(random.randrange(len(lines)), random.choice(DEEP if kind < 0.5 else LINES))
         path.write_text("\n".join(lines), encoding="utf-8")
     else:
         text = path.read_text("utf-8").replace(random.choice(FIELDS), random.choice([*FIELDS, *VALUES]))
@@ -58,8 +65,9 @@ def test_sources(tmp_path):
         (here / "nbs/1_area.py").write_text(AREA)
         os.chdir(here)
         command(export.main)
-        for _ in range(random.choice([1, 1, 2])):
-            spoil(random, here)
+        files = [path for path in here.rglob("*") if path.is_file()]
+        for path in random.sample(files, random.choice([1, 1, 2])):
+            spoil(random, path)
         before = state(here)
         status, _, error = command_lines(*random.choice([(), ("--check",), ("--take", "py"), ("--take", "ipynb")]))
         if status and error:

@@ -1,6 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py a0a41399a80dba24
-# text 90529d5a978e519b
+# cells nbs/90_export.py 38b09679c2f324a7
+# text 2b2efc4a9e43635f
 
 """90 · Export: from notebooks to a package."""
 
@@ -19,6 +19,9 @@ from pathlib import Path
 
 class ExportError(ValueError):
     """What export stops at: a sentence for each fault, with its place and what to do."""
+
+
+_TOO_DEEP = RecursionError, MemoryError  # what JSON's and Python's parsers raise for thousands of brackets or signs
 
 
 def _digest(*things):
@@ -93,7 +96,7 @@ def read_cells(path: Path) -> list[tuple]:
             if not good or not all(re.fullmatch(r'[^"\\\n]+', tag) for tag in tags):
                 raise ValueError(f"cell_type or tags of cell {len(cells) + 1}")
             cells.append((kind, "".join(source).replace("\r\n", "\n").strip("\n").rstrip(" \t\n"), tuple(tags)))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, *_TOO_DEEP) as error:
         what = f"its {path.suffix} is no notebook in format 4 and UTF-8 ({type(error).__name__}: {error})"
         raise ExportError(f"{what}: repair it, or delete it, and its other file makes it again.") from None
     return cells
@@ -144,7 +147,10 @@ def ipynb_text(cells: list[tuple], old: Path | None = None) -> str:
 
 
 def _dumped(notebook):
-    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    try:
+        return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    except _TOO_DEEP:
+        raise ExportError("its .ipynb is nested too deeply: delete it, and its other file makes it again.") from None
 
 
 def without_outputs(content: bytes) -> bytes:
@@ -156,7 +162,7 @@ def without_outputs(content: bytes) -> bytes:
             cell |= {"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {}
         kept = {"cells": notebook["cells"], "nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": KERNEL}}
         return _dumped(kept).encode()
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, *_TOO_DEEP):
         return content
 
 
@@ -207,6 +213,8 @@ def exported(cells: list[tuple]) -> tuple[str, str]:
         except SyntaxError as error:
             line = (source.split("\n") + [""])[(error.lineno or 1) - 1].strip("\0 \t")
             raise ExportError(f"cell {number}, line {error.lineno or 1}: {line[:80]!r}: {error.msg}.") from None
+        except _TOO_DEEP:
+            raise ExportError(f"cell {number} is nested too deeply for Python: write it in several steps.") from None
         modules, parts = modules + names, parts + code
     if len(set(modules)) > 1 or parts and not modules:
         raise ExportError(f"it exports to {' and '.join(modules) or 'no module'}: write one `#| default_exp name`.")
