@@ -39,7 +39,7 @@ from vicreg_nb.book import (
     keep_numbers, mixture, package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
 from vicreg_nb.config import (
-    DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
+    DATASETS, SETTINGS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
 )  # fmt: skip
 from vicreg_nb.files import find_file
 from vicreg_nb.identity import NOT_PYTHON, plain_code
@@ -611,13 +611,18 @@ _parser().print_help()
 # %%
 #| export
 def read_change(text: str) -> tuple:
-    """ "lr=1e-3" to ("lr", 0.001), true and True to True; UserError for anything without a name and a value."""
+    """ "lr=1e-3" to ("lr", 0.001), true and True to True, what is no value of Python's to a string.
+
+    UserError for anything without a name and a value.
+    """
     name, sign, value = text.partition("=")
     if not (name and sign and value):
         raise UserError(f"--set takes NAME=VALUE, not {short(text)}.")
+    if name in SETTINGS and SETTINGS[name].type in (int, float) and value.lower() in ("nan", "inf", "-inf"):
+        return name, float(value)  # Python has no such literals
     try:
         return name, ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
-    except (ValueError, SyntaxError):
+    except (*NOT_PYTHON, TypeError):  # TypeError: a list as a key
         return name, value
 
 
@@ -633,6 +638,9 @@ def check_weights(given, chosen: list[Stage]):
 # %%
 assert read_change("lr=1e-3") == ("lr", 1e-3) and read_change("schedule=onecycle") == ("schedule", "onecycle")
 assert read_change("name=false")[1] is False is read_change("name=False")[1]
+assert read_change("mu=-inf") == ("mu", -float("inf")) and read_change("dataset=nan") == ("dataset", "nan")
+for strange in ("-" * 100_000 + "1", "{[]: 1}"):
+    assert read_change(f"mu={strange}") == ("mu", strange)
 try:
     check_weights(("mu",), [Stage("1", "one", ("Q1",)), Stage("2", "two", ("Q4",))])
 except UserError as error:

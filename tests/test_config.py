@@ -14,6 +14,7 @@ from vicreg_nb.config import (
     notebook_config,
     profile_values,
 )
+from vicreg_nb.run_all import read_change
 from vicreg_nb.store import UserError
 
 EXERCISE = {  # Sec. 2.1.2, word for word
@@ -52,6 +53,15 @@ def test_every_number_has_two_ends(name):
     for value in (low - step, high + step, float("inf"), float("nan"), 10**400, -(10**400), "1" * 100_000, True, [1]):
         refused(name, value)
     assert low <= SETTINGS[name].default <= high
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_typed_for_a_number_is_one_or_is_refused(name):
+    for typed in ("nan", "inf", "-inf", "1e400"):
+        assert read_change(f"{name}={typed}")[1].__class__ is float
+        refused(*read_change(f"{name}={typed}"))
+    for typed in ("-" * 5_000 + "1", "-" * 100_000 + "1", "1" + "+1" * 50_000, "[" * 50_000, "{[]: 1}", "9" * 5_000):
+        refused(*read_change(f"{name}={typed}"))
 
 
 @pytest.mark.parametrize("name", WORDS)

@@ -7,11 +7,12 @@ from vicreg_nb import run_all
 from vicreg_nb.config import SETTINGS, make_config, notebook_config
 from vicreg_nb.data import open_dataset
 
-WORDS = ["", "1", "-1", "0", "1e-3", "3.0", "1e400", "nan", "inf", "-" * 5_000 + "1", "9" * 5_000, "[" * 300, "None",
+WORDS = ["", "1", "-1", "0", "1e-3", "3.0", "1e400", "nan", "inf", "-inf", "9" * 5_000, "[" * 300, "None",
          "True", "[1]", "{}", "__import__('os')", "é", "'", "\ud800", "0x10", "1_0", "cpu", "cuda:99", "shapes", "a=b",
          " 3", "2**40", "lambda: 0", "x" * 5_000, "../..", "/dev/null", "/proc/x", "~nosuchuser", "a\x00b", "1j",
          "b'x'", "0" * 999]  # fmt: skip
-OPTIONS = "--profile --dataset --seed --device --out --set --only --from --again --list --no".split()
+DEEP = ["-" * 5_000 + "1", "-" * 100_000 + "1", "1" + "+1" * 50_000, "(" * 50_000, "a" + ".b" * 50_000, "{[]: 1}"]
+OPTIONS = "--profile --dataset --seed --device --out --set --set --set --only --from --again --list --no".split()
 
 
 def near(random, name):
@@ -56,6 +57,7 @@ def test_arguments(tmp_path, monkeypatch):
         for option in random.choices(OPTIONS, k=random.choice([1, 1, 2, 3])):
             value = random.choice([*WORDS, *SETTINGS, "02", "Q7", "quick"])
             if option == "--set":
+                value = random.choice([random.choice(WORDS), random.choice(DEEP)])
                 name = random.choice([*SETTINGS, "", "é", "profile"])
                 value = f"{name}={near(random, name) if name in SETTINGS and random.random() < 0.5 else value}"
             arguments += [option] if option in ("--again", "--list") else [option, value]
