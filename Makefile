@@ -29,7 +29,7 @@ smoke: $(READY) ## run the whole book on the embedded data, in a few minutes
 test: check ## check, and run the tests, in two processes
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-fuzz: $(READY) ## try 2,000 spoiled files, settings and texts, of which the tests try a share; kills: tests/fuzz/kills.py
+fuzz: $(READY) ## try 3,224 spoiled files, settings, texts and environments, of which the tests try a share; kills: tests/fuzz/kills.py
 	FUZZ=all $(PYTHON) -m pytest -q -n 2 tests/fuzz $(ARGS)
 
 check: $(READY) ## are notebooks, their pairs and the package in step, does ruff agree, and do they read well?

@@ -24,7 +24,7 @@ from torchvision.datasets.folder import default_loader
 from torchvision.datasets.utils import download_url
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import DATASETS, Config, check_fit
-from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data
+from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data, shown
 from vicreg_nb.store import UserError, atomic, digest, log, progress
 
 # %% tags=["parameters"]
@@ -122,7 +122,7 @@ def fetch(name: str) -> Path:
             log(f"fetching {file} into {folder}")
             _download(folder / file, addresses, md5)
     except _BROKEN as error:
-        looked = f"{' or '.join(FORMS[name])} is in none of {', '.join(map(str, data_folders()))}"
+        looked = f"{' or '.join(FORMS[name])} is in none of {', '.join(map(shown, data_folders()))}"
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         remedies = "put it there, set VICREG_NB_DATA to its folder, or use dataset shapes"
         raise Absent(f"{looked} and cannot be downloaded ({why}): {remedies}.") from None

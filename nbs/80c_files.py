@@ -283,10 +283,23 @@ assert find_in(here, "cifar10_test.npz") == batches and find_in(here, "mnist_tes
 
 # %%
 #| export
+def shown(path) -> str:
+    """A path in a sentence: in one line, and not of thousands of letters."""
+    text = " ".join(str(path).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+# %%
+assert shown("a\nb" * 1000).startswith("a ba b") and len(shown("x" * 1000)) == 300
+
+
+# %%
+#| export
 def cache_folder() -> Path | None:
     """Where what is fetched is kept; None where there is no such place."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
+        return Path(given if os.path.isabs(given) else Path.home() / ".cache") / "vicreg_nb"  # as XDG has it
     except RuntimeError:  # no HOME, and a user whom the system does not know
         return None
 
@@ -295,7 +308,7 @@ def data_folders() -> list[Path]:
     """Folders that may hold the data, first come first served."""
     given = os.environ.get("VICREG_NB_DATA")
     if given and not os.path.isdir(given):
-        raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
+        raise UserError(f"VICREG_NB_DATA names {shown(given)}, which is not a folder: correct it or unset it.")
     cache = cache_folder()
     return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
 

@@ -308,7 +308,7 @@ def test_without_a_home_what_is_given_is_enough(monkeypatch, tmp_path):
 @pytest.mark.parametrize("folder", ["/no/such/folder", "~nobody-here", "x" * 3000, "/etc/passwd"])
 def test_a_folder_that_is_none(monkeypatch, folder):
     monkeypatch.setenv("VICREG_NB_DATA", folder)
-    with pytest.raises(UserError, match=f"VICREG_NB_DATA names {folder}"):
+    with pytest.raises(UserError, match=f"VICREG_NB_DATA names {folder[:200]}"):
         obtain("cifar10_train.npz")
 
 

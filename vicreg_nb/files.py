@@ -1,6 +1,6 @@
 # Generated from nbs/80c_files.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80c_files.py f682e36e2e06a036
-# text 5f541910fcfa3d1b
+# cells nbs/80c_files.py d6b24bb37b809d8d
+# text 9a336a820f72175d
 
 """80c · Files of data."""
 
@@ -153,10 +153,17 @@ def find_in(folder: Path, part: str) -> Path | None:
     return None
 
 
+def shown(path) -> str:
+    """A path in a sentence: in one line, and not of thousands of letters."""
+    text = " ".join(str(path).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
 def cache_folder() -> Path | None:
     """Where what is fetched is kept; None where there is no such place."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vicreg_nb"
+        return Path(given if os.path.isabs(given) else Path.home() / ".cache") / "vicreg_nb"  # as XDG has it
     except RuntimeError:  # no HOME, and a user whom the system does not know
         return None
 
@@ -165,7 +172,7 @@ def data_folders() -> list[Path]:
     """Folders that may hold the data, first come first served."""
     given = os.environ.get("VICREG_NB_DATA")
     if given and not os.path.isdir(given):
-        raise UserError(f"VICREG_NB_DATA names {given}, which is not a folder: correct it or unset it.")
+        raise UserError(f"VICREG_NB_DATA names {shown(given)}, which is not a folder: correct it or unset it.")
     cache = cache_folder()
     return ([Path(given)] if given else []) + ([cache, cache / "downloads"] if cache else [])
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import matplotlib.font_manager  # noqa: F401  now, since it writes its list of fonts into the cache
 import pytest
 from vicreg_nb import data
 

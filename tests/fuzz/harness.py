@@ -53,7 +53,7 @@ def unlike_a_sentence(said: str) -> list:
         "has several lines": "\n" in said.strip(),
         "is empty": not said.strip(),
         "is long": len(said) > 1_500,
-        "is a traceback": bool(re.search(r"Traceback|\.py, line \d+: \w+(Error|Exception)|^\w+Error", said)),
+        "is a traceback": bool(re.search(r"Traceback|\.py, line \d+: \w+(Error|Exception)|^\w+Error", said.strip())),
     }
     return [f"{said[:300]!r} {what}" for what, holds in wrong.items() if holds]
 
@@ -107,13 +107,14 @@ def _watch(event, arguments):
     if _watched["folder"] is None:
         return
     paths = ()
+    nameless = getattr(os, "O_TMPFILE", -1)  # a file without a name is gone when it is closed
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-        paths = arguments[:1]
+        paths = arguments[:1] if arguments[2] & nameless != nameless else ()
     elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.chmod", "os.truncate"):
         paths = arguments[:1]
     elif event == "os.rename":
         paths = arguments[:2]
-    scratch = (_watched["folder"], os.path.join(tempfile.gettempdir(), "tmp"), "/dev/", "/proc/self/fd")
+    scratch = (_watched["folder"], os.path.join(tempfile.gettempdir(), "tmp"), "/dev/", "/proc/")
     for path in (os.fsdecode(path) for path in paths if isinstance(path, (str, bytes, os.PathLike))):
         full = os.path.abspath(path)
         known = event == "os.mkdir" and os.path.isdir(full) or "__pycache__" in full
