@@ -25,7 +25,7 @@ from torchvision.datasets.utils import download_url
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import DATASETS, Config, check_fit
 from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data, shown
-from vicreg_nb.store import UserError, atomic, digest, log, progress
+from vicreg_nb.store import UserError, atomic, digest, log, progress, regular
 
 # %% tags=["parameters"]
 # Parameters
@@ -348,7 +348,7 @@ assert mine.identity == digest(pictures, kinds, *draw_shapes(10, seed=1))
 #| export
 def _small_picture(path):
     try:
-        return np.asarray(TF.center_crop(TF.resize(default_loader(path), 32), 32))
+        return np.asarray(TF.center_crop(TF.resize(default_loader(regular(path)), 32), 32))
     except Exception as error:  # a damaged file may raise anything
         raise UserError(f"{path} is no image that can be read ({type(error).__name__}): repair or remove it.") from None
 

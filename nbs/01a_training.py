@@ -37,7 +37,7 @@ from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, fault, log, new_generator, progress, rank, read_whole
-from vicreg_nb.store import is_current, recover, remove_leftovers, seeded, set_aside, write_arrays
+from vicreg_nb.store import is_current, recover, regular, remove_leftovers, seeded, set_aside, write_arrays
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
@@ -232,8 +232,8 @@ def _of_cpu(cfg):
     """What a small convolution finds faster, measured once by a machine and a version of PyTorch."""
     capability = torch.backends.cpu.get_cpu_capability()
     note = cfg.cache / f"precision-{digest(platform.node(), platform.machine(), capability, torch.__version__)}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        noted = json.loads(note.read_text(encoding="utf-8"))["precision"]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        noted = json.loads(regular(note).read_text(encoding="utf-8"))["precision"]
         if noted in ("fp32", "bf16"):
             return noted
     speedup = _bf16_speedup()
@@ -800,8 +800,8 @@ print(f"{folder.name} rests on {len(settings['code'])} pieces of code, such as {
 def _read_settings(folder):
     """What config.json says; nothing where it cannot be read."""
     try:
-        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return dict(json.loads(regular(folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
 
 

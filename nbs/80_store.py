@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import sys
 import zipfile
 import zlib
@@ -389,6 +390,30 @@ def fault(path: Path) -> str:
 # %%
 note.write_text("anything")
 assert (fault(note), fault(note.parent)) == ("damaged", "not a file")
+
+# %% [markdown]
+# To open a named pipe is to wait for its writer, and a device may have no end. So what anybody may have put there is
+# looked at before it is opened.
+
+
+# %%
+#| export
+def regular(path: Path, most: int = 2**30) -> Path:
+    """The same path; OSError where something else than a file of at most `most` bytes is there."""
+    if not stat.S_ISREG(os.stat(path).st_mode) or os.path.getsize(path) > most:
+        raise OSError(f"{path} is no file, or has more than {most:,} bytes")
+    return Path(path)
+
+
+# %%
+assert regular(note, 8) == note
+for wrong, most in ((note.parent, 8), (Path(os.devnull), 8), (note, 7)):
+    try:
+        regular(wrong, most)
+    except OSError as error:
+        print(str(error).replace(scratch.name, "..."))
+    else:
+        raise AssertionError(wrong)
 
 
 # %%

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from vicreg_nb.config import PROFILES, SETTINGS, Config, changed_settings, device_name
 from vicreg_nb.identity import package_folder, plain_code
-from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
+from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root, regular
 
 if TYPE_CHECKING:  # the data need PyTorch, which who only looks at results does not
     from vicreg_nb.data import Images
@@ -437,11 +437,11 @@ assert not _fits({"header": {}}, _RESULTS) and _fits({"caption": "", "header": [
 def read_file(path: Path) -> dict | None:
     """A results file, or None where there is none; UserError where it is something else."""
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(regular(path).read_text(encoding="utf-8"))
         good = _fits(results, _RESULTS) and json.dumps(results, ensure_ascii=False).encode()  # no half characters
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+    except (OSError, ValueError, RecursionError, MemoryError, AttributeError, TypeError):
         good = False
     if not good:
         raise UserError(f"{path} is not a results file, or is damaged: move it away and run again.")

@@ -32,7 +32,7 @@ from vicreg_nb import book
 from vicreg_nb.book import OVER_IMAGES, changes, kept_numbers, plain_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
-from vicreg_nb.store import UserError, atomic, duration
+from vicreg_nb.store import UserError, atomic, duration, regular
 
 # %% tags=["parameters"]
 # Parameters
@@ -710,7 +710,7 @@ def read_figure(folder: Path, name: str) -> Image.Image:
     """A figure of a run; UserError where it is missing or no picture."""
     path = Path(folder) / "figures" / f"{name}.png"
     try:
-        return Image.open(path).convert("RGB")
+        return Image.open(regular(path)).convert("RGB")
     except FileNotFoundError:
         again = "run its question again, `python -m vicreg_nb.run_all`"
         raise UserError(f"{path} is in results.json but not on disk: {again}.") from None

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import pypandoc
 from vicreg_nb.config import checked_folder
-from vicreg_nb.store import UserError, atomic
+from vicreg_nb.store import UserError, atomic, regular
 from vicreg_nb.tools.report import (
     TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
     shown, warning, what_of,
@@ -70,7 +70,7 @@ assert run["source"] == "q7.run(cfg)" and run["outputs"] == [] and answer["sourc
 def read_notebook(path: Path) -> dict:
     """An executed notebook; UserError where it is damaged."""
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook = json.loads(regular(path).read_text(encoding="utf-8"))
         nbformat.validate(notebook, version=4)
         json.dumps(notebook, ensure_ascii=False).encode()  # no half characters
     except Exception:  # a damaged file may raise anything

@@ -1,5 +1,6 @@
 """The package as a library: own encoders, own images, a trained encoder by its folder, a notebook of changes."""
 
+import os
 import re
 import subprocess
 import sys
@@ -108,10 +109,13 @@ def test_a_folder_can_be_the_data_set_of_a_run(album, tmp_path):
 
 
 def test_a_damaged_picture_or_an_empty_class_is_named(album):
-    (album / "b" / "03.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="03.png"):
-        Images.from_folder(album)
-    (album / "b" / "03.png").unlink()
+    picture = album / "b" / "03.png"
+    for spoil in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.write_bytes(b"no picture")):
+        picture.unlink()
+        spoil(picture)
+        with pytest.raises(UserError, match="03.png"):
+            Images.from_folder(album)
+    picture.unlink()
     (album / "d").mkdir()
     with pytest.raises(UserError, match="class"):
         Images.from_folder(album)

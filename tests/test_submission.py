@@ -94,6 +94,11 @@ def test_an_empty_statement_is_none(refusal, run, content):
     assert str(run / "statement.txt") in said and "--tools-statement" in said
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "~nobody-here/x", "a\0b"])
+def test_a_statement_that_is_no_file(refusal, path):
+    assert path in refusal(**{"--tools-statement": path})
+
+
 @pytest.mark.parametrize("header, words", [
     ({"profile": "smoke"}, ["smoke", "--profile"]),
     ({"dataset": "shapes"}, ["shapes", "--profile"]),

@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py a068bdc0050e9110
-# text 4ef3cc34efc40456
+# cells nbs/84_book.py a6e7549004447afe
+# text 219a49690767ff69
 
 """84 · Book."""
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from vicreg_nb.config import PROFILES, SETTINGS, Config, changed_settings, device_name
 from vicreg_nb.identity import package_folder, plain_code
-from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root
+from vicreg_nb.store import UserError, atomic, digest, locked, log, project_root, regular
 
 if TYPE_CHECKING:  # the data need PyTorch, which who only looks at results does not
     from vicreg_nb.data import Images
@@ -281,11 +281,11 @@ _RESULTS = {"header": _HEADER, "questions": {"*": _QUESTION}, "stages": {"*": _S
 def read_file(path: Path) -> dict | None:
     """A results file, or None where there is none; UserError where it is something else."""
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(regular(path).read_text(encoding="utf-8"))
         good = _fits(results, _RESULTS) and json.dumps(results, ensure_ascii=False).encode()  # no half characters
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+    except (OSError, ValueError, RecursionError, MemoryError, AttributeError, TypeError):
         good = False
     if not good:
         raise UserError(f"{path} is not a results file, or is damaged: move it away and run again.")

@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 7fdf3e0239c8c8ec
-# text 98c58a53e07aab1f
+# cells nbs/00a_data.py 9b95fc92667d97c7
+# text bc37070882937c6e
 
 """0a · Data."""
 
@@ -19,8 +19,8 @@ from torchvision.datasets.folder import default_loader
 from torchvision.datasets.utils import download_url
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import DATASETS, Config, check_fit
-from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data
-from vicreg_nb.store import UserError, atomic, digest, log, progress
+from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data, shown
+from vicreg_nb.store import UserError, atomic, digest, log, progress, regular
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -80,7 +80,7 @@ def fetch(name: str) -> Path:
             log(f"fetching {file} into {folder}")
             _download(folder / file, addresses, md5)
     except _BROKEN as error:
-        looked = f"{' or '.join(FORMS[name])} is in none of {', '.join(map(str, data_folders()))}"
+        looked = f"{' or '.join(FORMS[name])} is in none of {', '.join(map(shown, data_folders()))}"
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         remedies = "put it there, set VICREG_NB_DATA to its folder, or use dataset shapes"
         raise Absent(f"{looked} and cannot be downloaded ({why}): {remedies}.") from None
@@ -214,7 +214,7 @@ def images_from_arrays(train_images, train_labels, test_images, test_labels, cla
 
 def _small_picture(path):
     try:
-        return np.asarray(TF.center_crop(TF.resize(default_loader(path), 32), 32))
+        return np.asarray(TF.center_crop(TF.resize(default_loader(regular(path)), 32), 32))
     except Exception as error:  # a damaged file may raise anything
         raise UserError(f"{path} is no image that can be read ({type(error).__name__}): repair or remove it.") from None
 

@@ -1,6 +1,6 @@
 # Generated from nbs/80b_identity.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80b_identity.py 352323e986066318
-# text 08f8175020950e23
+# cells nbs/80b_identity.py 8c16ff981b691311
+# text 7d4f488f1b3549a0
 
 """80b · Identity."""
 
@@ -34,12 +34,15 @@ def _bare(text):
     return tree
 
 
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)  # % and ! in a notebook, NUL, thousands of signs
+
+
 @functools.cache
 def plain_code(text: str) -> str:
-    """A source without comments, blank lines, formatting, docstrings and types of arguments."""
+    """A source without comments, blank lines, formatting, docstrings and types of arguments; as it is, if no Python."""
     try:
         return ast.unparse(_bare(text))
-    except (SyntaxError, ValueError):  # in a notebook, % and ! begin a line that is not Python
+    except NOT_PYTHON:
         return text
 
 
@@ -78,7 +81,7 @@ def _definitions(text):
                 inside = f"{above}{child.name}." + ("" if isinstance(child, ast.ClassDef) else "<locals>.")
             look(child, inside)
 
-    with contextlib.suppress(SyntaxError, ValueError):
+    with contextlib.suppress(*NOT_PYTHON):
         look(_bare(text), "")
     return found
 

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 13381bcb942d345f
-# text 2454a34158e9c4d2
+# cells nbs/08_run_all.py 4893beeaf79a4db4
+# text d7912b569aea7abb
 
 """8 · The whole book."""
 
@@ -32,12 +32,13 @@ from vicreg_nb.book import (
     keep_numbers, mixture, package_folder, questions_of, read_file, read_results, results_folder, which_run,
 )  # fmt: skip
 from vicreg_nb.config import (
-    DATASETS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
+    DATASETS, SETTINGS, Config, changed_settings, choose_device, device_name, make_config, profile_values, short,
 )  # fmt: skip
 from vicreg_nb.files import find_file
-from vicreg_nb.identity import plain_code
+from vicreg_nb.identity import NOT_PYTHON, plain_code
 from vicreg_nb.store import (
     UserError,
+    anew,
     digest,
     duration,
     in_a_line,
@@ -103,7 +104,7 @@ def imported_names(node: ast.AST) -> list[str]:
 @functools.cache
 def _names_in(text):
     """The full names that a source imports, wherever in it; None where Python cannot read it."""
-    with contextlib.suppress(SyntaxError):  # in a notebook, % and ! begin a line that is not Python
+    with contextlib.suppress(*NOT_PYTHON):
         tree = ast.parse(re.sub(r"(?m)^(\s*)[%!]", r"\1pass #", text))
         return [name.split(".") for node in ast.walk(tree) for name in imported_names(node)]
 
@@ -262,8 +263,10 @@ def finish(job: Job):
     if before["header"]["code"] != code or mixture(before):
         with changing_results(job.cfg, job.images) as results:
             results["header"] |= {name: header(job.cfg, job.images)[name] for name in ("commit", "code")}
-            for name in (name for stage in stages() for name in stage.questions):
-                results["questions"][name]["code"] = code
+            here = results_folder(job.cfg, job.images)  # a value given by hand may have led some elsewhere
+            for stage in (stage for stage in stages() if results_folder(*of_stage(job, stage)) == here):
+                for name in stage.questions:
+                    results["questions"][name]["code"] = code
     if doubts(job.cfg, job.images):
         return
     keep_numbers(job.cfg.folder, read_results(job.cfg, job.images))
@@ -340,19 +343,26 @@ def _parser():
     only = "only these, done or not, by notebook, number or question: --only 02 Q7"
     which.add_argument("--only", nargs="+", default=[], metavar="STAGE", help=only)
     which.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
-    add("--again", action="store_true", help="also run stages that are done")
+    add("--again", action="store_true", help="also run stages that are done, with the trainings and caches there are")
+    retrain = "like --again, with trainings and caches made anew; earlier trainings are kept, as runs/<name>.before; "
+    add("--retrain", action="store_true", help=retrain + "where it is broken off, --again goes on")
     add("--list", action="store_true", help="show the stages and where they stand, run nothing")
     return parser
 
 
 def read_change(text: str) -> tuple:
-    """ "lr=1e-3" to ("lr", 0.001), true and True to True; UserError for anything without a name and a value."""
+    """ "lr=1e-3" to ("lr", 0.001), true and True to True, what is no value of Python's to a string.
+
+    UserError for anything without a name and a value.
+    """
     name, sign, value = text.partition("=")
     if not (name and sign and value):
         raise UserError(f"--set takes NAME=VALUE, not {short(text)}.")
+    if name in SETTINGS and SETTINGS[name].type in (int, float) and value.lower() in ("nan", "inf", "-inf"):
+        return name, float(value)  # Python has no such literals
     try:
         return name, ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
-    except (ValueError, SyntaxError):
+    except (*NOT_PYTHON, TypeError):  # TypeError: a list as a key
         return name, value
 
 
@@ -452,6 +462,22 @@ def _run(cfg, given, chosen, again):
     return job
 
 
+def _run_together(cfgs, given, chosen):
+    """Train on all processes of torchrun; the first then begins the command anew, alone."""
+    from vicreg_nb.parallel import after_first, go_on_alone
+
+    for cfg in cfgs:
+        train_together(after_first(lambda cfg=cfg: _job(cfg, given)), chosen)
+    go_on_alone()
+
+
+def _run_seeds(cfgs, given, chosen, again):
+    jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
+    if jobs[1:]:  # the first is what the project shows, now with means over all
+        finish(jobs[0])
+        publish(results_folder(jobs[0].cfg, jobs[0].images))
+
+
 def _command(options):
     chosen, changes = choose_stages(options.only, options.start), dict(map(read_change, options.changes))
     named = {name: getattr(options, name) for name in ("profile", "dataset", "device", "out")}
@@ -462,17 +488,12 @@ def _command(options):
         for cfg in cfgs:
             list_stages(cfg, chosen, given)
         return
-    from vicreg_nb.parallel import after_first, go_on_alone, join
+    from vicreg_nb.parallel import join
 
-    if join(choose_device(cfgs[0])):
-        for cfg in cfgs:
-            train_together(after_first(lambda cfg=cfg: _job(cfg, given)), chosen)
-        return go_on_alone()
-    again = options.again or bool(options.only)
-    jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
-    if jobs[1:]:  # the first is what the project shows, now with means over all
-        finish(jobs[0])
-        publish(results_folder(jobs[0].cfg, jobs[0].images))
+    together = join(choose_device(cfgs[0]))
+    with anew(cfgs[0].runs / ".retrain") if options.retrain and rank() == 0 else contextlib.nullcontext():
+        again = options.again or options.retrain or bool(options.only)
+        _run_together(cfgs, given, chosen) if together else _run_seeds(cfgs, given, chosen, again)
 
 
 _BROKEN = "closed by peer|reset by peer|Broken pipe|remote process exited"  # what gloo and NCCL call it
@@ -497,7 +518,7 @@ def main(arguments=None) -> int:
         _tell(error)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
+        print("\nInterrupted: the same command, but --again for --retrain, goes on from here.", file=sys.stderr)
         return 130
     return 0
 

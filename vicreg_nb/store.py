@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py c70221a5497dda7b
-# text 19d46543e1c4eb12
+# cells nbs/80_store.py a43d7ce21ff7f170
+# text dff599a6c1f7bae4
 
 """80 · Store."""
 
@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import sys
 import zipfile
 import zlib
@@ -161,7 +162,7 @@ def atomic(path: Path, write) -> Path:
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        if why := _not_written(path, error):
+        if why := _not_written(path, error, temporary):
             raise UserError(f"{path} cannot be written: {why}.") from None
         raise
     finally:
@@ -169,13 +170,15 @@ def atomic(path: Path, write) -> Path:
     return path
 
 
-def _not_written(path, error) -> str:
-    """Why a file could not be written, and what to do; empty where the error is another one."""
+def _not_written(path, error, temporary) -> str:
+    """Why a file could not be written, and what to do; empty for any other error. temporary: what there is of it."""
     folder = next(place for place in path.absolute().parents if place.exists())
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if full or re.search("unexpected pos|file write failed", str(error)):
-        free = shutil.disk_usage(folder).free / 2**20
-        return f"there is no room for it ({free:.1f} MiB are free in {folder}); make room, or choose another folder"
+        come = temporary.stat().st_size if temporary.is_file() else 0
+        free = (come + shutil.disk_usage(folder).free) / 2**20
+        room = f"it needs more than {come / 2**20:.1f} MiB, and {free:.1f} MiB are free in {folder}"
+        return f"there is no room for it ({room}); make room, or choose another folder"
     if path.is_dir():
         return "a folder is in its place; move that away"
     if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
@@ -213,6 +216,21 @@ def fault(path: Path) -> str:
     return lfs if begins.startswith(b"version https://git-lfs") else "damaged" if begins else "empty"
 
 
+def regular(path: Path, most: int = 2**30) -> Path:
+    """The same path; OSError where something else than a file of at most `most` bytes is there."""
+    if not stat.S_ISREG(os.stat(path).st_mode) or os.path.getsize(path) > most:
+        raise OSError(f"{path} is no file, or has more than {most:,} bytes")
+    return Path(path)
+
+
+def set_aside(path: Path, why: str) -> str:
+    """Rename what is at `path` to <name>.<why>, with a number where there is one already; returns the new name."""
+    names = (f"{path.name}.{why}{number or ''}" for number in itertools.count())
+    name = next(name for name in names if not os.path.lexists(path.with_name(name)))
+    path.rename(path.with_name(name))
+    return name
+
+
 def recover(path: Path, read):
     """`read(path)`; None where there is nothing, or what is damaged so that `read` fails: it is set aside and named."""
     try:
@@ -224,11 +242,31 @@ def recover(path: Path, read):
     except PermissionError:
         raise
     except Exception:  # a damaged file may raise anything
-        names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
-        aside = next(name for name in names if not os.path.lexists(path.with_name(name)))
         what = fault(path)
-        path.rename(path.with_name(aside))
-        log(f"{path} is {what}: set aside as {aside}")
+        log(f"{path} is {what}: set aside as {set_aside(path, 'damaged')}")
+
+
+_MARK = "VICREG_NB_ANEW"  # the environment variable that names the mark
+
+
+@contextlib.contextmanager
+def anew(mark: Path):
+    """Within it, here and in processes that are started, `is_current` is False for what was there before."""
+    if _MARK not in os.environ:  # as where torchrun's first process has begun the command once more
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        os.environ[_MARK] = str(mark.absolute())
+    try:
+        yield
+    finally:
+        del os.environ[_MARK]
+        mark.unlink(missing_ok=True)
+
+
+def is_current(path: Path) -> bool:
+    """Whether what is at `path` may be used: always, but where all is made anew only what has been made since."""
+    mark = os.environ.get(_MARK)
+    return not mark or path.exists() and path.stat().st_mtime_ns > Path(mark).stat().st_mtime_ns
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py dfa0dab52806b295
-# text 2e62150d364f2db4
+# cells nbs/01a_training.py 408fd29e35d9ade7
+# text fdb2655dc7e8c639
 
 """1a · Training (Q1)."""
 
@@ -28,7 +28,7 @@ from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, fault, log, new_generator, progress, rank, read_whole
-from vicreg_nb.store import recover, remove_leftovers, seeded, write_arrays
+from vicreg_nb.store import is_current, recover, regular, remove_leftovers, seeded, set_aside, write_arrays
 from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
@@ -115,8 +115,8 @@ def _of_cpu(cfg):
     """What a small convolution finds faster, measured once by a machine and a version of PyTorch."""
     capability = torch.backends.cpu.get_cpu_capability()
     note = cfg.cache / f"precision-{digest(platform.node(), platform.machine(), capability, torch.__version__)}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        noted = json.loads(note.read_text(encoding="utf-8"))["precision"]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        noted = json.loads(regular(note).read_text(encoding="utf-8"))["precision"]
         if noted in ("fp32", "bf16"):
             return noted
     speedup = _bf16_speedup()
@@ -410,8 +410,8 @@ def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag="vicreg", en
 def _read_settings(folder):
     """What config.json says; nothing where it cannot be read."""
     try:
-        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return dict(json.loads(regular(folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
 
 
@@ -589,6 +589,14 @@ def _write_events(trainer, folder):
             writer.add_scalar(f"test/{name}", trainer.tests[-1, column].item(), done)
 
 
+def _find_finished(cfg, folder, tag):
+    """`_read_run` of a tidied folder; where all is made anew, an earlier run steps aside."""
+    remove_leftovers(folder, cfg.cache)
+    if folder.is_dir() and not is_current(folder / "config.json"):
+        log(f"training {tag} anew: the earlier one is kept as {set_aside(folder, 'before')}")
+    return _read_run(folder)
+
+
 def _begin(cfg, images, settings, folder, tag, encoder=None):
     """A trainer in the state from which the training begins or goes on, the same on all ranks."""
     facts = cfg, settings, len(images.train_images) // cfg.batch_size
@@ -614,9 +622,7 @@ def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg", encoder:
     pairs = pairs or GeneratedPairs(cfg, images)
     settings = from_first(find_run(cfg, images, pairs, tag, encoder)[0])
     folder = run_folder(cfg, settings, tag)
-    if rank() == 0:
-        remove_leftovers(folder, cfg.cache)
-    finished = _read_run(folder) if rank() == 0 else None
+    finished = _find_finished(cfg, folder, tag) if rank() == 0 else None
     if not from_first(finished is not None):
         trainer = _begin(cfg, images, settings, folder, tag, encoder)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")

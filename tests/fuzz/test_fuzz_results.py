@@ -1,6 +1,7 @@
 """results.json and executed notebooks, spoiled: a tool that reads them refuses them in a sentence, or does its work."""
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 
@@ -24,14 +25,21 @@ def results(tmp_path_factory):
 
 
 def spoil(random, text, path):
-    """Write a results file with something wrong in it."""
-    if random.random() < 0.2:
+    """Write a results file with something wrong in it, or put what is no file in its place."""
+    kind = random.random()
+    if kind < 0.1:
+        random.choice([os.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])(path)
+    elif kind < 0.2:
         path.write_bytes(damaged(random, text.encode()))
     else:
         tree = json.loads(text)
         for _ in range(random.choice([1, 1, 1, 3])):
             tree = strange(random, tree)
         path.write_text(json.dumps(tree), encoding="utf-8")
+
+
+def state(path):
+    return path.lstat().st_mode, path.read_bytes() if path.is_file() else None
 
 
 def test_what_reads_results(tmp_path, results, monkeypatch):
@@ -43,7 +51,7 @@ def test_what_reads_results(tmp_path, results, monkeypatch):
 
     def attempt(random, here):
         spoil(random, results, here / "results.json")
-        before = (here / "results.json").read_bytes()
+        before = state(here / "results.json")
         cfg = make_config("smoke", out=str(here))
         job = Job(cfg, open_dataset(cfg))
         assert not run_all.is_done(job, Stage("01a_training", "training", ("Q1",)))
@@ -62,7 +70,7 @@ def test_what_reads_results(tmp_path, results, monkeypatch):
                 read()
             except UserError as error:
                 assert "\n" not in str(error) and len(str(error)) < 1_500, str(error)[:300]
-        assert (here / "results.json").read_bytes() == before, "it is changed"
+        assert state(here / "results.json") == before, "it is changed"
 
     fuzz(attempt, 350, 20, tmp_path)
 
@@ -86,7 +94,8 @@ def test_executed_notebooks(tmp_path):
 def test_commands_on_spoiled_runs(tmp_path, results):
     def attempt(random, here):
         spoil(random, results, here / "results.json")
-        (here / "statement").write_bytes(damaged(random, b"By hand.\n"))
+        statement = random.choice([os.mkfifo, lambda path: path.write_bytes(damaged(random, b"By hand.\n"))])
+        statement(here / "statement")
         words = ["--name", "A Name", "--username", "user", "--tools-statement", str(here / "statement")]
         main, more = random.choice([(report.main, []), (page.main, []), (readme.main, []), (submission.main, words)])
         out = random.choice(

@@ -13,7 +13,7 @@ from vicreg_nb.identity import cached
 from vicreg_nb.training import train
 
 TINY = dict(encoder="small", width=4, encoder_dim=8, projection_dim=16, epochs=2, batch_size=32, precision="fp32")
-PLACES = [os.mkdir, lambda path: path.symlink_to("nowhere"), lambda path: None]
+PLACES = [os.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere"), lambda path: None]
 
 
 def spoil(random, path):

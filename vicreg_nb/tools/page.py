@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py 1ef09abdd437fb40
-# text 17ffd88d85c0e6cd
+# cells nbs/94_page.py 4a275d541202f8b3
+# text 4df9b7aecd9bf4db
 
 """94 · The book as a page."""
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pypandoc
 from vicreg_nb.config import checked_folder
-from vicreg_nb.store import UserError, atomic
+from vicreg_nb.store import UserError, atomic, regular
 from vicreg_nb.tools.report import (
     TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
     shown, warning, what_of,
@@ -39,7 +39,7 @@ def as_read(cell: dict) -> list[dict]:
 def read_notebook(path: Path) -> dict:
     """An executed notebook; UserError where it is damaged."""
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook = json.loads(regular(path).read_text(encoding="utf-8"))
         nbformat.validate(notebook, version=4)
         json.dumps(notebook, ensure_ascii=False).encode()  # no half characters
     except Exception:  # a damaged file may raise anything

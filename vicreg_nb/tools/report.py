@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 62ea9f8741489a30
-# text 9fe54bf230ddd79b
+# cells nbs/92_report.py 7c9762b62178c444
+# text 08c617e415282979
 
 """92 · The report."""
 
@@ -27,7 +27,7 @@ from vicreg_nb import book
 from vicreg_nb.book import OVER_IMAGES, changes, kept_numbers, plain_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
 from vicreg_nb.methods import METHODS
-from vicreg_nb.store import UserError, atomic, duration
+from vicreg_nb.store import UserError, atomic, duration, regular
 
 
 def load_results(folder: Path, name: str = "results.json") -> dict:
@@ -469,7 +469,7 @@ def read_figure(folder: Path, name: str) -> Image.Image:
     """A figure of a run; UserError where it is missing or no picture."""
     path = Path(folder) / "figures" / f"{name}.png"
     try:
-        return Image.open(path).convert("RGB")
+        return Image.open(regular(path)).convert("RGB")
     except FileNotFoundError:
         again = "run its question again, `python -m vicreg_nb.run_all`"
         raise UserError(f"{path} is in results.json but not on disk: {again}.") from None

@@ -1,6 +1,6 @@
 # Generated from nbs/93_submission.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/93_submission.py 2b51f18a776d3287
-# text 938a3417890b9016
+# cells nbs/93_submission.py e0df10664192f2a3
+# text ae7a095c662b14d9
 
 """93 · The submission."""
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from vicreg_nb.book import all_questions, changes, chapters, code_digest, package_folder, questions_of
 from vicreg_nb.config import checked_folder, make_config
 from vicreg_nb.run_all import Job, imported_names, is_done, noted_images, stages
-from vicreg_nb.store import UserError, atomic
+from vicreg_nb.store import UserError, atomic, regular
 from vicreg_nb.tools.report import build, load_results, number, warning
 
 
@@ -36,8 +36,8 @@ def _statement(path):
     if not path:
         raise UserError(f"The statement on automatic tools is missing, and the exercise requires one: {advice}.")
     try:
-        statement = Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        statement = regular(Path(path).expanduser(), 10**6).read_text(encoding="utf-8").strip()
+    except (OSError, RuntimeError, ValueError) as error:  # no such user's home, not UTF-8
         raise UserError(f"The statement {path} cannot be read ({type(error).__name__}): {advice}.") from None
     if not re.search(r"\w", statement):
         raise UserError(f"The statement {path} is empty, and the exercise requires one: {advice}.")
