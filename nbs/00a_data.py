@@ -25,7 +25,7 @@ from torchvision.datasets.utils import download_url
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import DATASETS, Config, check_fit
 from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data, shown
-from vicreg_nb.store import UserError, atomic, digest, log, progress, regular
+from vicreg_nb.store import UserError, atomic, digest, log, progress, regular, remove_leftovers
 
 # %% tags=["parameters"]
 # Parameters
@@ -119,6 +119,7 @@ def fetch(name: str) -> Path:
         if folder is None:
             raise FileNotFoundError("there is no HOME to keep it in")
         for file, addresses, md5 in ARCHIVES[name.split("_")[0]]:
+            remove_leftovers((folder / file).parent)
             log(f"fetching {file} into {folder}")
             _download(folder / file, addresses, md5)
     except _BROKEN as error:

@@ -26,6 +26,7 @@ import re
 import sys
 import time
 import traceback
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -521,7 +522,8 @@ BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
 def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
     """Run the stages that are not done yet, or all of them, with one progress bar; returns the seconds it took."""
     start = time.perf_counter()
-    remove_leftovers(job.cfg.folder, job.cfg.figures, *job.cfg.runs.glob("*"))
+    own = job.cfg.runs.glob("*"), job.cfg.runs.glob("*/figures")
+    remove_leftovers(job.cfg.folder, job.cfg.folder / "results", job.cfg.figures, *chain(*own))
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(chosen), dynamic_ncols=True, bar_format=BAR, disable=hidden) as bar:
         for place, stage in enumerate(chosen):
@@ -541,8 +543,13 @@ def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
 # %%
 with tempfile.TemporaryDirectory() as folder:
     here = job._replace(cfg=job.cfg.replace(out=folder))
+    left = [Path(folder) / f"{place}/.x.png.{2**22 + 1}.png" for place in ("figures", "results", "runs/a/figures")]
+    for path in left:  # of a process that is gone
+        path.parent.mkdir(parents=True)
+        path.touch()
     for _ in range(2):
         run_book(here, [nothing])
+    assert not any(map(Path.exists, left)) or os.name != "posix"
 
 # %% [markdown]
 # At its end a run publishes what it found: the report, the page and the explorer.

@@ -620,7 +620,7 @@ with contextlib.chdir(scratch):
 def _write(path, text):
     """Replace a file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp")  # what a killed call leaves, the next one writes over
     temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # JSON may hold half a character
     os.replace(temporary, path)
 

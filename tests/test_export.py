@@ -684,6 +684,18 @@ def test_a_write_that_fails_leaves_the_edit_to_be_found(tiny, monkeypatch):
     assert "nbs/1_area.py was edited" in tiny.done() and "side * side" in tiny.read("tiny/area.py")
 
 
+def test_what_a_killed_call_left_is_gone_after_the_next(tiny, monkeypatch):
+    tiny.done()
+    tiny.write("nbs/1_area.py", EDITED)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *paths: paths[0].rename(tiny.folder / "no/such/folder"))
+        patch.setattr(os, "getpid", lambda: 2**22 + 1)
+        assert tiny.run()[0] == 1
+    assert list(tiny.folder.rglob(".*"))
+    tiny.done()
+    assert not list(tiny.folder.rglob(".*"))
+
+
 def test_the_exporter_exports_itself_whatever_the_locale(tiny, root):
     (tiny.folder / "nbs/1_area.py").unlink()
     for name in ("settings.ini", "nbs/90_export.py"):

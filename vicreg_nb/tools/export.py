@@ -1,6 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py 38b09679c2f324a7
-# text 2b2efc4a9e43635f
+# cells nbs/90_export.py 9497eb751d1bf502
+# text c6f444bcfae0b005
 
 """90 · Export: from notebooks to a package."""
 
@@ -359,7 +359,7 @@ def plan(take: str | None = None) -> tuple[dict, list]:
 def _write(path, text):
     """Replace a file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp")  # what a killed call leaves, the next one writes over
     temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # JSON may hold half a character
     os.replace(temporary, path)
 
