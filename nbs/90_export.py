@@ -660,6 +660,8 @@ def main(arguments: list | None = None) -> int:
     if left_out:
         print(f"Left out, for names that are not of the book: {', '.join(map(str, left_out))}.")
     print("" if changes else "The notebooks, their pairs and the package agree.\n", end="")
+    if not options.check and not _project()[2]:
+        print("No repository in settings.ini: the project's address there would give each notebook its Colab badge.")
     return int(options.check and bool(changes))
 
 

@@ -192,10 +192,10 @@ ADDRESS = "https://github.com/somebody/book"
 
 
 def test_the_address_in_settings_gives_each_notebook_a_badge_and_the_way_to_clone_it(tiny):
-    tiny.done()
+    assert "Colab" in tiny.done() and "Colab" not in tiny.run("--check")[1]
     without = tiny.read("nbs/1_area.ipynb")
     tiny.write("settings.ini", f"{SETTINGS}repository = {ADDRESS}\n")
-    tiny.done()
+    assert "Colab" not in tiny.done()
     badge, colab = tiny.cells()[1:3]
     assert "research.google.com/github/somebody/book/blob/main/nbs/1_area.ipynb)" in "".join(badge["source"])
     assert f'PROJECT = "{ADDRESS}"' in "".join(colab["source"]) and tiny.read("nbs/1_area.py") == AREA

@@ -1,6 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py 9497eb751d1bf502
-# text c6f444bcfae0b005
+# cells nbs/90_export.py 97d09b8aba4e6dae
+# text 6f22724d491cf44d
 
 """90 · Export: from notebooks to a package."""
 
@@ -390,6 +390,8 @@ def main(arguments: list | None = None) -> int:
     if left_out:
         print(f"Left out, for names that are not of the book: {', '.join(map(str, left_out))}.")
     print("" if changes else "The notebooks, their pairs and the package agree.\n", end="")
+    if not options.check and not _project()[2]:
+        print("No repository in settings.ini: the project's address there would give each notebook its Colab badge.")
     return int(options.check and bool(changes))
 
 
