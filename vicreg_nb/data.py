@@ -1,6 +1,6 @@
 # Generated from nbs/00a_data.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00a_data.py 9b95fc92667d97c7
-# text bc37070882937c6e
+# cells nbs/00a_data.py 09abd305d47b11cc
+# text 29fcd583c62605e3
 
 """0a · Data."""
 
@@ -20,7 +20,7 @@ from torchvision.datasets.utils import download_url
 from torchvision.transforms import functional as TF
 from vicreg_nb.config import DATASETS, Config, check_fit
 from vicreg_nb.files import FORMS, cache_folder, data_folders, find_file, read_data, shown
-from vicreg_nb.store import UserError, atomic, digest, log, progress, regular
+from vicreg_nb.store import UserError, atomic, digest, log, progress, regular, remove_leftovers
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -77,6 +77,7 @@ def fetch(name: str) -> Path:
         if folder is None:
             raise FileNotFoundError("there is no HOME to keep it in")
         for file, addresses, md5 in ARCHIVES[name.split("_")[0]]:
+            remove_leftovers((folder / file).parent)
             log(f"fetching {file} into {folder}")
             _download(folder / file, addresses, md5)
     except _BROKEN as error:

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 4893beeaf79a4db4
-# text d7912b569aea7abb
+# cells nbs/08_run_all.py 7388e3273d3b56e0
+# text 3f959fb8c586dd78
 
 """8 · The whole book."""
 
@@ -20,6 +20,7 @@ import re
 import sys
 import time
 import traceback
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -293,7 +294,8 @@ BAR = "{desc:24} {percentage:3.0f}% |{bar}| {elapsed}"
 def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
     """Run the stages that are not done yet, or all of them, with one progress bar; returns the seconds it took."""
     start = time.perf_counter()
-    remove_leftovers(job.cfg.folder, job.cfg.figures, *job.cfg.runs.glob("*"))
+    own = job.cfg.runs.glob("*"), job.cfg.runs.glob("*/figures")
+    remove_leftovers(job.cfg.folder, job.cfg.folder / "results", job.cfg.figures, *chain(*own))
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(chosen), dynamic_ncols=True, bar_format=BAR, disable=hidden) as bar:
         for place, stage in enumerate(chosen):
