@@ -546,7 +546,7 @@ def _numbers(result):
 
 # %%
 numbers = _numbers(result)
-print({name: numbers[name] for name in ("gaps", "green", "alike")})
+print({name: numbers[name] for name in ("gaps", "figures", "alike")})
 mean = same_class(found.near.numbers, images.train_labels).mean()
 assert abs(numbers["methods"]["vicreg"]["precision"] - mean) < 1e-12
 

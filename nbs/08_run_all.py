@@ -786,7 +786,8 @@ def _run(cfg, given, chosen, again):
         publish(folder)
         names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
         print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
-        if mixed := mixture(read_file(folder / RESULTS)):
+        there = read_file(folder / RESULTS)
+        if mixed := there and mixture(there):
             print(mixed)
     if doubted := doubts(job.cfg, job.images):
         print(doubted)

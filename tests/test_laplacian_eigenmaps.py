@@ -336,15 +336,16 @@ def test_the_runs_numbers_are_those_of_a_graph_made_by_hand(finished):
 
 
 def test_the_claim_about_the_graph_needs_its_gain_and_its_edges():
-    def numbers(graph, total=15.0, same=0.4, brightness=0.6):
+    def numbers(graph, total=15.0, same=0.4, brightness=0.6, ground=0.6):
         return Numbers(
             graph={"points": graph, "interval": 1.4}, total={"points": total, "interval": 1.4},
-            laplacian={"same_class_edges": 0.3, "differ": {"brightness": 0.4}},
-            control={"same_class_edges": same, "differ": {"brightness": brightness}},
+            laplacian={"same_class_edges": 0.3, "differ": {"brightness": 0.4, "background": 0.4}},
+            control={"same_class_edges": same, "differ": {"brightness": brightness, "background": ground}},
         )  # fmt: skip
 
     assert _graph_decides(numbers(13))
-    for refuted in (numbers(1), numbers(5), numbers(-13), numbers(13, same=0.2), numbers(13, brightness=0.45)):
+    seen = numbers(13, brightness=0.45), numbers(13, ground=0.45)
+    for refuted in (numbers(1), numbers(5), numbers(-13), numbers(13, same=0.2), *seen):
         assert not _graph_decides(refuted)
 
 

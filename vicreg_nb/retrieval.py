@@ -1,5 +1,5 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 672594718daf8718
+# cells nbs/05_retrieval.py 02992f8bc1d39107
 # text 90470ae256367632
 
 """5 · Retrieval (Q7)."""

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 7388e3273d3b56e0
-# text 3f959fb8c586dd78
+# cells nbs/08_run_all.py c2a58396d211514c
+# text ad4329b7aaa3746d
 
 """8 · The whole book."""
 
@@ -457,7 +457,8 @@ def _run(cfg, given, chosen, again):
         publish(folder)
         names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
         print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
-        if mixed := mixture(read_file(folder / RESULTS)):
+        there = read_file(folder / RESULTS)
+        if mixed := there and mixture(there):
             print(mixed)
     if doubted := doubts(job.cfg, job.images):
         print(doubted)
