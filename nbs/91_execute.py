@@ -184,8 +184,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     cwd: the kernel's folder; default: the caller's. on_line(line): called for each line that a cell prints.
     Raises NotebookError, in one sentence, for the first cell that fails.
     """
-    source, output, start = Path(source), Path(output), time.perf_counter()
-    notebook = _load(source, parameters)
+    source, output, notebook, start = Path(source), Path(output), _load(Path(source), parameters), time.perf_counter()
     progress = _Progress(notebook.cells, parameters, on_cell, on_line)
     hooks = {"on_cell_start": progress.started, "on_cell_complete": progress.completed, "stdout_file": progress}
     kernel = {"kernel_name": "python3", "kernel_manager_class": _Kernel, "extra_arguments": ["--log-level=50"]}
@@ -198,6 +197,9 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
         raise NotebookError(_failure(source, notebook.cells[: progress.number], error.ename, error.evalue)) from None
     except DeadKernelError:
         raise NotebookError(_failure(source, notebook.cells[: progress.number], "DeadKernelError", "")) from None
+    except KeyboardInterrupt:  # the kernel ends as well, and what nbclient's task would say of it is no news
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+        raise
     return time.perf_counter() - start
 
 

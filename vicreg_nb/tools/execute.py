@@ -1,6 +1,6 @@
 # Generated from nbs/91_execute.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/91_execute.py df3e2852e5110dee
-# text 11d53f6e49a4bce7
+# cells nbs/91_execute.py 442342ec78058d62
+# text 7a992d17dd224ec7
 
 """91 · Running a notebook without a hand on it."""
 
@@ -89,8 +89,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
     cwd: the kernel's folder; default: the caller's. on_line(line): called for each line that a cell prints.
     Raises NotebookError, in one sentence, for the first cell that fails.
     """
-    source, output, start = Path(source), Path(output), time.perf_counter()
-    notebook = _load(source, parameters)
+    source, output, notebook, start = Path(source), Path(output), _load(Path(source), parameters), time.perf_counter()
     progress = _Progress(notebook.cells, parameters, on_cell, on_line)
     hooks = {"on_cell_start": progress.started, "on_cell_complete": progress.completed, "stdout_file": progress}
     kernel = {"kernel_name": "python3", "kernel_manager_class": _Kernel, "extra_arguments": ["--log-level=50"]}
@@ -103,4 +102,7 @@ def execute_notebook(source, output, parameters: dict = None, on_cell=None, cwd=
         raise NotebookError(_failure(source, notebook.cells[: progress.number], error.ename, error.evalue)) from None
     except DeadKernelError:
         raise NotebookError(_failure(source, notebook.cells[: progress.number], "DeadKernelError", "")) from None
+    except KeyboardInterrupt:  # the kernel ends as well, and what nbclient's task would say of it is no news
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+        raise
     return time.perf_counter() - start
