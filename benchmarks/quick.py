@@ -32,10 +32,8 @@ def main():
     now = make_config("quick", device="cpu", precision=options.precision)
     before = now.replace(**BEFORE)
     images, settings = open_dataset(now), {"precision": choose_precision(now)}
-    pairs, trainers = (
-        GeneratedPairs(now, images),
-        {"before": Trainer(before, settings, 1), "now": Trainer(now, settings, 1)},
-    )
+    pairs = GeneratedPairs(now, images)
+    trainers = {"before": Trainer(before, settings, 1), "now": Trainer(now, settings, 1)}
     trainers["before"].encoder.stem[0].stride = (2, 2)
     found = {name: [] for name in trainers}
     for trainer in trainers.values():

@@ -227,6 +227,11 @@ def kind_of(run: dict) -> str:
     return " ".join(filter(None, (f"`{run['header']['profile']}`", changes(run["header"].get("settings", {})))))
 
 
+def _with_seeds(header: dict, runs: list[dict]) -> dict:
+    """A header that tells of all runs' seeds, for `seeds_of`."""
+    return header | {"seeds": [run["header"]["seed"] for run in runs]}
+
+
 def seeds_of(header: dict) -> str:
     """The seed of a run, or those that its numbers are means over, in words."""
     seeds = header.get("seeds", [header["seed"]])
@@ -235,7 +240,7 @@ def seeds_of(header: dict) -> str:
 
 # %%
 print(len(all_seeds(made, results)), "run of profile", kind_of(results), seeds_of(results["header"]))
-assert seeds_of({"seed": 0, "seeds": [0, 1]}) == "seeds 0, 1 (means)"
+assert seeds_of(_with_seeds(results["header"], [{"header": {"seed": seed}} for seed in (0, 1)])) == "seeds 0, 1 (means)"
 assert runs_by_kind(made, [results]) == [[results]] and runs_by_kind(made) == []
 
 
@@ -977,15 +982,7 @@ def over_seeds(results: dict, runs: list[dict]) -> dict:
     """`results` with means over `runs` (itself among them) in all numbers, answers and tables."""
     if len(runs) == 1:
         return results
-    asked = {name: _over_seeds(name, results, runs) for name in results["questions"]}
-    return results | {"header": _with_seeds(results["header"], runs), "questions": asked}
-
-
-# %%
-#| export
-def _with_seeds(header: dict, runs: list[dict]) -> dict:
-    """A header that tells of all runs' seeds."""
-    return header | {"seeds": sorted(run["header"]["seed"] for run in runs)}
+    return results | {"questions": {name: _over_seeds(name, results, runs) for name in results["questions"]}}
 
 
 def _over_seeds(name, results, runs):
@@ -1008,7 +1005,7 @@ def _over_seeds(name, results, runs):
 
 
 # %%
-assert over_seeds(results, [results]) is results and _with_seeds({}, [results])["seeds"] == [0]
+assert over_seeds(results, [results]) is results
 
 # %% [markdown]
 # Small letters of the setter: a minus before a number is one, and an apostrophe behind a number (in typst's code, after
@@ -1083,8 +1080,6 @@ assert all(filled(results, text) == text for text in DIFFICULTIES)  # numbers ha
 #| export
 EVIDENCE = (
     ("The training took {Q1.views_per_second:,.0f} views a second here, in {Q1.precision}.", None),
-    ("The exercise's own network takes hours on a CPU, so this report rests on a smaller one, trained with Muon in "
-     "place of Adam; what the other reaches stands beside it.", lambda n: n.Q3.profile == "quick"),
     ("The graph of {Q6.whole.images:,} images has {Q6.whole.connected_components} connected components; the largest "
      "residual of an eigenvector is {Q6.whole.largest_residual:.1e}.", lambda n: n.Q6.whole.connected_components > 1),
     ("The graph of {Q6.whole.images:,} images is connected; the largest residual of an eigenvector is "
@@ -1736,6 +1731,7 @@ SHARES = (0.01, 0.03, 0.1)  # of a figure's pixels that may change their look: a
 
 
 def _compiled(folder, results, root, author, statement):
+    results = results | {"header": _with_seeds(results["header"], all_seeds(folder, results))}
     pieces = typst_pieces(report_pieces(folder, results, statement))
     figures = {
         name: read_figure(folder, name) for entry in results["questions"].values() for name, _ in entry["figures"]
@@ -1746,8 +1742,7 @@ def _compiled(folder, results, root, author, statement):
             break
     for name, page in pages.items():
         (root / f"{name}.pdf").write_bytes(page)
-    told = results | {"header": _with_seeds(results["header"], all_seeds(folder, results))}
-    source = fitted(pieces, told, root, author)
+    source = fitted(pieces, results, root, author)
     pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
     if warnings:
         raise RuntimeError(str(warnings[0]))
@@ -1782,7 +1777,7 @@ if (cfg.folder / "results.json").is_file():
 
 # %%
 #| export
-def shown(made: Path | str, folder: Path) -> str:
+def with_warnings(made: Path | str, folder: Path) -> str:
     """What a tool says at its end: what it has made and, a line each, what must be said of the run in the folder."""
     results = load_results(folder)
     return "\n".join(filter(None, (str(made), warning(results["header"]), book.mixture(results))))
@@ -1798,7 +1793,7 @@ def main(arguments: list = None) -> int:
     options = parser.parse_args(arguments)
     try:
         folder = checked_folder(options.out)
-        print(shown(build(folder), folder))
+        print(with_warnings(build(folder), folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,7 +21,7 @@ from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic, regular
 from vicreg_nb.tools.report import (
     TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
-    shown, warning, what_of,
+    warning, what_of, with_warnings,
 )  # fmt: skip
 
 # %%
@@ -210,7 +210,7 @@ def main(arguments: list = None) -> int:
     options = parser.parse_args(arguments)
     try:
         folder = checked_folder(options.out)
-        print(shown(build(folder), folder))
+        print(with_warnings(build(folder), folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -20,7 +20,7 @@ from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic, duration
 from vicreg_nb.tools.report import (
     PROBES, headline_table, kind_of, load_results, markdown_table, mean_interval, missing, number, on_cifar,
-    runs_by_kind, shown, warning, what_of
+    runs_by_kind, warning, what_of, with_warnings,
 )  # fmt: skip
 
 # %% [markdown]
@@ -180,11 +180,11 @@ def main(arguments: list = None) -> int:
     try:
         if options.beside:
             beside = checked_folder(options.beside)
-            print(shown(keep_beside(checked_folder(options.out), beside), beside))
+            print(with_warnings(keep_beside(checked_folder(options.out), beside), beside))
         folder = checked_folder(options.out)
         changed = refresh(folder, options.check)
         told = "README.md: results written" if changed else "README.md: its results are those of results.json"
-        print(shown(told, folder) if (folder / RESULTS).is_file() else told)
+        print(with_warnings(told, folder) if (folder / RESULTS).is_file() else told)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -51,7 +51,7 @@ from vicreg_nb.neighbours import farthest, nearest
 from vicreg_nb.plots import CLASS_COLOURS
 from vicreg_nb.representations import Features, probe_scores, project_tsne
 from vicreg_nb.store import UserError, atomic, digest, log
-from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, shown, warning
+from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, warning, with_warnings
 from vicreg_nb.training import find_run, is_finished
 
 # %% [markdown]
@@ -408,8 +408,8 @@ def main(arguments: list = None) -> int:
     options = parser.parse_args(arguments)
     try:
         folder = checked_folder(options.out)
-        made = build(folder)
-        print(shown(made, folder) if made else "", end="\n" if made else "")
+        if made := build(folder):
+            print(with_warnings(made, folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

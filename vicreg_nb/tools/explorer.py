@@ -1,6 +1,6 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py 47565246ab0c66d8
-# text cb08cf064b5f75b3
+# cells nbs/96_explorer.py d8db1a7ac484b37f
+# text 3383d3544c6526e0
 
 """96 · The explorer."""
 
@@ -37,7 +37,7 @@ from vicreg_nb.neighbours import farthest, nearest
 from vicreg_nb.plots import CLASS_COLOURS
 from vicreg_nb.representations import Features, probe_scores, project_tsne
 from vicreg_nb.store import UserError, atomic, digest, log
-from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, shown, warning
+from vicreg_nb.tools.report import DATASET_NAMES, PROBES, load_results, number, warning, with_warnings
 from vicreg_nb.training import find_run, is_finished
 
 
@@ -224,8 +224,8 @@ def main(arguments: list = None) -> int:
     options = parser.parse_args(arguments)
     try:
         folder = checked_folder(options.out)
-        made = build(folder)
-        print(shown(made, folder) if made else "", end="\n" if made else "")
+        if made := build(folder):
+            print(with_warnings(made, folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

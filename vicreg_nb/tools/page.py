@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py 4a275d541202f8b3
-# text 4df9b7aecd9bf4db
+# cells nbs/94_page.py fc81eee8d27b8408
+# text c8eb7ee687b54da3
 
 """94 · The book as a page."""
 
@@ -16,7 +16,7 @@ from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic, regular
 from vicreg_nb.tools.report import (
     TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
-    shown, warning, what_of,
+    warning, what_of, with_warnings,
 )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def main(arguments: list = None) -> int:
     options = parser.parse_args(arguments)
     try:
         folder = checked_folder(options.out)
-        print(shown(build(folder), folder))
+        print(with_warnings(build(folder), folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 73a0e3538c118780
-# text 23a4c67d4c6f5406
+# cells nbs/95_readme.py 7c9d484e90988846
+# text 656d6a20b55ac6ca
 
 """95 · The README's results."""
 
@@ -15,7 +15,7 @@ from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic, duration
 from vicreg_nb.tools.report import (
     PROBES, headline_table, kind_of, load_results, markdown_table, mean_interval, missing, number, on_cifar,
-    runs_by_kind, shown, warning, what_of
+    runs_by_kind, warning, what_of, with_warnings,
 )  # fmt: skip
 
 
@@ -115,11 +115,11 @@ def main(arguments: list = None) -> int:
     try:
         if options.beside:
             beside = checked_folder(options.beside)
-            print(shown(keep_beside(checked_folder(options.out), beside), beside))
+            print(with_warnings(keep_beside(checked_folder(options.out), beside), beside))
         folder = checked_folder(options.out)
         changed = refresh(folder, options.check)
         told = "README.md: results written" if changed else "README.md: its results are those of results.json"
-        print(shown(told, folder) if (folder / RESULTS).is_file() else told)
+        print(with_warnings(told, folder) if (folder / RESULTS).is_file() else told)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py a42db08d69d3157b
-# text 708f0491ed2d6d62
+# cells nbs/92_report.py d9d34786f9b27f83
+# text c2a3b7be55a1be5b
 
 """92 · The report."""
 
@@ -138,6 +138,11 @@ def runs_by_kind(folder: Path, first: list[dict] = ()) -> list[list[dict]]:
 def kind_of(run: dict) -> str:
     """A run's profile and changed settings, in words."""
     return " ".join(filter(None, (f"`{run['header']['profile']}`", changes(run["header"].get("settings", {})))))
+
+
+def _with_seeds(header: dict, runs: list[dict]) -> dict:
+    """A header that tells of all runs' seeds, for `seeds_of`."""
+    return header | {"seeds": [run["header"]["seed"] for run in runs]}
 
 
 def seeds_of(header: dict) -> str:
@@ -645,13 +650,7 @@ def over_seeds(results: dict, runs: list[dict]) -> dict:
     """`results` with means over `runs` (itself among them) in all numbers, answers and tables."""
     if len(runs) == 1:
         return results
-    asked = {name: _over_seeds(name, results, runs) for name in results["questions"]}
-    return results | {"header": _with_seeds(results["header"], runs), "questions": asked}
-
-
-def _with_seeds(header: dict, runs: list[dict]) -> dict:
-    """A header that tells of all runs' seeds."""
-    return header | {"seeds": sorted(run["header"]["seed"] for run in runs)}
+    return results | {"questions": {name: _over_seeds(name, results, runs) for name in results["questions"]}}
 
 
 def _over_seeds(name, results, runs):
@@ -716,8 +715,6 @@ DIFFICULTIES = (
 
 EVIDENCE = (
     ("The training took {Q1.views_per_second:,.0f} views a second here, in {Q1.precision}.", None),
-    ("The exercise's own network takes hours on a CPU, so this report rests on a smaller one, trained with Muon in "
-     "place of Adam; what the other reaches stands beside it.", lambda n: n.Q3.profile == "quick"),
     ("The graph of {Q6.whole.images:,} images has {Q6.whole.connected_components} connected components; the largest "
      "residual of an eigenvector is {Q6.whole.largest_residual:.1e}.", lambda n: n.Q6.whole.connected_components > 1),
     ("The graph of {Q6.whole.images:,} images is connected; the largest residual of an eigenvector is "
@@ -1155,6 +1152,7 @@ SHARES = (0.01, 0.03, 0.1)  # of a figure's pixels that may change their look: a
 
 
 def _compiled(folder, results, root, author, statement):
+    results = results | {"header": _with_seeds(results["header"], all_seeds(folder, results))}
     pieces = typst_pieces(report_pieces(folder, results, statement))
     figures = {
         name: read_figure(folder, name) for entry in results["questions"].values() for name, _ in entry["figures"]
@@ -1165,8 +1163,7 @@ def _compiled(folder, results, root, author, statement):
             break
     for name, page in pages.items():
         (root / f"{name}.pdf").write_bytes(page)
-    told = results | {"header": _with_seeds(results["header"], all_seeds(folder, results))}
-    source = fitted(pieces, told, root, author)
+    source = fitted(pieces, results, root, author)
     pdf, warnings = typst.compile_with_warnings(source, root=str(root), ignore_system_fonts=True)
     if warnings:
         raise RuntimeError(str(warnings[0]))
@@ -1191,7 +1188,7 @@ def build(folder: Path, author: str = "", statement: str = "", path: Path = None
     return atomic(Path(path or folder / "report.pdf"), lambda temporary: temporary.write_bytes(pdf))
 
 
-def shown(made: Path | str, folder: Path) -> str:
+def with_warnings(made: Path | str, folder: Path) -> str:
     """What a tool says at its end: what it has made and, a line each, what must be said of the run in the folder."""
     results = load_results(folder)
     return "\n".join(filter(None, (str(made), warning(results["header"]), book.mixture(results))))
@@ -1207,7 +1204,7 @@ def main(arguments: list = None) -> int:
     options = parser.parse_args(arguments)
     try:
         folder = checked_folder(options.out)
-        print(shown(build(folder), folder))
+        print(with_warnings(build(folder), folder))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
