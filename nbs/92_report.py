@@ -779,6 +779,8 @@ def few_colours(picture: Image.Image, share: float = 0.01) -> Image.Image:
 
     A colour of `FLAT` pixels or more is one that was drawn, such as a legend's, and keeps its look in any case.
     """
+    if has := picture.getcolors(256):
+        return picture.quantize(len(has))
     pixels = np.asarray(picture, int)
     _, which, counts = np.unique(pixels @ [65536, 256, 1], return_inverse=True, return_counts=True)
     drawn = counts[which].reshape(pixels.shape[:2]) >= FLAT

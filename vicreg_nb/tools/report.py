@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 4ef8589946864fbd
-# text 52be932deb88bef2
+# cells nbs/92_report.py 88e29d30d0f23b6c
+# text c43938381d7e6083
 
 """92 · The report."""
 
@@ -520,6 +520,8 @@ def few_colours(picture: Image.Image, share: float = 0.01) -> Image.Image:
 
     A colour of `FLAT` pixels or more is one that was drawn, such as a legend's, and keeps its look in any case.
     """
+    if has := picture.getcolors(256):
+        return picture.quantize(len(has))
     pixels = np.asarray(picture, int)
     _, which, counts = np.unique(pixels @ [65536, 256, 1], return_inverse=True, return_counts=True)
     drawn = counts[which].reshape(pixels.shape[:2]) >= FLAT
