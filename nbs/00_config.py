@@ -236,11 +236,12 @@ for make in (_smoke, _exercise, _best):
 # `quick` had to be found: on two cores without a GPU, it must not take longer than the `quick` before, the first row.
 # Tried in bf16, probe on all test images. All but the first have a stem of 32 channels. CPU seconds are of one core of
 # an AVX512 machine that was busy with other work, so they are a hint only, as is `time`, their ratio to those of the
-# chosen recipe (-: not measured). `python benchmarks/quick.py` times the first recipe and the chosen one by turns.
+# chosen recipe (-: not measured). The first row's ratio is better: `python benchmarks/quick.py` trains by it and by the
+# chosen recipe by turns, on a quiet machine (`benchmarks/quick.txt`).
 #
 # | network after its stem | y from mean | Muon's rate | batch | else | epochs | seeds | probe | CPU s | time |
 # |---|---|---:|---:|---|---:|---|---:|---:|---:|
-# | ResNet18 of width 16, stem of stride 2 | hidden layer | Adam | 128 | its rate 2e-3 | 10 | 0 | 51.7 % | - | - |
+# | ResNet18 of width 16, stem of stride 2 | hidden layer | Adam | 128 | its rate 2e-3 | 10 | 0 | 51.7 % | - | 1.16 |
 # | two stages of stride 2 | hidden layer | 0.02 | 128 | | 3 | 0 | 56.9 % | 203 | 0.31 |
 # | the same | hidden layer | 0.02 | 128 | Muon for the projector, too | 3 | 0 | 56.9 % | 239 | 0.37 |
 # | the same | hidden layer | 0.02 | 128 | d 1024 | 3 | 0 | 56.6 % | 258 | 0.40 |

@@ -423,7 +423,8 @@ q4.says(
     {vicreg.first_singular_value:.1f}), but this direction holds {ablated.share_of_first:.0%} of the variance
     ({vicreg.share_of_first:.0%}), the two of the picture {ablated.share_of_picture:.0%}
     ({vicreg.share_of_picture:.0%}), and the effective rank (Roy and Vetterli, 2007), the number of directions in use,
-    is {ablated.effective_rank:.1f} of {dimension} ({vicreg.effective_rank:.1f}).""",
+    is {ablated.effective_rank:.1f} of {dimension} ({vicreg.effective_rank:.1f}). The projector maps all of it to one
+    $z$, so no term asks for more of $y$, nor for less.""",
     when=lambda n: (
         n.ablated.first_singular_value > 0.1 * n.vicreg.first_singular_value
         and n.ablated.share_of_picture > 0.75 > 2 * n.vicreg.share_of_picture
@@ -456,18 +457,18 @@ q4.says(
 )
 
 # %% [markdown]
-# And is what was lost still there, only too short to be used?
+# And is what was lost still there, only too small to be used?
 
 # %%
 #| export
 q4.says(
-    """What was lost is not just too short to be used: with the same spread along every direction, the ablated
+    """What was lost is gone, and not only too small to be used: with the same spread along every direction, the ablated
     representation gives {ablated.whitened:.1%}, which brings back only {recovered.points:.1f} ±
     {recovered.interval:.1f} of the {lost.points:.1f} points.""",
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points < 0.25 * n.lost.points,
 )
 q4.says(
-    """Part of what was lost is only too short to be used: with the same spread along every direction, the ablated
+    """Part of what was lost is only too small to be used: with the same spread along every direction, the ablated
     representation gives {ablated.whitened:.1%}, {recovered.points:.1f} ± {recovered.interval:.1f} of the
     {lost.points:.1f} points that were lost.""",
     when=lambda n: n.lost.points > n.lost.interval and n.recovered.points >= 0.25 * n.lost.points,
@@ -866,9 +867,10 @@ def _much(n, gain):
 
 q5.says(
     """**The added value of generated views, in sum:** of the {lost.points:.1f} points that Q5 loses
-    {by_time.points:.1f} are length, and {lost_as_long.points:.1f} ± {lost_as_long.interval:.1f} remain at equal length:
-    what neighbour pairs lack in certainty, number and invariance costs little. But that is so because the neighbours
-    were chosen by what generated views had taught; chosen without it, they cost {by_choice.points:.1f} points more.""",
+    {by_time.points:.1f} come back by training for as long, and {lost_as_long.points:.1f} ±
+    {lost_as_long.interval:.1f} remain: what neighbour pairs lack in certainty, number and invariance costs little. But
+    that is so because the neighbours were chosen by what generated views had taught; chosen without it, they cost
+    {by_choice.points:.1f} points more.""",
     when=lambda n: (
         n.long
         and n.by_choice.points > n.by_choice.interval
@@ -929,7 +931,7 @@ _CHOSEN = """Neighbours that the encoder chooses before its training, of which {
     image's class instead of {same_class:.1%}, give {blind.accuracy:.1%} after as many epochs as Q5's:
     {by_choice.points:.1f} ± {by_choice.interval:.1f} points less. A change of colours moves their representations by
     {blind.moved.colours.share:.2f} of the squared distance of two unrelated images (Q5's by
-    {neighbours.moved.colours.share:.2f}): what may be ignored is learned from views, or from neighbours whom views have
+    {neighbours.moved.colours.share:.2f}): what may be ignored is learned from views, or from neighbours that views have
     chosen. """
 q5.says(
     "**Generated views are still at work in Q5, in the choice of the neighbours.** " + _CHOSEN,
@@ -946,7 +948,7 @@ q5.says(
 # %%
 #| export
 _CERTAIN = """Two views of one image never show two classes; of the top {neighbour_count} neighbours {other_class:.1%}
-    are of another class than the image (red frames above), of the top {more_count} {other_of_more:.1%}. If all
+    are of another class than the image (red frames in the figure), of the top {more_count} {other_of_more:.1%}. If all
     {more_count} are of the image's class (by its label: an *oracle*; they are also farther away), the accuracy is
     {oracle.accuracy:.1%} instead of {more.accuracy:.1%}: {by_labels.points:+.1f} ± {by_labels.interval:.1f} points,
     after {oracle.epochs} of Q1's {vicreg.epochs} epochs."""
@@ -954,15 +956,18 @@ _CERTAIN = """Two views of one image never show two classes; of the top {neighbo
 
 q5.says("**Generated views add certainty.** " + _CERTAIN, when=lambda n: _much(n, "by_labels"))
 q5.says(
-    "**Certainty is at most a small part of what generated views add.** " + _CERTAIN,
-    when=lambda n: not _much(n, "by_labels"),
+    "**Certainty is a small part of what generated views add.** " + _CERTAIN,
+    when=lambda n: n.by_labels.points > n.by_labels.interval and not _much(n, "by_labels"),
+)
+q5.says(
+    "**No gain by certainty was measured.** " + _CERTAIN,
+    when=lambda n: n.by_labels.points <= n.by_labels.interval,
 )
 
 # %%
 #| export
 _NUMBER = """{more_count} neighbours instead of {neighbour_count} change the accuracy by {by_number.points:+.1f} ±
-    {by_number.interval:.1f} points. (Partners that are new at every step, as T makes
-    them, were not tried.)"""
+    {by_number.interval:.1f} points. (Partners that are new at every step, as T makes them, were not tried.)"""
 q5.says(
     "**More neighbours help:** " + _NUMBER,
     when=lambda n: n.more.epochs == n.neighbours.epochs and _much(n, "by_number"),

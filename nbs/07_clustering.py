@@ -517,7 +517,7 @@ cl2.says(
 # %%
 #| export
 cl2.says(
-    """Why do the clusters of neighbour pairs hold together better? That fits their representation: it uses fewer
+    """That the clusters of neighbour pairs hold together better goes with their representation: it uses fewer
     directions (effective rank {methods.neighbours.effective_rank:.0f}, VICReg's
     {methods.vicreg.effective_rank:.0f}), and more of its variance lies between the ten clusters
     ({methods.neighbours.between:.0%}, VICReg's {methods.vicreg.between:.0%}).""",
@@ -662,7 +662,7 @@ cl3.says(
     when=lambda n: abs(n.map_gaps.distance.gap) <= n.map_gaps.distance.interval,
 )
 cl3.says(
-    "All are low: Kaufman and Rousseeuw (1990) see no substantial structure below 0.25.",
+    "Both are low: Kaufman and Rousseeuw (1990) see no substantial structure below 0.25.",
     when=lambda n: max(max(n.methods[name].silhouette, n.methods[name].map_silhouette) for name in ASKED) < 0.25,
 )
 
@@ -694,7 +694,7 @@ cl3.says(
     ),
 )
 cl3.says(
-    """And it gives the true classes a lower grade than the clusters, {methods.vicreg.class_silhouette:.4f} and
+    """The silhouette gives the true classes a lower grade than the clusters, {methods.vicreg.class_silhouette:.4f} and
     {methods.neighbours.class_silhouette:.4f}. It grades compactness, which is what k-means seeks, and not
     agreement with the classes.""",
     when=lambda n: all(n.methods[name].class_silhouette < n.methods[name].silhouette for name in ASKED),

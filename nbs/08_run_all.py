@@ -552,15 +552,27 @@ with tempfile.TemporaryDirectory() as folder:
     assert not any(map(Path.exists, left)) or os.name != "posix"
 
 # %% [markdown]
-# At its end a run publishes what it found: the report, the page and the explorer.
+# At its end a run publishes what it found: the report, the page and the explorer. Where nothing is newer than they are,
+# there is nothing to do.
 
 
 # %%
 #| export
+def _is_published(folder):
+    made = [folder / "report.pdf", folder / "figures" / "index.html"]
+    code = [path for kind in ("*.py", "*.html") for path in package_folder().rglob(kind)]
+    sources = [folder / RESULTS, *folder.glob("results/*.json"), *code]
+    if not all(map(Path.is_file, made)):
+        return False
+    return min(path.stat().st_mtime for path in made) > max(path.stat().st_mtime for path in sources)
+
+
 def publish(folder: Path):
     """Report, page and explorer of a run, where it has answered something and the tools for them are installed."""
     results = read_file(folder / RESULTS)
     if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
+        return
+    if _is_published(folder):
         return
     absent = [name for name in ("pypandoc", "typst") if not importlib.util.find_spec(name)]
     if absent:

@@ -21,6 +21,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -619,10 +620,22 @@ def chapters() -> dict:
     return dict(sorted(found.items()))
 
 
+# %%
+print(*chapters().items(), sep="\n")
+
+
+# %%
+#| export
 def questions_of(module: str) -> dict:
     """{question: its own values of settings} that a module declares, read from its source without importing it."""
-    path, found = package_folder() / f"{module}.py", {}
-    for node in ast.parse(path.read_text(encoding="utf-8"), path.name).body:
+    path = package_folder() / f"{module}.py"
+    return dict(_questions_in(path.read_text(encoding="utf-8"), path.name))
+
+
+@cache
+def _questions_in(source, name):
+    found = {}
+    for node in ast.parse(source, name).body:
         if isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Question":
             given = {keyword.arg: keyword.value for keyword in node.value.keywords}
             own = ast.literal_eval(given["defaults"]) if "defaults" in given else {}

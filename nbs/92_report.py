@@ -266,15 +266,16 @@ assert np.allclose((mean - half, mean + half), (low, high)) and mean_interval([0
 CELL = re.compile(r"(?P<value>-?[\d,]+(\.(?P<digits>\d+))?)(?P<unit>%?)( ± [\d.]+%?)?")
 
 
-def _mean_cell(cells, mean_cell=None):
-    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written. mean_cell: the mean, if known.
+def _mean_cell(cells, mean_cell=None, exact=None):
+    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written.
 
-    What is no number is that of the first run.
+    mean_cell: the mean, if known; exact: the cells with more digits. What is no number is that of the first run.
     """
     found = [CELL.fullmatch(cell) for cell in cells]
     if not all(found) or len(set(cells)) == 1:
         return cells[0]
-    mean, half = mean_interval([float(one["value"].replace(",", "")) for one in found])
+    exact = [CELL.fullmatch(cell) for cell in exact or cells]
+    mean, half = mean_interval([float(one["value"].replace(",", "")) for one in (exact if all(exact) else found)])
     form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
     known = mean_cell and CELL.fullmatch(mean_cell)
     return f"{known['value'] if known else format(mean, form)}{unit} ± {half:{form}}{unit}"
@@ -283,6 +284,7 @@ def _mean_cell(cells, mean_cell=None):
 # %%
 assert _mean_cell(["61.0%", "62.0%", "64.0%"]) == "62.3% ± 3.8%" and _mean_cell(["1 s", "2 s"]) == "1 s"
 assert _mean_cell(["61.0%", "62.0%", "64.0%"], "62.4% ± 0.1%") == "62.4% ± 3.8%"
+assert _mean_cell(["1.0", "1.1"], "1.1", ["1.04", "1.06"]) == "1.1 ± 0.1"
 
 # %% [markdown]
 # The methods in short: one line for each method, one column for each task.
@@ -349,24 +351,54 @@ def _rows_of(table):
     return table["header"], [row[0] for row in table["rows"]]
 
 
-def table_over(tables: list[dict], mean: dict = None) -> dict:
+def table_over(tables: list[dict], mean: dict = None, exact: list[dict] = ()) -> dict:
     """The first run's table {"caption", "header", "rows"}, its numbers replaced by means over all runs' tables.
 
-    mean: the same table of the mean numbers, if there is one: then no mean is taken of what is rounded already.
+    mean: the same table of the mean numbers, exact: all runs' tables with more digits, if there are any: then neither
+    mean nor interval is taken of what is rounded already.
     """
-    first = tables[0]
-    means = mean if mean and _rows_of(mean) == _rows_of(first) else {"rows": [[None] * len(r) for r in first["rows"]]}
-    if len(tables) == 1 or any(_rows_of(table) != _rows_of(first) for table in tables):
+    first, fits = tables[0], lambda *others: all(other and _rows_of(other) == _rows_of(tables[0]) for other in others)
+    if len(tables) == 1 or not fits(*tables):
         return first
+    means = mean["rows"] if fits(mean) else [[None] * len(row) for row in first["rows"]]
+    sharp = exact if len(exact) == len(tables) and fits(*exact) else tables
+    cells = [[list(zip(*same, strict=True)) for same in zip(*(one["rows"] for one in some), strict=True)]
+             for some in (tables, sharp)]  # fmt: skip
     rows = [
-        [same[0][0], *map(_mean_cell, list(zip(*same, strict=True))[1:], known[1:])]
-        for known, *same in zip(means["rows"], *(table["rows"] for table in tables), strict=True)
+        [one[0][0], *map(_mean_cell, one[1:], known[1:], more[1:])]
+        for known, one, more in zip(means, *cells, strict=True)
     ]
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
     times = any(re.search(r"\d (s|min|h)\b", cell) for row in rows for cell in row)
     said = f"Means over {len(tables)} seeds, 95 % intervals{'; times of the first' if times else ''}."
     return first | {"rows": rows, "caption": f"{caption} {said}"}
 
+
+# %% [markdown]
+# With more digits? A table writes its numbers as it likes. So it is asked once more, with numbers that write
+# themselves with six digits more.
+
+
+# %%
+#| export
+class _Exact(float):
+    """A number that is written with six more digits than is asked for."""
+
+    def __format__(self, spec):
+        return super().__format__(re.sub(r"\.(\d+)", lambda digits: f".{int(digits[1]) + 6}", spec))
+
+
+def _exact(value):
+    """A tree of plain numbers, each float of it exact."""
+    if isinstance(value, dict):
+        return book.Numbers({name: _exact(item) for name, item in value.items()})
+    if isinstance(value, list):
+        return [_exact(item) for item in value]
+    return _Exact(value) if isinstance(value, float) else value
+
+
+# %%
+assert f"{_exact({'a': [0.123456789]})['a'][0]:.1%}" == "12.3456789%" and f"{_Exact(2.5):g}" == "2.5"
 
 # %%
 accuracies = ["61.0% ± 0.9%", "62.0% ± 0.9%", "64.0% ± 0.9%"]
@@ -747,6 +779,8 @@ def few_colours(picture: Image.Image, share: float = 0.01) -> Image.Image:
 
     A colour of `FLAT` pixels or more is one that was drawn, such as a legend's, and keeps its look in any case.
     """
+    if has := picture.getcolors(256):
+        return picture.quantize(len(has))
     pixels = np.asarray(picture, int)
     _, which, counts = np.unique(pixels @ [65536, 256, 1], return_inverse=True, return_counts=True)
     drawn = counts[which].reshape(pixels.shape[:2]) >= FLAT
@@ -924,6 +958,8 @@ def _with_intervals(numbers, mean, wider=1.0):
     """One run's numbers with the intervals of the mean, or wider ones."""
     if not (isinstance(numbers, dict) and isinstance(mean, dict)):
         return numbers
+    if mean.get("of_figure"):
+        return mean  # whatever the others' figures show, one is looked at
     own = {name: _with_intervals(value, mean.get(name), wider) for name, value in numbers.items()}
     return own | ({"interval": wider * mean["interval"]} if mean.get("interval") and "interval" in own else {})
 
@@ -985,6 +1021,12 @@ def over_seeds(results: dict, runs: list[dict]) -> dict:
     return results | {"questions": {name: _over_seeds(name, results, runs) for name in results["questions"]}}
 
 
+# %%
+assert over_seeds(results, [results]) is results
+
+
+# %%
+#| export
 def _over_seeds(name, results, runs):
     question, entry = book.all_questions().get(name), results["questions"][name]
     same = [entry] + [run["questions"][name] for run in runs if run is not results and name in run["questions"]]
@@ -1000,12 +1042,11 @@ def _over_seeds(name, results, runs):
         return entry
     others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
     made = [plain_numbers(table(book.Numbers(mean))) for table in question.tables]
-    tables = [table_over(*pair) for pair in zip(others, made, strict=True)]
-    return entry | {"numbers": mean, "answer": "\n\n".join(said), "tables": tables}
+    exact = [[plain_numbers(table(_exact(tree))) for tree in trees] for table in question.tables]
+    tables = [table_over(*same) for same in zip(others, made, exact, strict=True)]
+    figures = [[name, f"{caption} (Seed {results['header']['seed']}.)"] for name, caption in entry["figures"]]
+    return entry | {"numbers": mean, "answer": "\n\n".join(said), "tables": tables, "figures": figures}
 
-
-# %%
-assert over_seeds(results, [results]) is results
 
 # %% [markdown]
 # Small letters of the setter: a minus before a number is one, and an apostrophe behind a number (in typst's code, after
@@ -1352,9 +1393,9 @@ FOUND = (
      "{Q6.laplacian.accuracy:.1%}.", None),
     ("Two things change on the way down: what decides which images are neighbours, and what finds the vectors. "
      "VICReg's neighbours in place of a random CNN's change the probe by "
-     "{ladder.steps.vicreg_untrained.lowest:+.1f} to {ladder.steps.vicreg_untrained.highest:+.1f} points, a network of "
-     "{ladder.epochs_text} in place of eigenvectors by {ladder.steps.network_eigenvectors.lowest:+.1f} to "
-     "{ladder.steps.network_eigenvectors.highest:+.1f}.", None),
+     "{ladder.steps.vicreg_untrained.least:+.1f} to {ladder.steps.vicreg_untrained.most:+.1f} points, a network of "
+     "{ladder.epochs_text} in place of eigenvectors by {ladder.steps.network_eigenvectors.least:+.1f} to "
+     "{ladder.steps.network_eigenvectors.most:+.1f}.", None),
     ("Trained for as long as VICReg, a network on VICReg's neighbours reaches {ladder.longer.accuracy:.1%}, where "
      "eigenvectors of VICReg's graph have {ladder.cells.vicreg.eigenvectors.accuracy:.1%}.",
      lambda n: n.ladder.longer.accuracy),
@@ -1432,9 +1473,10 @@ def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
         words.append(f"**Not a whole report:** this run has not answered {', '.join(missing(results))} yet.")
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
     names, rows = headline_table(runs)
-    seed = f" Text gives means, too; figures are of seed {results['header']['seed']}."
-    seed = seed if len(runs) > 1 else ""
-    table = [markdown_table(names, rows, f"The methods in short. {what_of(runs)}{seed}")] if rows else []
+    means = " Text gives means, too; what it calls largest, smallest or least is so of all seeds."
+    graph = " Free vectors and Laplacian Eigenmaps: of the random CNN's neighbours."
+    caption = f"The methods in short. {what_of(runs)}{means if len(runs) > 1 else ''}{graph}"
+    table = [markdown_table(names, rows, caption)] if rows else []
     pieces = [Piece("opening", "\n\n".join(words)), *(Piece("figures", row) for row in figure_rows(folder, figures))]
     return [*pieces, *(Piece("table", text) for text in table), Piece("text", typst_block("#contents"))]
 
@@ -1444,30 +1486,61 @@ print(*opening(made, results, [results]), sep="\n")
 
 # %%
 #| export
-REFERENCES = r"""
-# References
+_WORKS = r"""
+A. Bardes, J. Ponce, and Y. LeCun. *VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
+Learning.* ICLR, 2022. arXiv:2105.04906.
 
-1. A. Bardes, J. Ponce, and Y. LeCun. *VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
-   Learning.* ICLR, 2022. arXiv:2105.04906.
-2. A. Krizhevsky and G. Hinton. *Learning Multiple Layers of Features from Tiny Images.* 2009.
-3. T. Reiss et al. *PANDA: Adapting Pretrained Features for Anomaly Detection and Segmentation.* CVPR, 2021.
-4. L. van der Maaten and G. Hinton. *Visualizing Data using t-SNE.* JMLR 9, 2008.
-5. M. Belkin and P. Niyogi. *Laplacian Eigenmaps for Dimensionality Reduction and Data Representation.* Neural
-   Computation 15(6), 2003.
-6. R. Balestriero and Y. LeCun. *Contrastive and Non-Contrastive Self-Supervised Learning Recover Global and Local
-   Spectral Embedding Methods.* NeurIPS, 2022.
-7. J. Z. HaoChen et al. *Provable Guarantees for Self-Supervised Deep Learning with Spectral
-   Contrastive Loss.* NeurIPS, 2021. arXiv:2106.04156.
-8. L. Kaufman and P. J. Rousseeuw. *Finding Groups in Data.* Wiley, 1990.
-9. O. Roy and M. Vetterli. *The Effective Rank: A Measure of Effective Dimensionality.* EUSIPCO, 2007.
-10. E. R. DeLong et al. *Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves.*
-    Biometrics 44(3), 1988.
-11. Y. Bengio et al. *Out-of-Sample Extensions for LLE, Isomap, MDS, Eigenmaps, and Spectral Clustering.* NeurIPS, 2004.
-12. K. Jordan et al. *Muon: An Optimizer for Hidden Layers in Neural Networks.* 2024.
+A. Krizhevsky and G. Hinton. *Learning Multiple Layers of Features from Tiny Images.* 2009.
+
+T. Reiss et al. *PANDA: Adapting Pretrained Features for Anomaly Detection and Segmentation.* CVPR, 2021.
+
+L. van der Maaten and G. Hinton. *Visualizing Data using t-SNE.* JMLR 9, 2008.
+
+M. Belkin and P. Niyogi. *Laplacian Eigenmaps for Dimensionality Reduction and Data Representation.* Neural
+Computation 15(6), 2003.
+
+R. Balestriero and Y. LeCun. *Contrastive and Non-Contrastive Self-Supervised Learning Recover Global and Local
+Spectral Embedding Methods.* NeurIPS, 2022.
+
+J. Z. HaoChen et al. *Provable Guarantees for Self-Supervised Deep Learning with Spectral
+Contrastive Loss.* NeurIPS, 2021. arXiv:2106.04156.
+
+L. Kaufman and P. J. Rousseeuw. *Finding Groups in Data.* Wiley, 1990.
+
 """
 
 # %%
-tried(PAGE + LOOK, to_typst(REFERENCES))
+#| export
+REFERENCES = (
+    _WORKS
+    + r"""
+O. Roy and M. Vetterli. *The Effective Rank: A Measure of Effective Dimensionality.* EUSIPCO, 2007.
+
+E. R. DeLong et al. *Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves.*
+Biometrics 44(3), 1988.
+
+Y. Bengio et al. *Out-of-Sample Extensions for LLE, Isomap, MDS, Eigenmaps, and Spectral Clustering.* NeurIPS, 2004.
+
+K. Jordan et al. *Muon: An Optimizer for Hidden Layers in Neural Networks.* 2024.
+"""
+)
+
+# %% [markdown]
+# A report lists those that it names.
+
+
+# %%
+#| export
+def references(text: str) -> str:
+    """The section of those works whose first author is named in a text, as markdown."""
+    works = [" ".join(work.split()) for work in REFERENCES.strip().split("\n\n")]
+    cited = [work for work in works if re.match(r"(?:\w\. )+(.+?)(?:,| and | et al)", work)[1] in text]
+    return "# References\n\n" + "\n".join(f"1. {work}" for work in cited)
+
+
+# %%
+assert "DeLong" not in references("Bardes et al.") and references("by DeLong").count("1. ") == 1
+tried(PAGE + LOOK, to_typst(references(REFERENCES)))
 
 
 # %%
@@ -1491,12 +1564,9 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
         if name == "Q1" and not warning(results["header"]):
             kinds = [results, *(same[0] for same in runs_by_kind(folder, [results])[1:])]
             pieces += [Piece("table", text) for text in [terms_over_profiles(kinds)] if text]
-    last = [
-        difficulties(results),
-        f"# Automatic tools\n\n{tools}",
-        f"# The run: provenance and cost\n\n{SMALL}\n{run}",
-    ]
-    return pieces + [Piece("section", text) for text in [*last, REFERENCES]]
+    last = [difficulties(results), f"# Automatic tools\n\n{tools}", f"# The run: provenance and cost\n\n{SMALL}\n{run}"]
+    pieces += [Piece("section", text) for text in last]
+    return [*pieces, Piece("section", references("\n".join(piece.text for piece in pieces)))]
 
 
 # %%

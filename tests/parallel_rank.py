@@ -1,6 +1,8 @@
-"""The real training in float64, as one process or as a rank of torchrun: python parallel_rank.py FOLDER [stop].
+"""The real training in float64, by one process and by several: python parallel_rank.py FOLDER.
 
-An epoch, after which each rank writes what it has found; with `stop`, a training that is broken off after its first.
+An epoch by 4, 2 and 1, after which each rank writes what it has found as FOLDER/RANK-of-COUNT.pt; and in FOLDER/stopped
+a training by two that is broken off after its first epoch. torchrun's own launcher starts them, by a fork: what takes
+longest, the imports, is done once.
 """
 
 import contextlib
@@ -8,6 +10,7 @@ import sys
 
 import torch
 import torch.distributed as dist
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from vicreg_nb import training
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
@@ -34,8 +37,11 @@ class Double(Trainer):
         self.model.double()
 
 
+SMALL = dict(width=4, train_size=128, test_size=64, batch_size=32)  # four batches an epoch
+
+
 def config(folder):
-    return make_config("smoke", device="cpu", out=str(folder), optimizer="muon", muon_lr=0.02)
+    return make_config("smoke", device="cpu", out=str(folder), optimizer="muon", muon_lr=0.02, **SMALL)
 
 
 def stopped(cfg, images):
@@ -68,15 +74,29 @@ def epoch(cfg, images):
     torch.save(found, cfg.folder / f"{rank()}-of-{world()}.pt")
 
 
-def main(folder, what=""):
+def as_rank(what, folder):
+    """What one of the processes does."""
     torch.set_num_threads(1)
     join(torch.device("cpu"))
     cfg = config(folder)
-    (stopped if what else epoch)(cfg, open_dataset(cfg))
+    what(cfg, open_dataset(cfg))
     if world() > 1:
         dist.barrier()
         dist.destroy_process_group()
 
 
+def together(count, *work):
+    started = dict(min_nodes=1, max_nodes=1, nproc_per_node=count, start_method="fork", max_restarts=0)
+    rendezvous = dict(run_id=f"{count}", rdzv_backend="c10d", rdzv_endpoint="localhost:0")
+    elastic_launch(LaunchConfig(**started, **rendezvous), as_rank)(*work)
+
+
+def main(folder):
+    together(4, epoch, folder)
+    together(2, epoch, folder)
+    together(2, stopped, f"{folder}/stopped")
+    as_rank(epoch, folder)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from parallel_rank import Double, Float64, config
+from parallel_rank import SMALL, Double, Float64, config
 from vicreg_nb import training
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
@@ -25,22 +25,19 @@ def start(count, *arguments):
 
 
 @pytest.fixture(scope="module")
-def epochs(root, tmp_path_factory):
-    """count of processes -> what each of its ranks found in an epoch."""
-    found = {}
-    for count in (1, 2, 4):
-        folder = tmp_path_factory.mktemp(f"of_{count}")
-        done = start(count, root / "tests" / "parallel_rank.py", folder)
-        assert done.returncode == 0, done.stderr
-        found[count] = [torch.load(folder / f"{rank}-of-{count}.pt") for rank in range(count)]
-    return found
+def made(root, tmp_path_factory):
+    """The folder of what `parallel_rank` makes."""
+    folder = tmp_path_factory.mktemp("made")
+    done = start(1, root / "tests" / "parallel_rank.py", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.mark.parametrize("count", (2, 4))
-def test_several_processes_make_what_one_makes(epochs, count):
-    (one,) = epochs[1]
+def test_several_processes_make_what_one_makes(made, count):
+    one = torch.load(made / "0-of-1.pt")
     scale = torch.cat([gradient.flatten() for gradient in one["gradients"]]).norm()
-    for found in epochs[count]:
+    for found in (torch.load(made / f"{rank}-of-{count}.pt") for rank in range(count)):
         for ours, theirs in zip(found["gradients"], one["gradients"], strict=True):
             assert ((ours - theirs).norm() / scale) < 1e-6
             if theirs.norm() > 1e-9 * scale:  # a bias before batch normalisation has none
@@ -49,30 +46,33 @@ def test_several_processes_make_what_one_makes(epochs, count):
             torch.testing.assert_close(found[name], one[name], rtol=1e-6, atol=1e-6)
 
 
-def test_a_training_of_two_processes_goes_on_as_one(root, tmp_path, monkeypatch, capsys):
-    done = start(2, root / "tests" / "parallel_rank.py", tmp_path / "two", "stop")
-    assert done.returncode == 0, done.stderr
+def test_a_training_of_two_processes_goes_on_as_one(made, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "Trainer", Double)
     runs = []
-    for name in ("two", "one"):
-        cfg = config(tmp_path / name)
+    for folder in (made / "stopped", tmp_path / "one"):
+        cfg = config(folder)
         images = open_dataset(cfg)
         runs.append(train(cfg, images, Float64(cfg, images)))
-        assert ("after epoch 1" in capsys.readouterr().out) == (name == "two")
+        assert ("after epoch 1" in capsys.readouterr().out) == (folder.name == "stopped")
     two, one = (torch.load(run.folder / "encoder.pt") for run in runs)
     torch.testing.assert_close(two, one, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(runs[0].history, runs[1].history, rtol=1e-6, atol=1e-6)
     assert one["stem.0.weight"].dtype == torch.float64
 
 
-def book(count, folder, *arguments):
-    return start(count, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--device", "cpu", "--out", folder, *arguments)
+def asked(folder, *arguments):
+    small = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+    return ["--profile", "smoke", "--device", "cpu", "--only", "Q1", "--out", folder, *small, *arguments]
+
+
+def book(count, *arguments):
+    return start(count, "-m", "vicreg_nb.run_all", *asked(*arguments))
 
 
 def test_the_book_trains_together_and_goes_on_alone(tmp_path):
-    cfg = make_config("smoke", device="cpu", out=str(tmp_path / "one"))
+    cfg = make_config("smoke", device="cpu", out=str(tmp_path / "one"), **SMALL)
     one = train(cfg, open_dataset(cfg))
-    done = book(2, tmp_path / "two", "--only", "Q1")
+    done = book(2, tmp_path / "two")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "two" / "runs" / one.folder.name  # the same run, by however many it is trained
     assert {path.name for path in folder.iterdir()} >= {"config.json", "last.pt", "encoder.pt", "history.npz"}
@@ -87,10 +87,10 @@ def test_the_book_trains_together_and_goes_on_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [("batch_size=63", "a batch of 63 does not go into 2 equal parts"), ("batch_size=386", "batch_size is 386")],
+    [("batch_size=63", "a batch of 63 does not go into 2 equal parts"), ("batch_size=130", "batch_size is 130")],
 )
 def test_a_batch_that_cannot_be_shared_is_one_sentence(tmp_path, change, sentence):
-    done = book(2, tmp_path, "--only", "Q1", "--set", change)
+    done = book(2, tmp_path, "--set", change)
     assert done.returncode == 1 and sentence in done.stderr and "vicreg_nb/run_all.py" not in done.stderr
     assert not list(tmp_path.glob("runs/vicreg-*"))
 
@@ -103,13 +103,12 @@ from vicreg_nb.store import rank
 step, steps = training.train_step, iter(range(4))
 
 def train_step(*arguments):
-    if next(steps) == 3 and rank() == int(sys.argv[2]):
-        raise eval(sys.argv[3])
+    if next(steps) == 3 and rank() == int(sys.argv[1]):
+        raise eval(sys.argv[2])
     return step(*arguments)  # in which the other one waits
 
 training.train_step = train_step
-small = [word for change in ("width=4", "train_size=128", "batch_size=32") for word in ("--set", change)]
-os._exit(run_all.main(["--profile", "smoke", "--device", "cpu", "--only", "Q1", "--out", sys.argv[1], *small]))
+os._exit(run_all.main(sys.argv[3:]))
 """
 
 
@@ -122,7 +121,7 @@ os._exit(run_all.main(["--profile", "smoke", "--device", "cpu", "--only", "Q1", 
 )
 def test_a_rank_that_fails_in_an_epoch_ends_all_with_its_sentence(tmp_path, failing, error, sentence):
     (tmp_path / "program.py").write_text(FAILING)
-    done = start(2, tmp_path / "program.py", tmp_path, failing, error)
+    done = start(2, tmp_path / "program.py", failing, error, *asked(tmp_path))
     told = [line for line in done.stderr.splitlines() if line.startswith("process ")]
     assert done.returncode == 1 and "vicreg_nb/run_all.py" not in done.stderr
     assert len(told) == 1 and told[0].startswith(f"process {failing} of 2: {sentence}"), done.stderr

@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import vicreg_nb
@@ -685,6 +687,25 @@ def test_publishing_needs_something_to_publish_and_the_tools_for_it(tmp_path, mo
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "vicreg_nb.tools" and find(name))
     run_all.publish(tmp_path)
     assert capsys.readouterr().out == "" and sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_published_is_made_again_where_something_is_newer(tmp_path, monkeypatch):
+    made, now = [], time.time() + 60  # after every file of the package
+    tool = SimpleNamespace(build=made.append)
+    monkeypatch.setattr(run_all.importlib, "import_module", lambda name: tool)
+    pages = [make_run(tmp_path) / "report.pdf", tmp_path / "figures" / "index.html"]
+    for page in pages:
+        page.write_text("")
+        os.utime(page, (now, now))
+    run_all.publish(tmp_path)
+    assert made == []
+    os.utime(tmp_path / "results.json", (now + 1, now + 1))
+    run_all.publish(tmp_path)
+    assert made == [tmp_path] * 3
+    os.utime(tmp_path / "results.json", (now - 1, now - 1))
+    pages[0].unlink()
+    run_all.publish(tmp_path)
+    assert made == [tmp_path] * 6
 
 
 # ---- both ways in

@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py a6e7549004447afe
-# text 219a49690767ff69
+# cells nbs/84_book.py fc87f8c75243c86c
+# text 6a5be98f5960b12a
 
 """84 · Book."""
 
@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -399,8 +400,14 @@ def chapters() -> dict:
 
 def questions_of(module: str) -> dict:
     """{question: its own values of settings} that a module declares, read from its source without importing it."""
-    path, found = package_folder() / f"{module}.py", {}
-    for node in ast.parse(path.read_text(encoding="utf-8"), path.name).body:
+    path = package_folder() / f"{module}.py"
+    return dict(_questions_in(path.read_text(encoding="utf-8"), path.name))
+
+
+@cache
+def _questions_in(source, name):
+    found = {}
+    for node in ast.parse(source, name).body:
         if isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Question":
             given = {keyword.arg: keyword.value for keyword in node.value.keywords}
             own = ast.literal_eval(given["defaults"]) if "defaults" in given else {}

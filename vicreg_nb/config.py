@@ -1,5 +1,5 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py c831a331394f17cb
+# cells nbs/00_config.py 452400888b178aa4
 # text e1f94165ac3a97a1
 
 """0 · Configuration."""

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py c2a58396d211514c
-# text ad4329b7aaa3746d
+# cells nbs/08_run_all.py 4b6fc8ca66fb5eb6
+# text f35dfb8a29d10abe
 
 """8 · The whole book."""
 
@@ -312,10 +312,21 @@ def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
     return time.perf_counter() - start
 
 
+def _is_published(folder):
+    made = [folder / "report.pdf", folder / "figures" / "index.html"]
+    code = [path for kind in ("*.py", "*.html") for path in package_folder().rglob(kind)]
+    sources = [folder / RESULTS, *folder.glob("results/*.json"), *code]
+    if not all(map(Path.is_file, made)):
+        return False
+    return min(path.stat().st_mtime for path in made) > max(path.stat().st_mtime for path in sources)
+
+
 def publish(folder: Path):
     """Report, page and explorer of a run, where it has answered something and the tools for them are installed."""
     results = read_file(folder / RESULTS)
     if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
+        return
+    if _is_published(folder):
         return
     absent = [name for name in ("pypandoc", "typst") if not importlib.util.find_spec(name)]
     if absent:

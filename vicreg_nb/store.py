@@ -1,11 +1,13 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py a43d7ce21ff7f170
-# text dff599a6c1f7bae4
+# cells nbs/80_store.py d6257360728cd600
+# text a17b733e0b5ad7da
 
 """80 · Store."""
 
+import atexit
 import contextlib
 import errno
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -35,6 +37,9 @@ class Later:
 
 
 torch = Later("torch")
+
+
+atexit.register(gc.freeze)  # what is frozen the last collection leaves alone
 
 
 class UserError(ValueError):
