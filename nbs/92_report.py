@@ -284,7 +284,7 @@ def _mean_cell(cells, mean_cell=None, exact=None):
     mean, half = mean_interval(values)
     form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
     if _of_no_use(values, half):
-        return f"{min(values):{form}} to {max(values):{form}}"
+        return f"{min(values):{form}}–{max(values):{form}}"
     known = mean_cell and CELL.fullmatch(mean_cell)
     return f"{known['value'] if known else format(mean, form)}{unit} ± {half:{form}}{unit}"
 
@@ -293,7 +293,7 @@ def _mean_cell(cells, mean_cell=None, exact=None):
 assert _mean_cell(["61.0%", "62.0%", "64.0%"]) == "62.3% ± 3.8%" and _mean_cell(["1 s", "2 s"]) == "1 s"
 assert _mean_cell(["61.0%", "62.0%", "64.0%"], "62.4% ± 0.1%") == "62.4% ± 3.8%"
 assert _mean_cell(["1.0", "1.1"], "1.1", ["1.04", "1.06"]) == "1.1 ± 0.1"
-assert _mean_cell(["0.44", "1.00"]) == "0.44 to 1.00"
+assert _mean_cell(["0.44", "1.00"]) == "0.44–1.00"
 
 # %% [markdown]
 # The methods in short: one line for each method, one column for each task.
@@ -308,7 +308,7 @@ def _cell(runs, path, form):
         return format(found[0], form) if found else "–"
     mean, half = mean_interval(found)
     if _of_no_use(found, half):
-        return f"{min(found):{form}} to {max(found):{form}}"
+        return f"{min(found):{form}}–{max(found):{form}}"
     return f"{mean:{form}} ± {half:{form}}"
 
 

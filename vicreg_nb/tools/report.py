@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 57391754ffc533bf
-# text 24b9eb171ab5f0b2
+# cells nbs/92_report.py 63896c49d6f06aeb
+# text 22026852e86e89f1
 
 """92 · The report."""
 
@@ -179,7 +179,7 @@ def _mean_cell(cells, mean_cell=None, exact=None):
     mean, half = mean_interval(values)
     form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
     if _of_no_use(values, half):
-        return f"{min(values):{form}} to {max(values):{form}}"
+        return f"{min(values):{form}}–{max(values):{form}}"
     known = mean_cell and CELL.fullmatch(mean_cell)
     return f"{known['value'] if known else format(mean, form)}{unit} ± {half:{form}}{unit}"
 
@@ -191,7 +191,7 @@ def _cell(runs, path, form):
         return format(found[0], form) if found else "–"
     mean, half = mean_interval(found)
     if _of_no_use(found, half):
-        return f"{min(found):{form}} to {max(found):{form}}"
+        return f"{min(found):{form}}–{max(found):{form}}"
     return f"{mean:{form}} ± {half:{form}}"
 
 
