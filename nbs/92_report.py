@@ -266,13 +266,25 @@ assert np.allclose((mean - half, mean + half), (low, high)) and mean_interval([0
 CELL = re.compile(r"(?P<value>-?[\d,]+(\.(?P<digits>\d+))?)(?P<unit>%?)( ± [\d.]+%?)?")
 
 
-def _of_no_use(values, half):
-    """Whether an interval is wider than all that shares can be; then the lowest and the highest say more."""
-    return 0 <= min(values) and max(values) <= 1 < 2 * half
+def _spread(values, form, unit="", mean=""):
+    """Values of one number over runs, in words: their mean and half its 95 % t-interval. mean: as it is known already.
+
+    Of shares whose interval would be wider than all that a share can be, the lowest and the highest.
+    """
+    centre, half = mean_interval(values)
+    if 0 <= min(values) and max(values) <= 1 < 2 * half:
+        return f"{min(values):{form}}–{max(values):{form}}"
+    return f"{mean or format(centre, form)}{unit} ± {half:{form}}{unit}"
 
 
+# %%
+assert _spread([0.61, 0.62, 0.64], ".3f") == "0.623 ± 0.038" and _spread([0.44, 1.0], ".2f") == "0.44–1.00"
+
+
+# %%
+#| export
 def _mean_cell(cells, mean_cell=None, exact=None):
-    """Mean and half its 95 % t-interval of one cell over runs, as the cells are written.
+    """`_spread` of one cell over runs, as the cells are written.
 
     mean_cell: the mean, if known; exact: the cells with more digits. What is no number is that of the first run.
     """
@@ -281,12 +293,8 @@ def _mean_cell(cells, mean_cell=None, exact=None):
         return cells[0]
     exact = [CELL.fullmatch(cell) for cell in exact or cells]
     values = [float(one["value"].replace(",", "")) for one in (exact if all(exact) else found)]
-    mean, half = mean_interval(values)
-    form, unit = f",.{len(found[0]['digits'] or '')}f", found[0]["unit"]
-    if _of_no_use(values, half):
-        return f"{min(values):{form}}–{max(values):{form}}"
     known = mean_cell and CELL.fullmatch(mean_cell)
-    return f"{known['value'] if known else format(mean, form)}{unit} ± {half:{form}}{unit}"
+    return _spread(values, f",.{len(found[0]['digits'] or '')}f", found[0]["unit"], known["value"] if known else "")
 
 
 # %%
@@ -306,10 +314,7 @@ def _cell(runs, path, form):
     found = [value for run in runs if (value := number(run, *path)) is not None]
     if len({format(value, form) for value in found}) < 2:
         return format(found[0], form) if found else "–"
-    mean, half = mean_interval(found)
-    if _of_no_use(found, half):
-        return f"{min(found):{form}}–{max(found):{form}}"
-    return f"{mean:{form}} ± {half:{form}}"
+    return _spread(found, form)
 
 
 def headline_table(runs: list[dict]) -> tuple[list, list]:
@@ -363,22 +368,30 @@ def _rows_of(table):
     return table["header"], [row[0] for row in table["rows"]]
 
 
+# %%
+assert _rows_of({"header": ["", "probe"], "rows": [["VICReg", "61%"]]}) == (["", "probe"], ["VICReg"])
+
+
+# %%
+#| export
 def table_over(tables: list[dict], mean: dict = None, exact: list[dict] = ()) -> dict:
     """The first run's table {"caption", "header", "rows"}, its numbers replaced by means over all runs' tables.
 
     mean: the same table of the mean numbers, exact: all runs' tables with more digits, if there are any: then neither
     mean nor interval is taken of what is rounded already.
     """
-    first, fits = tables[0], lambda *others: all(other and _rows_of(other) == _rows_of(tables[0]) for other in others)
-    if len(tables) == 1 or not fits(*tables):
+    first, shape = tables[0], _rows_of(tables[0])
+    if len(tables) == 1 or any(_rows_of(table) != shape for table in tables):
         return first
-    means = mean["rows"] if fits(mean) else [[None] * len(row) for row in first["rows"]]
-    sharp = exact if len(exact) == len(tables) and fits(*exact) else tables
-    cells = [[list(zip(*same, strict=True)) for same in zip(*(one["rows"] for one in some), strict=True)]
-             for some in (tables, sharp)]  # fmt: skip
+    known = mean if mean and _rows_of(mean) == shape else None
+    sharp = exact if len(exact) == len(tables) and all(_rows_of(table) == shape for table in exact) else tables
+
+    def cell(row, column):
+        rounded, sharper = ([table["rows"][row][column] for table in some] for some in (tables, sharp))
+        return _mean_cell(rounded, known and known["rows"][row][column], sharper)
+
     rows = [
-        [one[0][0], *map(_mean_cell, one[1:], known[1:], more[1:])]
-        for known, one, more in zip(means, *cells, strict=True)
+        [row[0], *(cell(place, column) for column in range(1, len(row)))] for place, row in enumerate(first["rows"])
     ]
     caption = first["caption"].removesuffix(OVER_IMAGES).rstrip()
     times = any(re.search(r"\d (s|min|h)\b", cell) for row in rows for cell in row)
@@ -795,8 +808,8 @@ def few_colours(picture: Image.Image, share: float = 0.01) -> Image.Image:
 
     A colour of `FLAT` pixels or more is one that was drawn, such as a legend's, and keeps its look in any case.
     """
-    if has := picture.getcolors(256):
-        return picture.quantize(len(has))
+    if few := picture.getcolors(256):
+        return picture.quantize(len(few))  # with nothing lost
     pixels = np.asarray(picture, int)
     _, which, counts = np.unique(pixels @ [65536, 256, 1], return_inverse=True, return_counts=True)
     drawn = counts[which].reshape(pixels.shape[:2]) >= FLAT
@@ -1152,7 +1165,7 @@ Adam stayed below 60 % in the time of profile `quick`; fewer and wider layers wi
 during the training, a larger projection and a larger $\\mu$ gained nothing that one seed can show. (The notebook on
 the configuration has the table of all recipes that were tried.)"""
 LESSON = """**What worked.** {} Pictures and silhouettes were no safe judges of a representation; hence the tables
-    beside them."""
+beside them."""
 
 
 def difficulties(results: dict) -> str:
@@ -1458,9 +1471,9 @@ def beside(runs: list[dict]) -> str:
     return f"Beside it, profile {kind_of(runs[0])}{single}: {rows[0][0]}'s {', '.join(found)}.{trained}"
 
 
-def elsewhere(folder: Path, results: dict) -> list[str]:
-    """`beside` of each other kind of run that the folder keeps; none for a run that is no result."""
-    return [] if warning(results["header"]) else [beside(runs) for runs in runs_by_kind(folder, [results])[1:]]
+def other_kinds(folder: Path, results: dict) -> list[list[dict]]:
+    """The other kinds of runs that the folder keeps, each with its seeds; none for a run that is no result."""
+    return [] if warning(results["header"]) else runs_by_kind(folder, [results])[1:]
 
 
 # %%
@@ -1501,6 +1514,10 @@ assert terms_over_profiles([trained]) == "" and terms_over_profiles([trained, tr
 
 # %%
 #| export
+MEANS = "Text gives means, too; what it calls largest, smallest or least is so of all seeds, times are of the first."
+GRAPH = "Free vectors and Laplacian Eigenmaps: of the random CNN's neighbours."
+
+
 def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     """Abstract, the ladder's figure, the methods in short, contents, and what is missing if the run is not whole."""
     name = results["header"]["dataset"]
@@ -1510,12 +1527,9 @@ def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
         words.append(f"**Not a whole report:** this run has not answered {', '.join(missing(results))} yet.")
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
     names, rows = headline_table(runs)
-    means = (
-        " Text gives means, too; what it calls largest, smallest or least is so of all seeds, times are of the first."
-    )
-    graph = " Free vectors and Laplacian Eigenmaps: of the random CNN's neighbours."
-    caption = f"The methods in short. {what_of(runs)}{means if len(runs) > 1 else ''}{graph}"
-    table = [markdown_table(names, rows, caption)] if rows else []
+    told = ["The methods in short.", what_of(runs), *([MEANS] if len(runs) > 1 else [])]
+    told += [GRAPH] if {METHODS[name].title for name in ("free", "laplacian")} <= {row[0] for row in rows} else []
+    table = [markdown_table(names, rows, " ".join(told))] if rows else []
     pieces = [Piece("opening", "\n\n".join(words)), *(Piece("figures", row) for row in figure_rows(folder, figures))]
     return [*pieces, *(Piece("table", text) for text in table), Piece("text", typst_block("#contents"))]
 
@@ -1525,44 +1539,25 @@ print(*opening(made, results, [results]), sep="\n")
 
 # %%
 #| export
-_WORKS = r"""
+REFERENCES = r"""
 A. Bardes, J. Ponce, and Y. LeCun. *VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
-Learning.* ICLR, 2022. arXiv:2105.04906.
-
+    Learning.* ICLR, 2022. arXiv:2105.04906.
 A. Krizhevsky and G. Hinton. *Learning Multiple Layers of Features from Tiny Images.* 2009.
-
 T. Reiss et al. *PANDA: Adapting Pretrained Features for Anomaly Detection and Segmentation.* CVPR, 2021.
-
 L. van der Maaten and G. Hinton. *Visualizing Data using t-SNE.* JMLR 9, 2008.
-
 M. Belkin and P. Niyogi. *Laplacian Eigenmaps for Dimensionality Reduction and Data Representation.* Neural
-Computation 15(6), 2003.
-
+    Computation 15(6), 2003.
 R. Balestriero and Y. LeCun. *Contrastive and Non-Contrastive Self-Supervised Learning Recover Global and Local
-Spectral Embedding Methods.* NeurIPS, 2022.
-
+    Spectral Embedding Methods.* NeurIPS, 2022.
 J. Z. HaoChen et al. *Provable Guarantees for Self-Supervised Deep Learning with Spectral
-Contrastive Loss.* NeurIPS, 2021. arXiv:2106.04156.
-
+    Contrastive Loss.* NeurIPS, 2021. arXiv:2106.04156.
 L. Kaufman and P. J. Rousseeuw. *Finding Groups in Data.* Wiley, 1990.
-
-"""
-
-# %%
-#| export
-REFERENCES = (
-    _WORKS
-    + r"""
 O. Roy and M. Vetterli. *The Effective Rank: A Measure of Effective Dimensionality.* EUSIPCO, 2007.
-
 E. R. DeLong et al. *Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves.*
-Biometrics 44(3), 1988.
-
+    Biometrics 44(3), 1988.
 Y. Bengio et al. *Out-of-Sample Extensions for LLE, Isomap, MDS, Eigenmaps, and Spectral Clustering.* NeurIPS, 2004.
-
 K. Jordan et al. *Muon: An Optimizer for Hidden Layers in Neural Networks.* 2024.
 """
-)
 
 # %% [markdown]
 # A report lists those that it names.
@@ -1572,7 +1567,7 @@ K. Jordan et al. *Muon: An Optimizer for Hidden Layers in Neural Networks.* 2024
 #| export
 def references(text: str) -> str:
     """The section of those works whose first author is named in a text, as markdown."""
-    works = [" ".join(work.split()) for work in REFERENCES.strip().split("\n\n")]
+    works = [" ".join(work.split()) for work in re.split(r"\n(?=\S)", REFERENCES.strip())]
     cited = [work for work in works if re.match(r"(?:\w\. )+(.+?)(?:,| and | et al)", work)[1] in text]
     return "# References\n\n" + "\n".join(f"1. {work}" for work in cited)
 
@@ -1593,14 +1588,15 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     runs = all_seeds(folder, results)
     results = over_seeds(results, runs)
     tools = typst_block(statement_typst(statement)) if statement else NO_STATEMENT
-    others = [] if warning(results["header"]) else [same[0] for same in runs_by_kind(folder, [results])[1:]]
+    kinds = other_kinds(folder, results)
+    others = [same[0] for same in kinds]
     run = markdown_table(["", "This run"], provenance_rows(results, others))
     pieces = [*opening(folder, results, runs), Piece("section", method_section(results))]
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
     for name, entry in results["questions"].items():
         pieces += question_section(folder, entry)
         if name == "Q3":
-            pieces += [Piece("text", text) for text in elsewhere(folder, results)]
+            pieces += [Piece("text", beside(same)) for same in kinds]
         if name == "Q1":
             pieces += [Piece("table", text) for text in [terms_over_profiles([results, *others])] if text]
     last = [difficulties(results), f"# Automatic tools\n\n{tools}", f"# The run: provenance and cost\n\n{SMALL}\n{run}"]

@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py fc81eee8d27b8408
-# text c8eb7ee687b54da3
+# cells nbs/94_page.py 3fb55ecf2729eceb
+# text 8ff53f59cc9677fd
 
 """94 · The book as a page."""
 
@@ -15,8 +15,8 @@ import pypandoc
 from vicreg_nb.config import checked_folder
 from vicreg_nb.store import UserError, atomic, regular
 from vicreg_nb.tools.report import (
-    TITLE, all_seeds, elsewhere, heading, headline_table, load_results, markdown_table, missing, provenance_rows,
-    warning, what_of, with_warnings,
+    TITLE, all_seeds, beside, heading, headline_table, load_results, markdown_table, missing, other_kinds,
+    provenance_rows, warning, what_of, with_warnings,
 )  # fmt: skip
 
 
@@ -77,9 +77,9 @@ def results_html(folder: Path, results: dict) -> str:
         links = ", ".join(f"[{name.replace('_', ' ')}]({name}.html)" for name in drawn)
         told = f"- {heading(entry)}. {entry['answer'].partition(chr(10) * 2)[0]}"
         answers.append(told + (f" Interactive: {links}." if links else ""))
-    runs = all_seeds(folder, results)
-    headline = [markdown_table(*headline_table(runs), what_of(runs)), *elsewhere(folder, results)]
-    provenance = markdown_table(["", "This run"], provenance_rows(results))
+    runs, kinds = all_seeds(folder, results), other_kinds(folder, results)
+    headline = [markdown_table(*headline_table(runs), what_of(runs)), *map(beside, kinds)]
+    provenance = markdown_table(["", "This run"], provenance_rows(results, [same[0] for same in kinds]))
     explorer = ["[The explorer](explorer.html) shows each image, and what every step of the ladder makes of it."]
     notes += explorer if (Path(folder) / "figures" / "explorer.html").is_file() else []
     return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, *headline, "\n".join(answers), provenance]))
