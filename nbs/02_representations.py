@@ -628,14 +628,14 @@ def _numbers_q2(result):
         "overlapping": mixed, "confused": off["probe"].mean(), "entangled": most_mixed(shares["probe"], classes, 2),
         "alike": {name: spearmanr(off["t-SNE"], off[name]).statistic for name in ("pixels", "probe")},
         "pca_variance": variances[:2].sum() / max(variances.sum(), 1e-30), "pairs": len(off["probe"]),
-        "pca_needs": _pca_needs(result, agreements["t-SNE"]),
+        "smallest_needs": _pca_needs(result, agreements["t-SNE"]),
         "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
     }  # fmt: skip
 
 
 # %%
 numbers = _numbers_q2(result)
-for name in ("agreement", "groups", "overlapping", "entangled", "alike", "pca_needs"):
+for name in ("agreement", "groups", "overlapping", "entangled", "alike", "smallest_needs"):
     print(name, numbers[name])
 assert np.isclose(numbers["agreement"]["t-SNE"], agreement(panels["t-SNE"], labels))
 
@@ -666,11 +666,13 @@ q2.says(
 q2.says(
     """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances, and PCA
     keeps distances along two directions. These hold {pca_variance:.0%} of the variance, and classes that differ along
-    the others lie on one another: PCA needs about {pca_needs} dimensions to keep as much of the classes together as
-    t-SNE does in two. All {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses
+    the others lie on one another: PCA needs at least {smallest_needs} dimensions to keep as much of the classes
+    together as t-SNE does in two. All {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses
     little.""",
     when=lambda n: (
-        n.pca_needs is not None and n.pca_needs > 2 and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
+        n.smallest_needs is not None
+        and n.smallest_needs > 2
+        and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
     ),
 )
 
@@ -698,7 +700,7 @@ q2.says(
 # %%
 #| export
 q2.says(
-    """The picture separates animals from vehicles best: {groups[t-SNE]:.0%} of a point's neighbours are of the
+    """The picture separates animals from vehicles: {groups[t-SNE]:.0%} of a point's neighbours are of the
     same of these two groups ({groups[PCA]:.0%} in PCA's picture, {groups[pixels]:.0%} among pixels; by chance
     {groups[chance]:.0%}).""",
     when=lambda n: n.groups["t-SNE"] - n.groups.chance > 0.5 * (1 - n.groups.chance),

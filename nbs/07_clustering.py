@@ -402,7 +402,8 @@ def _map(result, name):
     one, found, first = result.maps[name], result.clusterings[name], len(result.classes)
     colours = *CLASS_COLOURS[:first], *(CLUSTER_COLOURS[i % 10] for i in range(len(found.centres)))
     kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
-    panels = {f"{METHODS[name].title}, {kind}": (one.points, values) for kind, values in kinds.items()}
+    shown = f"{len(one.points):,} of {len(result.labels):,} images"
+    panels = {f"{METHODS[name].title}, {kind}: {shown}": (one.points, values) for kind, values in kinds.items()}
     drawing = scatter(panels, result.classes, colours=colours, marks=dict.fromkeys(panels, one.centres), width=5.8)
     drawing.picture.set_figheight(4.1)  # with room for the names of the clusters below
     ax = drawing.picture.axes[0]

@@ -289,7 +289,7 @@ def _mean_cell(cells, mean_cell=None, exact=None):
     mean_cell: the mean, if known; exact: the cells with more digits. What is no number is that of the first run.
     """
     found = [CELL.fullmatch(cell) for cell in cells]
-    if not all(found) or len(set(cells)) == 1:
+    if not all(found) or len(set(exact or cells)) == 1:
         return cells[0]
     exact = [CELL.fullmatch(cell) for cell in exact or cells]
     values = [float(one["value"].replace(",", "")) for one in (exact if all(exact) else found)]
@@ -301,7 +301,8 @@ def _mean_cell(cells, mean_cell=None, exact=None):
 assert _mean_cell(["61.0%", "62.0%", "64.0%"]) == "62.3% ± 3.8%" and _mean_cell(["1 s", "2 s"]) == "1 s"
 assert _mean_cell(["61.0%", "62.0%", "64.0%"], "62.4% ± 0.1%") == "62.4% ± 3.8%"
 assert _mean_cell(["1.0", "1.1"], "1.1", ["1.04", "1.06"]) == "1.1 ± 0.1"
-assert _mean_cell(["0.44", "1.00"]) == "0.44–1.00"
+assert _mean_cell(["0.44", "1.00"]) == "0.44–1.00" and _mean_cell(["0.42"] * 2) == "0.42"
+assert _mean_cell(["0.420"] * 2, "0.420", ["0.4198", "0.4202"]) == "0.420 ± 0.003"
 
 # %% [markdown]
 # The methods in short: one line for each method, one column for each task.

@@ -213,7 +213,9 @@ def test_q4s_numbers_from_their_definitions(smoke, ablated):
     assert found["z"]["first_singular_value"] == pytest.approx(np.sqrt(pca.explained_variance_[0]), rel=1e-4)
     assert found["z"]["spread"] == pytest.approx(ablated["z"]["ablated"].std(axis=0).mean(), rel=1e-4)
     assert numbers["lost"]["points"] == pytest.approx(100 * (whole - side.probe.accuracy))
-    assert found["learned"]["points"] == pytest.approx(100 * (side.probe.accuracy - ablated["untrained"].accuracy))
+    plain = {name: probe.accuracy for name, probe in ablated["plain"].items()}
+    assert found["learned"]["points"] == pytest.approx(100 * (side.probe.accuracy - plain["untrained"]))
+    assert numbers["recovered"]["points"] == pytest.approx(100 * (found["whitened"] - plain["ablated"]))
 
 
 def test_projections_are_those_of_the_trained_networks(smoke, ablated):

@@ -255,7 +255,7 @@ def pair():
     near = dict.fromkeys(scores, np.array([[0, 1]] * 4 + [[6, 2], [6, 3], [6, 2]]))
     by_class, truth = dict.fromkeys(scores, np.array([0.5, 0.75])), np.array([0, 0, 0, 0, 1, 1, 1])
     plain = {"brightness": np.array([5, 1, 2, 3, 9, 0, 2.5])} | dict.fromkeys(
-        ("contrast", "colourfulness", "border", "diagonal"), np.arange(7.0)
+        ("contrast", "fine texture", "colourfulness", "border", "diagonal"), np.arange(7.0)
     )
     return Scores(images, "digit", pictures, called, truth, 2, plain, scores, near, {}, by_class)
 
@@ -294,7 +294,10 @@ def test_roc_figure_names_the_areas_of_sklearn(pair):
 
 
 def test_numbers_by_hand(pair):
-    numbers = ad3.numbers(pair)["methods"]
+    numbers, texture = (ad3.numbers(pair)[name] for name in ("methods", "texture"))
+    along = {name: one["along_anomalies"]["fine texture"]["more"] for name, one in numbers.items()}
+    assert along == {"vicreg": pytest.approx(-1), "neighbours": pytest.approx(-1)}  # texture rises, both scores fall
+    assert texture == {"more": pytest.approx(0), "interval": pytest.approx(0)}
     assert numbers["vicreg"]["shown"][:3] == ["digit 7", "digit 8", "dog"]
     assert numbers["vicreg"]["anomalies_shown"] == numbers["vicreg"]["anomalies_in_100"] == 3
     densities = ad1.numbers(pair)["methods"]["vicreg"]

@@ -251,12 +251,13 @@ def test_a_main_effect_is_a_paired_mean_over_the_other_axis():
     hits = {(k, w): random.random(500) < 0.5 for k in ("vicreg", "untrained", "oracle") for w in ("network", "free")}
     hits |= {(k, "eigenvectors"): hits[k, "free"] for k in ("vicreg", "untrained", "oracle")}
     same = main_effect(hits, 1, "free", "eigenvectors")
-    assert same.pop("each") == dict.fromkeys(("vicreg", "untrained", "oracle"), 0)
+    assert same.pop("each") == dict.fromkeys(("vicreg", "untrained", "oracle"), {"points": 0, "interval": 0})
     assert same == {"points": 0, "interval": 0, "least": 0, "most": 0}  # paired: no difference, no doubt
     gains = [100 * (hits[k, "network"].mean() - hits[k, "free"].mean()) for k in ("vicreg", "untrained", "oracle")]
     effect = main_effect(hits, 1, "network", "free")
     assert effect["points"] == pytest.approx(np.mean(gains))
     assert (effect["least"], effect["most"]) == pytest.approx((min(gains), max(gains)))
+    assert [one["points"] for one in effect["each"].values()] == pytest.approx(gains)
     each = sum(100.0 * hits[k, "network"] - 100.0 * hits[k, "free"] for k in ("vicreg", "untrained", "oracle")) / 3
     # the interval against a bootstrap over images
     means = [each[random.integers(0, 500, 500)].mean() for _ in range(2_000)]

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 2ab9d18204949749
-# text 783393b4db356d88
+# cells nbs/06_anomaly.py e40b2ef1bf320096
+# text cd9d644216d9537b
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -156,9 +156,9 @@ ad1.says(
     when=lambda n: min(n.methods.vicreg.ratio, n.methods.neighbours.ratio) > 1.05,
 )
 ad1.says(
-    """The score is that of Reiss et al. (2021), the exercise's Eq. 7: the mean distance $\\frac{{1}}{{k}} \\sum_i
-    \\lVert y - y_i \\rVert_2$ of a representation from its $k$ nearest training images. The reference is
-    {counts.reference:,} training images; {counts.normal:,} test images of {names[0]} are normal and
+    """The score is the exercise's Eq. 7, after Reiss et al. (2021), who square the distances: the mean distance
+    $\\frac{{1}}{{k}} \\sum_i \\lVert y - y_i \\rVert_2$ of a representation from its $k$ nearest training images. The
+    reference is {counts.reference:,} training images; {counts.normal:,} test images of {names[0]} are normal and
     {counts.anomalous:,} of {names[1]} anomalous; k is {k}. A threshold that calls 5 % of the normal images anomalous
     finds {methods.vicreg.above_95:.1%} of {names[1]} with VICReg, {methods.neighbours.above_95:.1%} with neighbour
     pairs."""
@@ -456,6 +456,25 @@ def _standing(tested, chosen, over=np.mean, kind=0):
     return {trait: over(values) / (tested.truth == kind).sum() for trait, values in below.items()}
 
 
+def _along_anomalies(tested, draws=100):
+    """{method: {property: correlation with its score over the anomalies}}, and by how much that of neighbour pairs with
+    fine texture is above VICReg's; each as "more", with half its 95 % bootstrap `interval`."""
+    own, traits = tested.truth == 1, list(tested.plain)
+    rows = [values[own] for values in tested.plain.values()] + [tested.relative(name)[own] for name in ASKED]
+    ranks, random = np.array([rankdata(row) for row in rows]), np.random.default_rng(17)
+
+    def correlations(of):
+        with np.errstate(invalid="ignore"):  # a property that is the same in all images
+            found = np.nan_to_num(np.corrcoef(of)[len(traits) :, : len(traits)])
+        return np.vstack((found, found[1] - found[0]))
+
+    drawn = [correlations(ranks[:, random.integers(own.sum(), size=own.sum())]) for _ in range(draws)]
+    both = np.stack((correlations(ranks), 1.96 * np.std(drawn, axis=0)), axis=2).tolist()
+    told = [{trait: dict(zip(("more", "interval"), pair, strict=True)) for trait, pair in zip(traits, row, strict=True)}
+            for row in both]  # fmt: skip
+    return dict(zip(ASKED, told, strict=False)) | {"texture": told[-1]["fine texture"]}
+
+
 def _kinds_shown(tested, name):
     """A Counter: how often each kind is among the most anomalous images."""
     return Counter(tested.called[i] for i in _order(tested, name)[:SHOWN])
@@ -463,9 +482,9 @@ def _kinds_shown(tested, name):
 
 @ad3.summary
 def _traits(tested):
-    methods = {}
+    methods, along = {}, _along_anomalies(tested)
     for name in ASKED:
-        order, along = _order(tested, name), _along(tested, name, kind=1)
+        order = _order(tested, name)
         methods[name] = {
             "shown": [tested.called[number] for number in order[:SHOWN]],
             "anomalies_shown": tested.truth[order[:SHOWN]].sum(),
@@ -473,15 +492,17 @@ def _traits(tested):
             "below": {trait: 1 - share for trait, share in _standing(tested, order[:SHOWN], np.max).items()},
             "odd": _standing(tested, order[tested.truth[order] == 0][:100]),
             "correlations": _along(tested, name),
-            "kinds": ", ".join(f"{kind} ({count})" for kind, count in _kinds_shown(tested, name).most_common()),
-            "along_anomalies": along,
-            "most_along": max(map(abs, along.values())),
+            "along_anomalies": along[name],
+            "largest_along": max(abs(one["more"]) for one in along[name].values()),
         }
     normal = [tested.relative(name)[tested.truth == 0] for name in ASKED]
     top = [set(_order(tested, name, kind=0)[: max(1, len(normal[0]) // 20)]) for name in ASKED]
     facts = {"name": tested.name, "methods": methods, "anomalies": tested.truth.sum(), "properties": len(tested.plain)}
+    facts["over"] = "95 %, bootstrap over the anomalies"
     facts["rank_correlation"] = spearmanr(*normal).statistic
-    facts["shared_kinds"] = (_kinds_shown(tested, ASKED[0]) & _kinds_shown(tested, ASKED[1])).total()
+    facts["texture"], (first, second) = along["texture"], (_kinds_shown(tested, name) for name in ASKED)
+    kinds = (", ".join(f"{kind} ({count})" for kind, count in one.most_common()) for one in (first, second))
+    facts["figure"] = dict(zip(ASKED, kinds, strict=True)) | {"of_figure": True, "shared": (first & second).total()}
     below = min(one["below"][trait] for one in methods.values() for trait in ("brightness", "colourfulness", "border"))
     return facts | {"smallest_below": below, "shown": SHOWN, "shared_top_twentieth": len(top[0] & top[1]) / len(top[0])}
 
@@ -506,34 +527,50 @@ ad3.says(
 
 
 ad3.says(
-    """They differ in which {name} images they put first: VICReg {methods.vicreg.kinds}, neighbour pairs
-    {methods.neighbours.kinds}.""",
-    when=lambda n: 2 * n.shared_kinds < n.shown,
+    """They differ in which {name} images they put first: in the figure VICReg {figure.vicreg}, neighbour pairs
+    {figure.neighbours}.""",
+    when=lambda n: 2 * n.figure.shared < n.shown,
 )
 
 
-def _texture(n, name):
-    return n.methods[name].along_anomalies["fine texture"]
+def _goes_along(n, name):
+    """The properties that measurably go along with a method's score of an anomaly, and not only just."""
+    return {trait for trait, one in n.methods[name].along_anomalies.items() if abs(one.more) > max(0.25, one.interval)}
 
 
+_TEXTURE = """**Digits of fine texture, strokes with many edges, are odd to neighbour pairs:** over all {anomalies:,}
+    the rank correlation with their score is {methods.neighbours.along_anomalies[fine texture][more]:+.2f} ±
+    {methods.neighbours.along_anomalies[fine texture][interval]:.2f}; with VICReg's it is
+    {methods.vicreg.along_anomalies[fine texture][more]:+.2f} ±
+    {methods.vicreg.along_anomalies[fine texture][interval]:.2f}, """
 ad3.says(
-    """**Digits of fine texture, strokes with many edges, are odd to neighbour pairs:** over all {anomalies:,} the rank
-    correlation with their score is {methods.neighbours.along_anomalies[fine texture]:+.2f} (with VICReg's
-    {methods.vicreg.along_anomalies[fine texture]:+.2f}).""",
-    when=lambda n: _texture(n, "neighbours") > max(0.25, _texture(n, "vicreg")),
+    _TEXTURE + "which is less by {texture.more:.2f} ± {texture.interval:.2f}.",
+    when=lambda n: "fine texture" in _goes_along(n, "neighbours") and n.texture.more > n.texture.interval,
 )
 ad3.says(
-    """Most of what makes a digit odd is none of the {properties} properties that were measured: the one that goes most
-    along with VICReg's score has a rank correlation of {methods.vicreg.most_along:.2f} with it, of either sign, and
-    with that of neighbour pairs {methods.neighbours.most_along:.2f}.""",
-    when=lambda n: max(one.most_along for one in n.methods.values()) < 0.5,
+    _TEXTURE + "so that it is theirs alone is not shown (difference {texture.more:+.2f} ± {texture.interval:.2f}).",
+    when=lambda n: "fine texture" in _goes_along(n, "neighbours") and n.texture.more <= n.texture.interval,
+)
+
+
+ad3.says(
+    """**What makes one digit odder than another to VICReg is none of the {properties} properties:** no rank correlation
+    with its score is beyond 0.25 and beyond its interval ({over}).""",
+    when=lambda n: not _goes_along(n, "vicreg"),
+)
+ad3.says(
+    """Most of what makes a digit odd is in none of them: no property has a rank correlation of more than
+    {methods.vicreg.largest_along:.2f} with VICReg's score, of either sign, nor of more than
+    {methods.neighbours.largest_along:.2f} with that of neighbour pairs.""",
+    when=lambda n: max(one.largest_along for one in n.methods.values()) < 0.5,
 )
 
 
 ad3.says(
     """How much ink a digit has says next to nothing of its score (rank correlation with brightness
-    {methods.vicreg.along_anomalies.brightness:+.2f} and {methods.neighbours.along_anomalies.brightness:+.2f}).""",
-    when=lambda n: all(abs(one.along_anomalies.brightness) < 0.2 for one in n.methods.values()),
+    {methods.vicreg.along_anomalies.brightness.more:+.2f} and
+    {methods.neighbours.along_anomalies.brightness.more:+.2f}).""",
+    when=lambda n: all(abs(one.along_anomalies.brightness.more) < 0.2 for one in n.methods.values()),
 )
 
 

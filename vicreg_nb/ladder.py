@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 75108a3ae70f873c
-# text 54f09a264304a8b2
+# cells nbs/04a_ladder.py 9569d9811f529915
+# text 49a92f66ce9e50e9
 
 """4a · The ladder."""
 
@@ -371,7 +371,8 @@ STEPS = {  # what is compared along which axis of (kind, way)
 def main_effect(hits: dict, axis: int, one: str, other: str) -> dict:
     """Points by which `one` is ahead of `other` along an axis of {(kind, way): hits [M]}, averaged over the other axis.
 
-    With half its 95 % interval over the test images, the averaged differences, the smallest and the largest of them.
+    With half its 95 % interval over the test images, `each` of the averaged differences with its own, the smallest and
+    the largest of them.
     """
     crossed = WAYS if axis == 0 else FULL
     cells = [[(name, place) if axis == 0 else (place, name) for name in (one, other)] for place in crossed]
@@ -379,7 +380,8 @@ def main_effect(hits: dict, axis: int, one: str, other: str) -> dict:
     each = gains.mean(axis=1)
     interval = half_interval(gains.mean(axis=0))
     found = {"points": each.mean(), "interval": interval, "least": each.min(), "most": each.max()}
-    return found | {"each": dict(zip(crossed, each, strict=True))}
+    own = [{"points": one.mean(), "interval": half_interval(one)} for one in gains]
+    return found | {"each": dict(zip(crossed, own, strict=True))}
 
 
 class ViewSpectrum(NamedTuple):
@@ -529,7 +531,8 @@ STARS = (  # networks of full length: kind, where its probe is, title, how far a
 
 @steps_down.figure(
     "One strand for each kind of neighbours, from a network down to eigenvectors: the linear probe on the test images, "
-    "with 95 % intervals (smaller than the dots). Stars: networks that were trained for as long as VICReg."
+    "with 95 % intervals over these images (smaller than the dots). Stars: networks that were trained for as long as "
+    "VICReg."
 )
 def ladder(result: dict) -> Drawing:
     (fig, ax), cfg = new_figure(width=5.6, height=2.9), result["cfg"]
@@ -717,7 +720,7 @@ def _numbers(result):
         "vicreg": {"accuracy": result["top"].accuracy, "interval": result["top"].interval},
         "longer": _longer_numbers(result["longer"], result["top"], result["probes"]["vicreg", "eigenvectors"]),
         "epochs": cfg.ladder_epochs, "epochs_text": _epochs(cfg.ladder_epochs),
-        "full_epochs": cfg.epochs, "chance": 1 / len(result["classes"]),
+        "full_epochs": cfg.epochs, "chance": 1 / len(result["classes"]), "dims": [cfg.projection_dim, cfg.encoder_dim],
         "neighbours": cfg.graph_neighbours, "few": cfg.neighbour_count, "components": cfg.components,
         "exact": _exact_numbers(cfg, result["exact"]),
         "part": _spectrum_numbers(result["part"]) | {"images": result["sizes"][0]},
@@ -752,9 +755,12 @@ steps_down.says(
     {steps.vicreg_untrained.least:.1f} to {steps.vicreg_untrained.most:.1f} points (mean
     {steps.vicreg_untrained.points:.1f} ± {steps.vicreg_untrained.interval:.1f}) with a network, free vectors or
     eigenvectors. Amortisation, a network instead of eigenvectors, is worth
-    {steps.network_eigenvectors.each.vicreg:+.1f} points on VICReg's neighbours,
-    {steps.network_eigenvectors.each.untrained:+.1f} on the random CNN's and
-    {steps.network_eigenvectors.each.oracle:+.1f} on the oracle's after {epochs_text}.""",
+    {steps.network_eigenvectors.each.vicreg.points:+.1f} ± {steps.network_eigenvectors.each.vicreg.interval:.1f} points
+    on VICReg's neighbours, {steps.network_eigenvectors.each.untrained.points:+.1f} ±
+    {steps.network_eigenvectors.each.untrained.interval:.1f} on the random CNN's and
+    {steps.network_eigenvectors.each.oracle.points:+.1f} ± {steps.network_eigenvectors.each.oracle.interval:.1f} on the
+    oracle's after {epochs_text}. (A network is more than a way to find vectors: the loss asks it for
+    {dims[0]} dimensions, and the probe sees the {dims[1]} below them.)""",
     lambda n: _more(n.steps.vicreg_untrained) and _weight(n) > 1,
 )
 

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py ace9b10b5fac53aa
-# text 19d24ce71ec6a164
+# cells nbs/02_representations.py adefd99d04ea42be
+# text 22f521e74ac5eb66
 
 """2 · Representations (Q2, Q3)."""
 
@@ -341,7 +341,7 @@ def _numbers_q2(result):
         "overlapping": mixed, "confused": off["probe"].mean(), "entangled": most_mixed(shares["probe"], classes, 2),
         "alike": {name: spearmanr(off["t-SNE"], off[name]).statistic for name in ("pixels", "probe")},
         "pca_variance": variances[:2].sum() / max(variances.sum(), 1e-30), "pairs": len(off["probe"]),
-        "pca_needs": _pca_needs(result, agreements["t-SNE"]),
+        "smallest_needs": _pca_needs(result, agreements["t-SNE"]),
         "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
     }  # fmt: skip
 
@@ -367,11 +367,13 @@ q2.says(
 q2.says(
     """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances, and PCA
     keeps distances along two directions. These hold {pca_variance:.0%} of the variance, and classes that differ along
-    the others lie on one another: PCA needs about {pca_needs} dimensions to keep as much of the classes together as
-    t-SNE does in two. All {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses
+    the others lie on one another: PCA needs at least {smallest_needs} dimensions to keep as much of the classes
+    together as t-SNE does in two. All {dimension} dimensions keep {agreement[representation]:.1%}, so t-SNE loses
     little.""",
     when=lambda n: (
-        n.pca_needs is not None and n.pca_needs > 2 and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
+        n.smallest_needs is not None
+        and n.smallest_needs > 2
+        and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
     ),
 )
 
@@ -391,7 +393,7 @@ q2.says(
 
 
 q2.says(
-    """The picture separates animals from vehicles best: {groups[t-SNE]:.0%} of a point's neighbours are of the
+    """The picture separates animals from vehicles: {groups[t-SNE]:.0%} of a point's neighbours are of the
     same of these two groups ({groups[PCA]:.0%} in PCA's picture, {groups[pixels]:.0%} among pixels; by chance
     {groups[chance]:.0%}).""",
     when=lambda n: n.groups["t-SNE"] - n.groups.chance > 0.5 * (1 - n.groups.chance),

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 616319c217d36bdd
-# text 3ae797c42d5a7957
+# cells nbs/92_report.py 7fcd16c964fd2eb2
+# text e58423f7e459d67d
 
 """92 · The report."""
 
@@ -178,7 +178,7 @@ def _mean_cell(cells, mean_cell=None, exact=None):
     mean_cell: the mean, if known; exact: the cells with more digits. What is no number is that of the first run.
     """
     found = [CELL.fullmatch(cell) for cell in cells]
-    if not all(found) or len(set(cells)) == 1:
+    if not all(found) or len(set(exact or cells)) == 1:
         return cells[0]
     exact = [CELL.fullmatch(cell) for cell in exact or cells]
     values = [float(one["value"].replace(",", "")) for one in (exact if all(exact) else found)]
