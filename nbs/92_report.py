@@ -95,7 +95,7 @@ print(*results["questions"])
 def warning(header: dict) -> str:
     """What every page must say of a run that is no profile's result on CIFAR-10; empty for a real one."""
     if header["dataset"] != "cifar10":
-        made_from = f"Made from the embedded data set {header['dataset']} (profile {header['profile']})"
+        made_from = f"Made from the embedded data set {header['dataset']:.80} (profile {header['profile']})"
         return f"{made_from}: not a result on CIFAR-10"
     if header["profile"] == "smoke":
         return "Smoke run: a few steps to test the code, not a result"
@@ -1210,7 +1210,7 @@ def provenance_rows(results: dict, others: list[dict] = ()) -> list[list[str]]:
         "Device": literal(", ".join(filter(None, (head["device"], number(results, "Q1", "precision", kind=str))))),
         "Versions": literal(", ".join(f"{name} {version}" for name, version in head["versions"].items())),
         "Code": _code_of(head),
-        "Run": f"begun {head['started']}, ended {head['updated']}",
+        "Run": f"begun {head['started']}" + (f", ended {head['updated']}" if "updated" in head else ""),
         "Beside it": "; ".join(
             f"{kind_of(one)}, {seeds_of(one['header'])}: {_code_of(one['header'])}" for one in others
         ),

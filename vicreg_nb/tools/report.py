@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 7fcd16c964fd2eb2
-# text e58423f7e459d67d
+# cells nbs/92_report.py 7c5752c9798858ad
+# text 065b2fce594ac35a
 
 """92 · The report."""
 
@@ -50,7 +50,7 @@ def load_results(folder: Path, name: str = "results.json") -> dict:
 def warning(header: dict) -> str:
     """What every page must say of a run that is no profile's result on CIFAR-10; empty for a real one."""
     if header["dataset"] != "cifar10":
-        made_from = f"Made from the embedded data set {header['dataset']} (profile {header['profile']})"
+        made_from = f"Made from the embedded data set {header['dataset']:.80} (profile {header['profile']})"
         return f"{made_from}: not a result on CIFAR-10"
     if header["profile"] == "smoke":
         return "Smoke run: a few steps to test the code, not a result"
@@ -802,7 +802,7 @@ def provenance_rows(results: dict, others: list[dict] = ()) -> list[list[str]]:
         "Device": literal(", ".join(filter(None, (head["device"], number(results, "Q1", "precision", kind=str))))),
         "Versions": literal(", ".join(f"{name} {version}" for name, version in head["versions"].items())),
         "Code": _code_of(head),
-        "Run": f"begun {head['started']}, ended {head['updated']}",
+        "Run": f"begun {head['started']}" + (f", ended {head['updated']}" if "updated" in head else ""),
         "Beside it": "; ".join(
             f"{kind_of(one)}, {seeds_of(one['header'])}: {_code_of(one['header'])}" for one in others
         ),
