@@ -810,8 +810,8 @@ def _why_anew(cfg, settings, tag):
     paths = sorted(cfg.runs.glob(f"{tag}-*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for name, before in ((path.parent.name, _read_settings(path.parent)) for path in paths):
         differing = [setting for setting in settings if before.get(setting) != settings[setting]]
-        if differing == ["precision"]:
-            was = before["precision"]
+        was = before.get("precision")
+        if differing == ["precision"] and was in PRECISIONS:
             return f"training {tag} anew: {name} has the same settings in {was}, which precision={was} would take"
         if differing == ["code"] and isinstance(before.get("code"), dict):
             old, new = before["code"], settings["code"]

@@ -406,12 +406,14 @@ def _is_figure(value):
 
 def _are_settings(values):
     known = {name: field.type for name, field in SETTINGS.items() if name in values}
-    return all(type(values[name]) is kind or kind is float and _is_number(values[name]) for name, kind in known.items())
+    return isinstance(values, dict) and all(
+        type(values[name]) is kind or kind is float and _is_number(values[name]) for name, kind in known.items()
+    )
 
 
 # %%
 assert _is_figure(["q1_loss", "The loss."]) and not _is_figure(["../q1", "The loss."])
-assert _are_settings({"mu": 1, "gone": None}) and not _are_settings({"epochs": 1.5})
+assert _are_settings({"mu": 1, "gone": None}) and not (_are_settings({"epochs": 1.5}) or _are_settings(["mu"]))
 
 # %%
 #| export

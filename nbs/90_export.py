@@ -330,8 +330,11 @@ def _code(source, above):
     strings = [node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))]
     quoted = {n for node in strings for n in range(node.lineno, node.end_lineno)}
     found = {n: line for n, line in enumerate(lines) if re.match(r"#\s*\|", line) and n not in quoted}
-    if wrong := [n for n, line in found.items() if not re.fullmatch(DIRECTIVE, line)]:
-        raise SyntaxError("use #| export, #| hide or #| default_exp module", ("", wrong[0] + 1, 1, ""))
+    joined = {n for n, line in enumerate(lines, 1) if line.endswith("\\")}  # to the line above
+    if wrong := [n for n, line in found.items() if not re.fullmatch(DIRECTIVE, line) or n in joined]:
+        raise SyntaxError(
+            "use #| export, #| hide or #| default_exp module, in a line of its own", ("", wrong[0] + 1, 1, "")
+        )
     names = [re.fullmatch(DIRECTIVE, line).groups() for line in found.values()]
     code = "\n".join(line for n, line in enumerate(lines) if n not in found).strip("\n")
     if is_exported := ("export", None) in names:
@@ -344,6 +347,7 @@ assert _code("#| default_exp a.b\n# | hide", "0") == (["a.b"], []) and _code("x 
 assert _code('#| export\nx = """\n#| exprot"""', "0") == ([], ['x = """\n#| exprot"""'])
 for slip in ("x = (", "return 3", "%time f()", "x = !ls", "from __future__ import division", "#| exprot"):
     assert "line 2" in refused(_code, f"#| export\n{slip}", "0")
+assert "line 2" in refused(_code, "x = 1\\\n#| export\ny = 2", "0")
 
 # %% [markdown]
 # What the cells export makes the module, in their order.

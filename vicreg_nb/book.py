@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py fc87f8c75243c86c
-# text 6a5be98f5960b12a
+# cells nbs/84_book.py 65a24c6785372cbb
+# text 53120813bd9e1d77
 
 """84 · Book."""
 
@@ -261,7 +261,9 @@ def _is_figure(value):
 
 def _are_settings(values):
     known = {name: field.type for name, field in SETTINGS.items() if name in values}
-    return all(type(values[name]) is kind or kind is float and _is_number(values[name]) for name, kind in known.items())
+    return isinstance(values, dict) and all(
+        type(values[name]) is kind or kind is float and _is_number(values[name]) for name, kind in known.items()
+    )
 
 
 _TABLE = {"caption": str, "header": [str], "rows": [[str]]}

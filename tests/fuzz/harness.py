@@ -107,9 +107,8 @@ def _watch(event, arguments):
     if _watched["folder"] is None:
         return
     paths = ()
-    nameless = getattr(os, "O_TMPFILE", -1)  # a file without a name is gone when it is closed
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-        paths = arguments[:1] if arguments[2] & nameless != nameless else ()
+        paths = arguments[:1]
     elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.chmod", "os.truncate"):
         paths = arguments[:1]
     elif event == "os.rename":
@@ -117,7 +116,7 @@ def _watch(event, arguments):
     scratch = (_watched["folder"], os.path.join(tempfile.gettempdir(), "tmp"), "/dev/", "/proc/")
     for path in (os.fsdecode(path) for path in paths if isinstance(path, (str, bytes, os.PathLike))):
         full = os.path.abspath(path)
-        known = event == "os.mkdir" and os.path.isdir(full) or "__pycache__" in full
+        known = os.path.isdir(full) and event in ("os.mkdir", "open") or "__pycache__" in full  # open: a nameless file
         if not known and not full.startswith(scratch):
             _watched["wrote"].append(f"{event} {full}")
 

@@ -1,6 +1,6 @@
 # Generated from nbs/90_export.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/90_export.py 97d09b8aba4e6dae
-# text 6f22724d491cf44d
+# cells nbs/90_export.py c1fb43d0ac537c56
+# text 3e42ea70cadbc425
 
 """90 · Export: from notebooks to a package."""
 
@@ -191,8 +191,11 @@ def _code(source, above):
     strings = [node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))]
     quoted = {n for node in strings for n in range(node.lineno, node.end_lineno)}
     found = {n: line for n, line in enumerate(lines) if re.match(r"#\s*\|", line) and n not in quoted}
-    if wrong := [n for n, line in found.items() if not re.fullmatch(DIRECTIVE, line)]:
-        raise SyntaxError("use #| export, #| hide or #| default_exp module", ("", wrong[0] + 1, 1, ""))
+    joined = {n for n, line in enumerate(lines, 1) if line.endswith("\\")}  # to the line above
+    if wrong := [n for n, line in found.items() if not re.fullmatch(DIRECTIVE, line) or n in joined]:
+        raise SyntaxError(
+            "use #| export, #| hide or #| default_exp module, in a line of its own", ("", wrong[0] + 1, 1, "")
+        )
     names = [re.fullmatch(DIRECTIVE, line).groups() for line in found.values()]
     code = "\n".join(line for n, line in enumerate(lines) if n not in found).strip("\n")
     if is_exported := ("export", None) in names:
