@@ -811,7 +811,7 @@ def _why_anew(cfg, settings, tag):
     for name, before in ((path.parent.name, _read_settings(path.parent)) for path in paths):
         differing = [setting for setting in settings if before.get(setting) != settings[setting]]
         was = before.get("precision")
-        if differing == ["precision"] and was in PRECISIONS:
+        if differing == ["precision"] and was in list(PRECISIONS):
             return f"training {tag} anew: {name} has the same settings in {was}, which precision={was} would take"
         if differing == ["code"] and isinstance(before.get("code"), dict):
             old, new = before["code"], settings["code"]

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 2bdae2ffdd35e87f
-# text 88d103690798e573
+# cells nbs/01a_training.py e869b375363b321c
+# text 2ffb94474fbfe24a
 
 """1a · Training (Q1)."""
 
@@ -421,7 +421,7 @@ def _why_anew(cfg, settings, tag):
     for name, before in ((path.parent.name, _read_settings(path.parent)) for path in paths):
         differing = [setting for setting in settings if before.get(setting) != settings[setting]]
         was = before.get("precision")
-        if differing == ["precision"] and was in PRECISIONS:
+        if differing == ["precision"] and was in list(PRECISIONS):
             return f"training {tag} anew: {name} has the same settings in {was}, which precision={was} would take"
         if differing == ["code"] and isinstance(before.get("code"), dict):
             old, new = before["code"], settings["code"]
