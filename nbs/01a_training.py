@@ -38,7 +38,7 @@ from vicreg_nb.parallel import after_first, average_gradients, from_first, gathe
 from vicreg_nb.plots import METHOD_COLOURS, lines
 from vicreg_nb.store import UserError, atomic, digest, duration, fault, log, new_generator, progress, rank, read_whole
 from vicreg_nb.store import is_current, recover, regular, remove_leftovers, seeded, set_aside, write_arrays
-from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, vicreg_loss, vicreg_terms
+from vicreg_nb.vicreg import NETWORKS, Encoder, Projector, Terms, covariance, vicreg_loss, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
 # %% tags=["parameters"]
@@ -1371,27 +1371,33 @@ q1_covariance(run)
 #
 # $$\frac{\sum_j (z_j - z'_j)^2}{\sum_j (\sigma_j^2 + \sigma_j'^2)}$$
 #
-# Views that have nothing to do with each other have a ratio of one, perfectly invariant ones a ratio of zero. It is
-# measured on test images, of the networks before and after their training, in batches as a training step sees them.
+# Views that have nothing to do with each other have a ratio of one, perfectly invariant ones a ratio of zero. The
+# covariance term grows even with the fourth power of the spread, so it is divided by the square of the mean variance.
+# Both are measured on test images, of the networks before and after their training, in batches as a training step sees
+# them.
 
 
 # %%
 #| export
 @torch.no_grad()
-def _relative_distance(networks: nn.Module, batches) -> float:
-    """Mean squared distance of two views' projections over batches (x, x'); that of two unrelated images is 1."""
-    networks, near, far = copy.deepcopy(networks).train(), 0.0, 0.0
+def _for_their_size(networks: nn.Module, batches) -> tuple[float, float]:
+    """Over batches of views (x, x'): mean squared distance of their projections, that of two unrelated images is 1;
+    and the covariance term of both branches for a mean variance of 1."""
+    networks, near, far, terms = copy.deepcopy(networks).train(), 0.0, 0.0, []
     for views in batches:
-        z, z2 = (networks(view).float() for view in views)
-        near += (z - z2).square().mean().item()
-        far += (z.var(dim=0) + z2.var(dim=0)).mean().item()
-    return near / far
+        branches = [networks(view).float() for view in views]
+        near += (branches[0] - branches[1]).square().mean().item()
+        far += sum(z.var(dim=0).mean().item() for z in branches)
+        terms.append(sum(covariance(z).item() / z.var(dim=0).mean().item() ** 2 for z in branches))
+    return near / far, float(np.mean(terms))
 
 
 # %%
 z = torch.randn(4_000, 16, generator=new_generator(seed, "spread"))
-assert abs(_relative_distance(nn.Identity(), [(z, z.roll(1, 0))]) - 1) < 0.05
-assert abs(_relative_distance(nn.Identity(), [(z, z + 0.1)]) - 0.005) < 0.001
+assert abs(_for_their_size(nn.Identity(), [(z, z.roll(1, 0))])[0] - 1) < 0.05
+assert abs(_for_their_size(nn.Identity(), [(z, z + 0.1)])[0] - 0.005) < 0.001
+same = [_for_their_size(nn.Identity(), [(size * z[:, :1].repeat(1, 4), z[:, :4])])[1] for size in (1, 9)]
+assert np.allclose(same, 3, atol=0.01)  # four equal dimensions, each with three others
 
 # %% [markdown]
 # ## The curves in numbers
@@ -1408,7 +1414,7 @@ assert abs(_relative_distance(nn.Identity(), [(z, z + 0.1)]) - 0.005) < 0.001
 #| export
 def _looked_back(run: Run, most: int = 2_000) -> dict | None:
     """terms [3]: of training images, computed as those of the test set; by_batch [3]: of the test images, in training
-    mode. distance [2]: `_relative_distance` before and after, over `most` test images. None if the trained networks are
+    mode. sized [2, 2]: `_for_their_size` before and after, over `most` test images. None if the trained networks are
     not there any more.
     """
     images, networks = open_dataset(run.cfg), None if isinstance(run, OwnRun) else load_networks(run)
@@ -1419,15 +1425,15 @@ def _looked_back(run: Run, most: int = 2_000) -> dict | None:
     def compute():
         trainer, count = Trainer(run.cfg, {"precision": run.precision}, 1), len(images.test_images)
         pairs, batches = GeneratedPairs(run.cfg, images), full_batches(min(count, most), min(run.cfg.batch_size, count))
-        distance = [_relative_distance(trainer.model, pairs.tests(batches))]
+        sized = [_for_their_size(trainer.model, pairs.tests(batches))]
         trainer.model.load_state_dict(networks.state_dict())
-        distance.append(_relative_distance(trainer.model, pairs.tests(batches)))
+        sized.append(_for_their_size(trainer.model, pairs.tests(batches)))
         known = replace(images, test_images=images.train_images[: min(count, len(images.train_images))])
         terms = evaluate_terms(trainer, GeneratedPairs(run.cfg, known), len(known.test_images)).numpy()
         trainer.model.train()
         batches = pairs.tests(full_batches(count, min(run.cfg.batch_size, count)))
         by_batch = np.mean([[term.item() for term in _compare(trainer, x, x2)] for x, x2 in batches], axis=0)
-        return {"terms": terms, "by_batch": by_batch, "distance": np.array(distance)}
+        return {"terms": terms, "by_batch": by_batch, "sized": np.array(sized)}
 
     return cached(run.cfg.cache, "looked back", [run.identity, images.identity, run.precision], compute)
 
@@ -1450,10 +1456,11 @@ def _numbers(run):
     for name, batches, tests in columns:
         epochs = {"first_epoch": batches[:steps].mean(), "last_epoch": batches[-steps:].mean()}
         numbers[name] = {"first_batch": batches[0], **epochs, "first_test": tests[0], "last_test": tests[-1]}
-    found = _looked_back(run) or {"terms": [None] * 3, "by_batch": [None] * 3, "distance": [None] * 2}
+    found = _looked_back(run) or {"terms": [None] * 3, "by_batch": [None] * 3, "sized": [[None] * 2] * 2}
     for name, part in (("evaluated", "terms"), ("by_batch", "by_batch")):
         numbers["covariance"][name] = found[part][OBJECTIVES.index("covariance")]
-    numbers["distance"] = dict(zip(("before", "after"), found["distance"], strict=True))
+    for name, values in zip(("distance", "correlated"), zip(*found["sized"], strict=True), strict=True):
+        numbers[name] = dict(zip(("before", "after"), values, strict=True))
     return numbers | {"test_gap": tests[-1] / epochs["last_epoch"] - 1}  # of the loss
 
 
@@ -1483,6 +1490,15 @@ q1.says(
         n.invariance.last_epoch > n.invariance.first_epoch
         and n.distance.after is not None
         and n.distance.after < n.distance.before
+    ),
+)
+q1.says(
+    """The covariance term rises for the same reason, as it grows with the fourth power of the spread: for a mean
+    variance of 1 it falls from {correlated.before:.0f} to {correlated.after:.0f}.""",
+    when=lambda n: (
+        n.covariance.last_epoch > n.covariance.first_epoch
+        and n.correlated.after is not None
+        and n.correlated.after < n.correlated.before
     ),
 )
 

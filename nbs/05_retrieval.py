@@ -23,7 +23,7 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import ATTRIBUTES, Images, image_attributes
 from vicreg_nb.identity import cached
-from vicreg_nb.methods import ASKED, COMPARED, METHODS, UNTRAINED, colours_by_title, encoded, features
+from vicreg_nb.methods import ASKED, COMPARED, LONGER, METHODS, UNTRAINED, colours_by_title, encoded, features
 from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class
 from vicreg_nb.plots import RIGHT, WRONG, dots, image_grid, images_over_dots
 from vicreg_nb.representations import half_interval
@@ -278,7 +278,7 @@ print({name: f"{value:.0%}" for name, value in zip(shown, moved.mean(axis=1))})
 # %%
 #| export
 q7 = Question("Q7", "Retrieval", "Section 3.2, Question 7")
-MOVED = {name: METHODS[name] for name in ASKED} | {"untrained": UNTRAINED}
+MOVED = {name: METHODS[name] for name in ASKED} | {"longer": LONGER, "untrained": UNTRAINED}
 
 
 @q7.result
@@ -292,9 +292,11 @@ def retrieve(cfg: Config, images: Images) -> dict:
         found = search(cfg, x)
         alike = {side: attribute_ratios(attributes, each.numbers, cfg.seed) for side, each in found._asdict().items()}
         methods[name] = found._asdict() | {"typical": typical_distance(x, cfg.seed), "attributes": alike}
-    moved = {name: moves(cfg, images, name, some) for name in MOVED}
+    longer = cfg.neighbours_as_long and search(cfg, features(cfg, images, "longer").train)
+    moved = {name: moves(cfg, images, name, some) for name in MOVED if longer or name != "longer"}
     ground = attributes["background"].mean(axis=1)
-    return {"images": images, "queries": queries, "methods": methods, "moves": moved, "ground": ground}
+    found = {"methods": methods, "longer": longer, "moves": moved, "ground": ground}
+    return found | {"images": images, "queries": queries, "epochs": [cfg.epochs, cfg.neighbour_epochs]}
 
 
 # %%
@@ -441,8 +443,9 @@ q7_attributes(result)
 )
 def q7_changes(result):
     shown = result["images"].train_images[result["queries"][[-1, len(result["queries"]) // 10]]]
-    moved = {one.title: np.r_[0, 100 * result["moves"][name].mean(axis=1)] for name, one in MOVED.items()}
-    colours = {one.title: one.colour for one in MOVED.values()}
+    shown_as = {name: one for name, one in MOVED.items() if name != "longer"}
+    moved = {one.title: np.r_[0, 100 * result["moves"][name].mean(axis=1)] for name, one in shown_as.items()}
+    colours = {one.title: one.colour for one in shown_as.values()}
     pictures = {"original": shown} | changed(shown)
     return images_over_dots(
         pictures, moved, "distance moved / %", colours, line=1 + len(IN_VIEWS), height=2.9, ylim=(-4, 100)
@@ -483,7 +486,8 @@ def _moved(moves):
     """Mean moves by method and change, and how much farther those of neighbour pairs are than VICReg's."""
     gaps = dict(zip(CHANGES, moves["neighbours"] - moves["vicreg"], strict=True))
     means = {name: dict(zip(CHANGES, moved.mean(axis=1), strict=True)) for name, moved in moves.items()}
-    return {"moves": means, "move_gaps": {name: [gap.mean(), half_interval(gap)] for name, gap in gaps.items()}}
+    gaps = {name: {"more": gap.mean(), "interval": half_interval(gap)} for name, gap in gaps.items()}
+    return {"moves": means, "move_gaps": gaps}
 
 
 # %%
@@ -522,6 +526,48 @@ assert ground["dark"] == {"row": 0, "query": 0.5, "all": 0.5, "vicreg": 0.1} and
 
 # %%
 #| export
+def _unevenness(pictures):
+    """Mean standard deviation of the brightness (0 to 1) in the upper and lower four rows of images."""
+    return (np.concatenate((pictures[:, :4], pictures[:, -4:]), axis=1).mean(axis=3).std(axis=(1, 2)) / 255).mean()
+
+
+def _far_away(images, numbers):
+    """Of the images most distant from the queries, {method: numbers}: the one that comes `again` most often, and how
+    uneven their `edges` are."""
+    again = Counter(np.ravel(list(numbers.values())).tolist()).most_common(1)[0][0]
+    rows = {name: (one == again).any(axis=1).sum() for name, one in numbers.items()}
+    edges = {name: _unevenness(images.train_images[one.ravel()]) for name, one in numbers.items()}
+    edges["all"] = _unevenness(images.train_images[:5_000])
+    return {"again": rows | {"kind": images.classes[images.train_labels[again]]}, "edges": edges}
+
+
+# %%
+print(_far_away(images, {"vicreg": np.array([[1, 2], [3, 1]])}))
+
+
+# %%
+#| export
+def _as_long(result):
+    """How neighbour pairs do that were trained for as long as VICReg; of None where none were."""
+    if not result["longer"]:
+        nothing = {"share": None, "gap": {"points": None, "interval": None}}
+        return {"near": nothing, "opposite": nothing, "darker": None, "less_contrast": None}
+    found, labels = {}, result["images"].train_labels
+    for side in ("near", "opposite"):
+        numbers = result["methods"]["vicreg"][side].numbers, getattr(result["longer"], side).numbers
+        (first, share), _, half = own_class(labels, *numbers)
+        found[side] = {"share": share, "gap": {"points": 100 * (first - share), "interval": 100 * half}}
+    moved = dict(zip(CHANGES, result["moves"]["longer"].mean(axis=1), strict=True))
+    return found | {"darker": moved["darker"], "less_contrast": moved["less contrast"]}
+
+
+# %%
+assert _unevenness(np.full((2, 32, 32, 3), 90, np.uint8)) == 0
+print(_as_long(result))
+
+
+# %%
+#| export
 def _in_figures(result):
     """What the two figures of ten queries show, counted: numbers of these figures, and never means."""
     images, queries, labels = result["images"], result["queries"], result["images"].train_labels
@@ -539,9 +585,7 @@ def _in_figures(result):
     for name, one in on_ground.items():
         brought = {method: _counted(found[method][0][one["row"]], images.classes) for method in ASKED}
         told[name] = one | {"kind": kinds[one["row"]], "brought": brought}
-    again = Counter(np.ravel([both[1].numbers[shown] for both in sides.values()]).tolist()).most_common(1)[0][0]
-    rows = {name: (both[1].numbers[shown] == again).any(axis=1).sum() for name, both in sides.items()}
-    told["again"] = rows | {"kind": images.classes[labels[again]]}
+    told |= _far_away(images, {name: both[1].numbers[shown] for name, both in sides.items()})
     for name, (near, far) in found.items():
         told[name] = {"green": right[name].sum(), "near": _counted(near[row], images.classes)}
         told[name]["far"] = _counted(far, images.classes)
@@ -579,7 +623,7 @@ def _numbers(result):
         "k": numbers[0].shape[1], "images": len(labels), "chance": (np.bincount(labels) / len(labels)).max(),
         "methods": methods, "gaps": gaps,
         "alike": {"of": len(ATTRIBUTES), "closer": sum(near[1][name] < near[0][name] for name in ATTRIBUTES)},
-        "to_centre": {m: one["other centre"] / max(one["other border"], 1e-9) for m, one in moved["moves"].items()},
+        "epochs": result["epochs"], "longer": _as_long(result),
     } | moved  # fmt: skip
 
 
@@ -666,6 +710,27 @@ q7.says(
 )
 
 # %% [markdown]
+# Is it the pairs, or is it the length of the training? Neighbour pairs that were trained for as long as VICReg tell.
+
+# %%
+#| export
+_LENGTH = """Neighbour pairs had {epochs[1]} of VICReg's {epochs[0]} epochs (Q5). """
+_AS_LONG = """Trained for as long, {longer.near.share:.1%} of their nearest images are of the query's class:
+    {longer.near.gap.points:.1f} ± {longer.near.gap.interval:.1f} points less than with VICReg."""
+q7.says(
+    "**Most of this difference is the length of the training.** " + _LENGTH + _AS_LONG,
+    when=lambda n: n.longer.near.share and 2 * n.longer.near.gap.points < n.gaps.near.points > n.gaps.near.interval,
+)
+q7.says(
+    "**Length is the smaller part of this difference.** " + _LENGTH + _AS_LONG,
+    when=lambda n: n.longer.near.share and 2 * n.longer.near.gap.points >= n.gaps.near.points > n.gaps.near.interval,
+)
+q7.says(
+    _LENGTH + "How much of all that follows is the length was not measured in this run (`neighbours_as_long`).",
+    when=lambda n: n.longer.near.share is None and n.epochs[1] < n.epochs[0],
+)
+
+# %% [markdown]
 # What the nearest images have in common, and what the test of one change says about it, on what differs:
 
 # %%
@@ -684,8 +749,33 @@ q7.says(
     {moves.vicreg.darker:.0%} of the distance of random pairs with VICReg, by {moves.neighbours.darker:.0%} with
     neighbour pairs and by {moves.untrained.darker:.0%} before training; one of less contrast by
     {moves.vicreg[less contrast]:.0%}, {moves.neighbours[less contrast]:.0%} and {moves.untrained[less contrast]:.0%}.
-    VICReg's views change both at random, those of neighbour pairs are the images as they are.""",
+    VICReg's views change both at random in one image, neighbour pairs only as far as two neighbours differ in
+    them.""",
     when=lambda n: all(n.moves.neighbours[name] > 1.2 * n.moves.vicreg[name] for name in ("darker", "less contrast")),
+)
+
+# %% [markdown]
+# Does that last in a training as long as VICReg's?
+
+# %%
+#| export
+_LATER = """ by {longer.darker:.0%} and {longer.less_contrast:.0%} (VICReg {moves.vicreg.darker:.0%} and
+    {moves.vicreg[less contrast]:.0%})."""
+
+
+def _lasts(n):
+    """Whether the longer training moves more by both than VICReg, as the shorter one does; None without it."""
+    if n.longer.near.share is None:
+        return None
+    return (
+        n.longer.darker > 1.2 * n.moves.vicreg.darker and n.longer.less_contrast > 1.2 * n.moves.vicreg["less contrast"]
+    )
+
+
+q7.says("That lasts: trained for as long as VICReg, neighbour pairs are still moved" + _LATER, when=_lasts)
+q7.says(
+    "That does not last: trained for as long as VICReg, neighbour pairs are moved" + _LATER,
+    when=lambda n: _lasts(n) is False,
 )
 
 # %% [markdown]
@@ -703,10 +793,14 @@ q7.says(
     when=lambda n: all(n.moves.neighbours[name] < 0.75 * n.moves.untrained[name] for name in IN_VIEWS),
 )
 q7.says(
-    """**VICReg looks more at the object, less at what is around it.** Another centre (22 x 22 pixels) moves an image
-    {to_centre.vicreg:.2f} times as far as another border (5 pixels), {to_centre.neighbours:.2f} times with neighbour
-    pairs, {to_centre.untrained:.2f} times before any training.""",
-    when=lambda n: n.to_centre.vicreg > 1.05 * max(n.to_centre.neighbours, n.to_centre.untrained),
+    """**VICReg looks more at the object.** Another centre (22 x 22 pixels) moves an image by
+    {moves.vicreg[other centre]:.0%}, with neighbour pairs by {moves.neighbours[other centre]:.0%}; another border (5
+    pixels) moves it by {moves.vicreg[other border]:.0%} and {moves.neighbours[other border]:.0%}, which does not
+    differ measurably.""",
+    when=lambda n: (
+        -n.move_gaps["other centre"].more > n.move_gaps["other centre"].interval
+        and abs(n.move_gaps["other border"].more) <= n.move_gaps["other border"].interval
+    ),
 )
 q7.says(
     """Neither ignores a picture turned upside down ({moves.vicreg[upside down]:.0%} and
@@ -741,6 +835,12 @@ q7.says(
         n.far_first.vicreg.name != n.far_first.neighbours.name
         and all(n.far_first[name].share > max(0.3, 0.2 + n.far_first[name].other) for name in ASKED)
     ),
+)
+q7.says(
+    """By eye, those of neighbour pairs are single shapes before an even ground, black, white or sky. Measured, the
+    brightness of their upper and lower edges has a standard deviation of {figures.edges.neighbours:.0%} (VICReg's
+    {figures.edges.vicreg:.0%}, all images {figures.edges.all:.0%}).""",
+    when=lambda n: n.figures.edges.neighbours < 0.6 * min(n.figures.edges.vicreg, n.figures.edges.all),
 )
 q7.says(
     """One and the same image, of class {figures.again.kind}, is in {figures.again.vicreg} of the {figures.rows} rows of
@@ -798,6 +898,8 @@ _FAR = """Of the most distant images {methods.vicreg.far.same_class:.1%} are of 
     1), where {methods.vicreg.opposite.distinct:,} and {methods.neighbours.opposite.distinct:,} images take part: it is
     {methods.vicreg.opposite.same_class:.1%} and {methods.neighbours.opposite.same_class:.1%}
     ({gaps.opposite.points:+.1f} ± {gaps.opposite.interval:.1f}; by images ± {gaps.opposite.by_images:.1f})."""
+_FAR_LONG = """ (Trained for as long as VICReg, {longer.opposite.share:.1%} of those of neighbour pairs are of the
+    query's class; VICReg against that: {longer.opposite.gap.points:+.1f} ± {longer.opposite.gap.interval:.1f}.)"""
 
 
 # %%
@@ -818,6 +920,7 @@ assert [_apart(plain_numbers({"gaps": {"opposite": one}})) for one in cases] == 
 q7.says("**VICReg is better at keeping distant images far apart, by little.** " + _FAR, when=lambda n: _apart(n) == 1)
 q7.says("**Neighbour pairs keep distant images farther apart, by little.** " + _FAR, when=lambda n: _apart(n) == -1)
 q7.says("**Which keeps distant images farther apart cannot be told.** " + _FAR, when=lambda n: _apart(n) == 0)
+q7.says(_FAR_LONG.strip(), when=lambda n: n.longer.opposite.share is not None)
 
 # %%
 #| export

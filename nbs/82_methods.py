@@ -60,6 +60,7 @@ METHODS = {name: Method(title, colour) for (name, title), colour in zip(_TITLES.
 ASKED = ("vicreg", "neighbours")  # the two that the exercise compares in Q7, Sec. 4.2 and 4.3
 ENCODERS = (*ASKED, "no_variance")  # those that can embed a new image
 UNTRAINED = Method("Before training", QUIET)  # no method but the control: the network that training starts from
+LONGER = Method("Neighbour pairs, as long as VICReg", METHODS["neighbours"].colour)  # where `neighbours_as_long`
 COMPARED = (*ENCODERS, "laplacian")  # those that stand beside them in the tables
 
 
@@ -113,6 +114,8 @@ def run_of(cfg: Config, images: Images, name: str) -> Run:
         from vicreg_nb.ablations import neighbour_run
 
         return neighbour_run(cfg, images)
+    if name == "longer":  # the same pairs, for as many epochs as VICReg
+        return run_on_neighbours(cfg, images, features(cfg, images, "vicreg"), "neighbours")
     raise UserError(f"{name!r} is not a method with an encoder: choose one of {', '.join(ENCODERS)}.")
 
 

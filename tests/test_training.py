@@ -647,10 +647,12 @@ def test_the_distance_of_two_views_is_relative_to_that_of_unrelated_images(smoke
     run = train(cfg, images)
     model = Trainer(cfg, run_settings(cfg, images), 6).model.train()
     batches = full_batches(len(images.test_images), cfg.batch_size)
-    near, far = [], []
+    near, far, sized = [], [], []
     with torch.no_grad():
         for views in GeneratedPairs(cfg, images).tests(batches):
             z, z2 = (model(view).double().numpy() for view in views)
+            both = [np.cov(part.T) / part.var(axis=0, ddof=1).mean() for part in (z, z2)]
+            sized += [sum((one**2).sum() - (one.diagonal() ** 2).sum() for one in both) / z.shape[1]]
             near += [((z - z2) ** 2).sum(axis=1).mean()]
             far += [
                 sum(
@@ -667,6 +669,7 @@ def test_the_distance_of_two_views_is_relative_to_that_of_unrelated_images(smoke
     assert numbers["invariance"]["first_batch"] == pytest.approx((z - z2).square().mean().item(), rel=1e-4)
     assert numbers["distance"]["before"] == pytest.approx(np.mean(near) / np.mean(far), rel=1e-3)
     assert 0 < numbers["distance"]["after"] < 1
+    assert numbers["correlated"]["before"] == pytest.approx(np.mean(sized), rel=1e-3)
 
 
 def test_a_few_steps_on_real_images_lower_the_loss(real_data, tmp_path):

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py e40b2ef1bf320096
-# text cd9d644216d9537b
+# cells nbs/06_anomaly.py 80afbadfa8c744ef
+# text fca0aed4ab0951e2
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -15,12 +15,17 @@ from torchvision.transforms import functional as TF
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, Outliers, image_attributes, open_outliers
-from vicreg_nb.methods import ASKED, ENCODERS, METHODS, UNTRAINED, colours_by_title, encoded, features
+from vicreg_nb.methods import ASKED, ENCODERS, LONGER, METHODS, UNTRAINED, colours_by_title, encoded, features
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import QUIET, Drawing, image_grid, images_over_dots, lines
 
 
-DETECTORS = {name: METHODS[name].title for name in ENCODERS} | {"untrained": UNTRAINED.title}
+DETECTORS = {name: METHODS[name].title for name in ENCODERS} | {"longer": LONGER.title, "untrained": UNTRAINED.title}
+
+
+def detectors_of(cfg: Config) -> dict:
+    """{detector: title} of those that a run has: neighbour pairs as long as VICReg only with `neighbours_as_long`."""
+    return {name: title for name, title in DETECTORS.items() if cfg.neighbours_as_long or name != "longer"}
 
 
 def encode_all(cfg: Config, images: Images, outliers: Outliers, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -107,14 +112,14 @@ def score_all(cfg: Config, images: Images) -> Scores:
     truth = np.repeat([0, 1], [len(images.test_labels), len(outliers.labels)])
     pictures = np.concatenate((images.test_images, outliers.images))
     called = [images.classes[i] for i in images.test_labels] + [f"{outliers.name} {i}" for i in outliers.labels]
-    scores, near, by_class, edits, shown = {}, {}, {}, {name: {} for name in DETECTORS}, edited(images, outliers)
-    for name in DETECTORS:
+    scores, near, by_class, edits, shown = {}, {}, {}, {}, edited(images, outliers)
+    for name in detectors_of(cfg):
         train, tested = encode_all(cfg, images, outliers, name)
         found = nearest(train, max(k, cfg.max_k), tested, device)
         scores[name], near[name] = inverse_density(found.distances), found.numbers[:, :k]
-        for edit, changed in shown.items():
-            far = nearest(train, k, encoded(cfg, images, name, changed), device).distances
-            edits[name][edit] = inverse_density(far)[:, -1]
+        changed = {edit: encoded(cfg, images, name, part) for edit, part in shown.items()}
+        far = {edit: nearest(train, k, part, device).distances for edit, part in changed.items()}
+        edits[name] = {edit: inverse_density(distances)[:, -1] for edit, distances in far.items()}
         by_class[name] = class_aucs(train, tested[truth == 0], images, k, device)
     facts = images, outliers.name, pictures, called, truth, k, properties(pictures)
     return Scores(*facts, scores, near, edits, by_class)
@@ -293,7 +298,8 @@ def _most_used(tested, name):
 
 @ad2.summary
 def _comparison(tested):
-    methods, truth = {name: _areas(tested, name) for name in DETECTORS}, tested.truth
+    methods, truth = {name: _areas(tested, name) for name in tested.scores}, tested.truth
+    methods = {"longer": {"auc": None, "class_mean": None, "edits": {"less ink": None}}} | methods
     methods["no_variance"] |= dict.fromkeys(("lowest", "highest"), methods["no_variance"]["auc"])  # over trainings
     first, second = (methods[name]["auc_by_k"] for name in ASKED)
     columns = [tested.scores[name].T for name in ASKED]
@@ -314,7 +320,7 @@ def _comparison(tested):
 @ad2.table
 def _detectors(n):
     keys = ("auc", "partial", "class_mean")
-    named = {title: n.methods[name] for name, title in DETECTORS.items()}
+    named = {title: n.methods[name] for name, title in DETECTORS.items() if n.methods[name]["auc"] is not None}
     named |= {f"{trait} alone".capitalize(): one for trait, one in n.plain.items()}
     rows = [[title, *(f"{one[key]:.4f}" if key in one else "–" for key in keys)] for title, one in named.items()]
     first, second = (n.methods[name] for name in ASKED)
@@ -323,7 +329,8 @@ def _detectors(n):
     header = ["detector", "AUC", f"up to {FEW:.0%} false alarms", "AUC, one class normal"]
     caption = (
         f"What finds the anomalies, k = {n.k}; last column: the mean over the classes. A property alone counts in its "
-        "better direction, which only the labels tell."
+        "better direction, which only the labels tell. (Colourfulness: how far the mean colour is from grey; border: "
+        "how uneven the outer five pixels are; diagonal: how far the light lies along one.)"
     )
     return {"caption": caption, "header": header, "rows": rows}
 
@@ -345,16 +352,37 @@ ad2.says(
 
 
 ad2.says(
-    """**Neighbour pairs never saw brightness or contrast changed. VICReg's views change both, and its scores react less
-    to them.** Digits with 60 % of the ink, as far as VICReg's views darken an image, are found with an AUC of
-    {methods.vicreg.edits[less ink]:.2f} by VICReg, {methods.neighbours.edits[less ink]:.2f} by neighbour pairs and
-    {methods.untrained.edits[less ink]:.2f} before any training (a thousand digits).""",
+    """**VICReg's views change brightness and contrast at random, and its scores react less to them;** two neighbours
+    differ in both only as far as neighbours do. Digits with 60 % of the ink, as far as VICReg's views darken an image,
+    are found with an AUC of {methods.vicreg.edits[less ink]:.2f} by VICReg, {methods.neighbours.edits[less ink]:.2f} by
+    neighbour pairs and {methods.untrained.edits[less ink]:.2f} before any training (a thousand digits).""",
     when=lambda n: (
         all(n.methods[name].edits["two-tone photographs"] > 0.95 for name in ASKED)
         and max(n.methods[name].edits[edit] for name in ASKED for edit in ("little ink", "dark photographs")) < 0.8
         and n.methods.neighbours.edits["less ink"] > 0.05 + n.methods.vicreg.edits["less ink"]
         and n.methods.untrained.edits["less ink"] > 0.05 + n.methods.vicreg.edits["less ink"]
     ),
+)
+
+
+_LONGER = """trained for as long as VICReg, neighbour pairs find these digits with {methods.longer.edits[less ink]:.2f},
+    all digits with {methods.longer.auc:.4f}."""
+
+
+def _ink(n):
+    """How far neighbour pairs trained as long as VICReg have come from the shorter ones (0) to VICReg (1), or None."""
+    longer = n.methods.longer.edits["less ink"]
+    short, vicreg = (n.methods[name].edits["less ink"] for name in ("neighbours", "vicreg"))
+    return (short - longer) / (short - vicreg) if longer is not None and short > 0.05 + vicreg else None
+
+
+ad2.says(
+    "That is mostly the length of the training: " + _LONGER,
+    when=lambda n: _ink(n) is not None and _ink(n) > 0.5,
+)
+ad2.says(
+    "That is not mostly the length of the training: " + _LONGER,
+    when=lambda n: _ink(n) is not None and _ink(n) <= 0.5,
 )
 
 
@@ -378,7 +406,7 @@ _COLLAPSED = (
 )
 ad2.says(_COLLAPSED + ".", when=lambda n: n.methods.no_variance.interval <= 0.1)
 ad2.says(
-    """The collapsed encoder of Q4 has an AUC of {methods.no_variance.lowest:.2f} to {methods.no_variance.highest:.2f}
+    """The collapsed encoder of Q4 has an AUC of {methods.no_variance.lowest:.3f} to {methods.no_variance.highest:.3f}
     after different trainings: whether it finds the digits is a matter of chance.""",
     when=lambda n: n.methods.no_variance.interval > 0.1,
 )
@@ -492,6 +520,7 @@ def _traits(tested):
             "below": {trait: 1 - share for trait, share in _standing(tested, order[:SHOWN], np.max).items()},
             "odd": _standing(tested, order[tested.truth[order] == 0][:100]),
             "correlations": _along(tested, name),
+            "kinds": ", ".join(f"{kind} ({count})" for kind, count in _kinds_shown(tested, name).most_common()),
             "along_anomalies": along[name],
             "largest_along": max(abs(one["more"]) for one in along[name].values()),
         }
@@ -501,8 +530,7 @@ def _traits(tested):
     facts["over"] = "95 %, bootstrap over the anomalies"
     facts["rank_correlation"] = spearmanr(*normal).statistic
     facts["texture"], (first, second) = along["texture"], (_kinds_shown(tested, name) for name in ASKED)
-    kinds = (", ".join(f"{kind} ({count})" for kind, count in one.most_common()) for one in (first, second))
-    facts["figure"] = dict(zip(ASKED, kinds, strict=True)) | {"of_figure": True, "shared": (first & second).total()}
+    facts["shared_kinds"] = (first & second).total()
     below = min(one["below"][trait] for one in methods.values() for trait in ("brightness", "colourfulness", "border"))
     return facts | {"smallest_below": below, "shown": SHOWN, "shared_top_twentieth": len(top[0] & top[1]) / len(top[0])}
 
@@ -527,15 +555,15 @@ ad3.says(
 
 
 ad3.says(
-    """They differ in which {name} images they put first: in the figure VICReg {figure.vicreg}, neighbour pairs
-    {figure.neighbours}.""",
-    when=lambda n: 2 * n.figure.shared < n.shown,
+    """They differ in which {name} images they put first: VICReg {methods.vicreg.kinds}, neighbour pairs
+    {methods.neighbours.kinds}.""",
+    when=lambda n: 2 * n.shared_kinds < n.shown,
 )
 
 
 def _goes_along(n, name):
-    """The properties that measurably go along with a method's score of an anomaly, and not only just."""
-    return {trait for trait, one in n.methods[name].along_anomalies.items() if abs(one.more) > max(0.25, one.interval)}
+    """The properties that measurably go along with a method's score of an anomaly, and not by next to nothing."""
+    return {trait for trait, one in n.methods[name].along_anomalies.items() if abs(one.more) > max(0.1, one.interval)}
 
 
 _TEXTURE = """**Digits of fine texture, strokes with many edges, are odd to neighbour pairs:** over all {anomalies:,}
@@ -554,14 +582,21 @@ ad3.says(
 
 
 ad3.says(
-    """**What makes one digit odder than another to VICReg is none of the {properties} properties:** no rank correlation
-    with its score is beyond 0.25 and beyond its interval ({over}).""",
+    "With VICReg's score none of the {properties} properties goes along by more than chance makes ({over}).",
     when=lambda n: not _goes_along(n, "vicreg"),
 )
 ad3.says(
-    """Most of what makes a digit odd is in none of them: no property has a rank correlation of more than
-    {methods.vicreg.largest_along:.2f} with VICReg's score, of either sign, nor of more than
-    {methods.neighbours.largest_along:.2f} with that of neighbour pairs.""",
+    """**To VICReg a digit is odder the more uneven its border is (the outer five pixels), but weakly:** the rank
+    correlation is {methods.vicreg.along_anomalies.border.more:+.2f} ±
+    {methods.vicreg.along_anomalies.border.interval:.2f} ({over}). With no other of the {properties} properties does it
+    go along beyond chance: contrast has {methods.vicreg.along_anomalies.contrast.more:+.2f} ±
+    {methods.vicreg.along_anomalies.contrast.interval:.2f}.""",
+    when=lambda n: _goes_along(n, "vicreg") == {"border"} and n.methods.vicreg.along_anomalies.border.more > 0,
+)
+ad3.says(
+    """No single property explains much of what makes a digit odd: the largest rank correlation, of either sign, is
+    {methods.vicreg.largest_along:.2f} with VICReg's score and {methods.neighbours.largest_along:.2f} with that of
+    neighbour pairs (in any one training).""",
     when=lambda n: max(one.largest_along for one in n.methods.values()) < 0.5,
 )
 

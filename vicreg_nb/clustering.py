@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py 8f3286e89c553438
-# text 91aaf002ec32d886
+# cells nbs/07_clustering.py da78cab814156347
+# text 3474e0af3b44480b
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -128,7 +128,7 @@ class Clustered(NamedTuple):
     maps: dict  # {method: Map}, of the two that the exercise asks for
     silhouettes: dict  # {method: {"clusters": [N], "classes": [N]}}, of the clusters, and of the true classes
     inner: Clustering  # of Laplacian Eigenmaps' vectors without the outermost tenth
-    near: dict  # {method: numbers [n, 10]}: of the images on its map the ten nearest, in all dimensions
+    near: dict  # {method, or "longer": numbers [n, 10]}: of the images on the map the ten nearest, in all dimensions
     ranks: dict  # {method: effective rank of its representation}, of the same two
 
 
@@ -142,16 +142,18 @@ cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bo
 @cl3.result
 def cluster_all(cfg: Config, images: Images) -> Clustered:
     """K-means, t-SNE maps and silhouettes of the training images."""
-    labels, clusterings, maps, terms, near, ranks = images.train_labels, {}, {}, {}, {}, {}
+    labels, clusterings, maps, terms, ranks, spaces = images.train_labels, {}, {}, {}, {}, {}
     for name in COMPARED:
         x = features(cfg, images, name).train
         found = clusterings[name] = cluster(cfg, x)
         terms[name] = _both_silhouettes(cfg, x, found.labels, labels)
         if name in ASKED:
             shown = maps[name] = tsne_map(cfg, x, found.centres)
-            near[name] = nearest(x[shown.numbers], min(10, len(shown.numbers) - 1)).numbers
-            ranks[name] = effective_rank(x)
+            ranks[name], spaces[name] = effective_rank(x), x[shown.numbers]
     inner = cluster(cfg, x[~outermost(x)])  # x: the last method's, Laplacian Eigenmaps'
+    if cfg.neighbours_as_long:  # neighbour pairs, trained for as long as VICReg
+        spaces["longer"] = features(cfg, images, "longer").train[shown.numbers]
+    near = {name: nearest(points, min(10, len(points) - 1)).numbers for name, points in spaces.items()}
     return Clustered(labels, images.classes, cfg.kmeans_inits, clusterings, maps, terms, inner, near, ranks)
 
 
@@ -230,7 +232,7 @@ def _map(result, name):
     colours = *CLASS_COLOURS[:first], *(CLUSTER_COLOURS[i % 10] for i in range(len(found.centres)))
     kinds = {"by cluster": first + found.labels[one.numbers], "by class": result.labels[one.numbers]}
     shown = f"{len(one.points):,} of {len(result.labels):,} images"
-    panels = {f"{METHODS[name].title}, {kind}: {shown}": (one.points, values) for kind, values in kinds.items()}
+    panels = {f"{METHODS[name].title}, {kind}\n({shown})": (one.points, values) for kind, values in kinds.items()}
     drawing = scatter(panels, result.classes, colours=colours, marks=dict.fromkeys(panels, one.centres), width=5.8)
     drawing.picture.set_figheight(4.1)  # with room for the names of the clusters below
     ax = drawing.picture.axes[0]
@@ -274,7 +276,8 @@ def _in_maps(result):
     for kind, (first, second) in seen.items():
         gap, interval = (first - second).mean(), half_interval(first - second)
         gaps[kind] = {"gap": gap, "interval": interval}
-    return {"methods": methods, "gaps": gaps, "over": "95 % over the points"}
+    longer = same_class(result.near["longer"], classes).mean() if "longer" in result.near else None
+    return {"methods": methods, "gaps": gaps, "over": "95 % over the points", "longer": longer}
 
 
 _BY_CLUSTER = """Of a point's ten nearest points in the map, {methods.vicreg.by_cluster:.1%} are of its cluster with
@@ -318,14 +321,35 @@ cl2.says(
         and n.gaps.by_cluster.gap < -n.gaps.by_cluster.interval
     ),
 )
+
+
+_LONGER = """ neighbour pairs that were trained for as long as VICReg have {longer:.1%}."""
+
+
+def _apart(n):
+    """By how much VICReg keeps the classes apart better; 0 where it does not measurably."""
+    return n.gaps.by_class.gap if n.gaps.by_class.gap > n.gaps.by_class.interval else 0
+
+
+def _halfway(n):
+    return (n.methods.vicreg.by_class_before + n.methods.neighbours.by_class_before) / 2
+
+
 cl2.says(
     """Why does VICReg keep the classes apart better? The map only shows what is there before it: in all dimensions
     {methods.vicreg.by_class_before:.1%} of the ten nearest of the same images are of their class with VICReg and
     {methods.neighbours.by_class_before:.1%} with neighbour pairs. The linear probe (Q3, Q5) gives the same order.""",
     when=lambda n: (
-        n.gaps.by_class.gap > n.gaps.by_class.interval
-        and n.methods.vicreg.by_class_before - n.methods.neighbours.by_class_before > 0.5 * n.gaps.by_class.gap
+        _apart(n) and n.methods.vicreg.by_class_before - n.methods.neighbours.by_class_before > _apart(n) / 2
     ),
+)
+cl2.says(
+    "And what is before it is mostly the length of the training:" + _LONGER,
+    when=lambda n: _apart(n) and n.longer and n.longer > _halfway(n),
+)
+cl2.says(
+    "And that is not mostly the length of the training:" + _LONGER,
+    when=lambda n: _apart(n) and n.longer and n.longer <= _halfway(n),
 )
 
 
