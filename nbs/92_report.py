@@ -1191,14 +1191,23 @@ def _code_of(header):
     return f"commit `{header['commit']}`, digest `{header['code']}`"
 
 
+def _times_of(header):
+    return f"begun {header['started']}" + (f", ended {header['updated']}" if "updated" in header else "")
+
+
+def _seed_of(header):
+    return f"seed {header['seed']}: {header['device']}, {_times_of(header)}"
+
+
 # %%
-print(_code_of(results["header"]))
+print(_code_of(results["header"]), _seed_of(results["header"]), sep="\n")
 
 
 # %%
 #| export
-def provenance_rows(results: dict, others: list[dict] = ()) -> list[list[str]]:
-    """What ran, with what, on what, and how long: rows of (fact, value) from results.json; others: runs beside it."""
+def provenance_rows(results: dict, others: list[dict] = (), runs: list[dict] = ()) -> list[list[str]]:
+    """What ran, with what, on what, and how long: rows of (fact, value) from results.json; others: runs beside it;
+    runs: its seeds."""
     head, stages = results["header"], results["stages"]
     data = head.get("data") or {"train_images": 0, "test_images": 0, "identity": ""}
     seconds = {name.replace("_", " "): stage["seconds"] for name, stage in stages.items()}
@@ -1210,7 +1219,10 @@ def provenance_rows(results: dict, others: list[dict] = ()) -> list[list[str]]:
         "Device": literal(", ".join(filter(None, (head["device"], number(results, "Q1", "precision", kind=str))))),
         "Versions": literal(", ".join(f"{name} {version}" for name, version in head["versions"].items())),
         "Code": _code_of(head),
-        "Run": f"begun {head['started']}" + (f", ended {head['updated']}" if "updated" in head else ""),
+        "Run": _times_of(head) + "; what was there and rests on nothing that changed was not done again",
+        "Other seeds": literal(
+            "; ".join(_seed_of(run["header"]) for run in runs if run["header"]["seed"] != head["seed"])
+        ),
         "Beside it": "; ".join(
             f"{kind_of(one)}, {seeds_of(one['header'])}: {_code_of(one['header'])}" for one in others
         ),
@@ -1465,11 +1477,12 @@ def beside(runs: list[dict]) -> str:
     """The first method's numbers in runs that are not those of the report, in a sentence."""
     names, rows = headline_table(runs)
     found = [f"{name.lower()} {cell}" for name, cell in zip(names[1:], rows[0][1:], strict=True) if cell != "–"]
-    single = " (a single run)" if len(runs) == 1 else ""
+    single, used = ", a single run" if len(runs) == 1 else "", used_settings(runs[0])
+    network = "the exercise's ResNet18, " if used["encoder"] == "resnet18" else ""
     interval, seconds = (number(runs[0], *path) for path in (("Q3", "interval"), ("Q1", "seconds")))
     found[0] += f" ± {interval:.1%} over the test images" if single and interval else ""
     trained = f" It was trained in {duration(seconds)}." if seconds else ""
-    return f"Beside it, profile {kind_of(runs[0])}{single}: {rows[0][0]}'s {', '.join(found)}.{trained}"
+    return f"Beside it, {network}profile {kind_of(runs[0])}{single}: {rows[0][0]}'s {', '.join(found)}.{trained}"
 
 
 def other_kinds(folder: Path, results: dict) -> list[list[dict]]:
@@ -1591,7 +1604,7 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     tools = typst_block(statement_typst(statement)) if statement else NO_STATEMENT
     kinds = other_kinds(folder, results)
     others = [same[0] for same in kinds]
-    run = markdown_table(["", "This run"], provenance_rows(results, others))
+    run = markdown_table(["", "This run"], provenance_rows(results, others, runs))
     pieces = [*opening(folder, results, runs), Piece("section", method_section(results))]
     pieces += [Piece("section", DERIVATION + THEOREM), Piece("text", PROOF)]
     for name, entry in results["questions"].items():

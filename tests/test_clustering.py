@@ -213,6 +213,18 @@ def made():
 
 
 @pytest.mark.parametrize("draw", [cl2_vicreg, cl2_neighbours])
+def test_no_title_of_a_map_is_wider_than_its_panel(made, draw):
+    many = made._replace(labels=np.resize(made.labels, 50_000), clusterings=made.clusterings | {
+        name: one._replace(labels=np.resize(one.labels, 50_000)) for name, one in made.clusterings.items()
+    })  # fmt: skip
+    picture = draw(many).picture
+    picture.draw_without_rendering()
+    for ax in picture.axes:
+        assert "of 50,000 images" in ax.get_title()
+        assert ax.title.get_window_extent().width <= 1.02 * ax.get_window_extent().width
+
+
+@pytest.mark.parametrize("draw", [cl2_vicreg, cl2_neighbours])
 def test_maps_show_the_centres_in_black_and_the_points_in_their_colours(made, draw):
     drawing, one = draw(made), made.maps["vicreg"]
     clusters, classes = made.clusterings["vicreg"].labels, made.labels

@@ -1,6 +1,6 @@
 # Generated from nbs/94_page.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/94_page.py 3fb55ecf2729eceb
-# text 8ff53f59cc9677fd
+# cells nbs/94_page.py 81ef22d42f36916e
+# text 13680ae830b8bdfa
 
 """94 · The book as a page."""
 
@@ -79,7 +79,7 @@ def results_html(folder: Path, results: dict) -> str:
         answers.append(told + (f" Interactive: {links}." if links else ""))
     runs, kinds = all_seeds(folder, results), other_kinds(folder, results)
     headline = [markdown_table(*headline_table(runs), what_of(runs)), *map(beside, kinds)]
-    provenance = markdown_table(["", "This run"], provenance_rows(results, [same[0] for same in kinds]))
+    provenance = markdown_table(["", "This run"], provenance_rows(results, [same[0] for same in kinds], runs))
     explorer = ["[The explorer](explorer.html) shows each image, and what every step of the ladder makes of it."]
     notes += explorer if (Path(folder) / "figures" / "explorer.html").is_file() else []
     return stamp + to_html("\n\n".join([f"# {TITLE}", *notes, *headline, "\n".join(answers), provenance]))
