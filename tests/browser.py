@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+# for the explorer's page: when its pictures are there and nothing moves
+AT_REST = (
+    "new Promise(done => { const look = () => sheet && !journey && !due ? done(1) : setTimeout(look, 5); look(); })"
+)
 NAMES = ("chromium", "google-chrome", "chromium-browser", "chromium-headless-shell")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 ALONE = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Browser
+from browser import AT_REST, CHROMIUM, Browser
 from made_run import make_run, smoke_book
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
@@ -167,11 +167,6 @@ def browser(tmp_path_factory):
         yield one
 
 
-READY = (
-    "new Promise(done => { const look = () => sheet && !journey && !due ? done(1) : setTimeout(look, 20); look(); })"
-)
-
-
 @pytest.fixture
 def opened(browser, page):
     """Opens the page; `rest` waits until nothing moves."""
@@ -179,7 +174,7 @@ def opened(browser, page):
     def show(width=1440, height=900, address="", **more):
         browser.events.clear()
         browser.open(page.as_uri() + address, width, height, **more)
-        browser.run(READY)
+        browser.run(AT_REST)
         return browser
 
     return show
@@ -221,7 +216,7 @@ def test_points_glide_to_the_next_rung(opened):
     before = browser.run("[...X]")
     browser.key("2")
     between = browser.run("new Promise(done => setTimeout(() => done([...X]), 400))")
-    browser.run(READY)
+    browser.run(AT_REST)
     after = browser.run("[...X]")
     np.testing.assert_allclose(after, -np.array(before), atol=1e-3)
     moved = np.abs(before) > 0.1
@@ -288,7 +283,7 @@ def test_zoom_keeps_the_place_below_the_pointer_and_shows_thumbnails(opened):
     x, y = pointer = np.round(before).tolist()  # a wheel's event is at whole pixels
     for _ in range(8):
         browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=-120)
-    browser.run(READY)
+    browser.run(AT_REST)
     zoom = browser.run("camera.zoom")
     assert zoom > 3 and browser.run("look().photo") == 1
     there = pointer + (before - pointer) * zoom
@@ -297,7 +292,7 @@ def test_zoom_keeps_the_place_below_the_pointer_and_shows_thumbnails(opened):
     browser.mouse("mouseMoved", x + 40, y + 30, button="left", buttons=1)
     browser.mouse("mouseMoved", x + 80, y + 60, button="left", buttons=1)
     browser.mouse("mouseReleased", x + 80, y + 60, button="left")
-    browser.run(READY)
+    browser.run(AT_REST)
     np.testing.assert_allclose(place(browser, 3), there + [80, 60], atol=0.1)
     assert browser.run("state.picked") == -1
 
@@ -308,7 +303,7 @@ def test_on_a_telephone_a_tap_opens_a_sheet_and_two_fingers_zoom(opened):
     x, y = place(browser, 9)
     for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
         browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
-    browser.run(READY)
+    browser.run(AT_REST)
     sheet = browser.run(
         "(({left, right, top, bottom}) => [left, right, top, bottom])($('panel').getBoundingClientRect())"
     )
@@ -316,7 +311,7 @@ def test_on_a_telephone_a_tap_opens_a_sheet_and_two_fingers_zoom(opened):
     picked = place(browser, browser.run("state.picked"))
     assert 0 < picked[0] < 390 and picked[1] < sheet[2]  # not below the sheet
     browser.run("set({picked: -1})")
-    browser.run(READY)
+    browser.run(AT_REST)
     for kind, apart in (("touchStart", 40), ("touchMove", 80), ("touchMove", 120), ("touchEnd", 0)):
         points = [{"x": 195 + side * apart, "y": 420, "id": side} for side in (1, 0)] if apart else []
         browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
