@@ -130,7 +130,7 @@ class _QuestionSettings:
     per_class: int = setting(3, (1, 10), "Q7: query images of each class")
     neighbours_shown: int = setting(5, (1, 12), "Q7: nearest and most distant images of each query")
     anomaly_k: int = setting(2, (1, 10_000), "k of Eq. 7")
-    max_k: int = setting(50, (1, 10_000), "the AUC is drawn for k up to this")
+    max_k: int = setting(50, (1, 1000), "the AUC is drawn for k up to this")
     clusters: int = setting(10, (2, 1000), "of k-means")
     kmeans_inits: int = setting(5, (1, 1000), "starts of k-means; the best is kept")
     tsne_train_size: int = setting(10_000, (20, 10**6), "training images in the clustering pictures")
@@ -147,7 +147,7 @@ assert _QuestionSettings().neighbour_count == 3 and _QuestionSettings().anomaly_
 #| export
 @dataclass(frozen=True)
 class _GraphSettings:
-    graph_neighbours: int = setting(10, (1, 1000), "k of the neighbour graph")
+    graph_neighbours: int = setting(10, (1, 200), "k of the neighbour graph")
     graph_size: int = setting(10_000, (20, 10**6), "training images in the exercise's own Laplacian Eigenmaps figure")
     components: int = setting(128, (2, 10_000), "eigenvectors kept")
     free_epochs: int = setting(20, (1, 100_000), "passes over the graph with a free vector per image")

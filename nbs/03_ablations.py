@@ -105,7 +105,7 @@ def projections(cfg: Config, images: Images, run: Run) -> np.ndarray | None:
 
 # %%
 z = projections(base, images, whole.run)
-assert z.shape == (len(images.test_labels), base.projection_dim)
+assert z is None or z.shape == (len(images.test_labels), base.projection_dim)
 
 # %% [markdown]
 # Two controls stand beside the ablated encoder. The first is the network before any training, since an untrained
@@ -129,8 +129,8 @@ cloud = np.random.default_rng(0).normal(size=(500, 4)) * [9, 3, 1, 0.1] + 7
 np.testing.assert_allclose(np.cov(whitened(Features(cloud, cloud[:5], "made")).train.T), np.eye(4), atol=1e-9)
 
 # %% [markdown]
-# Any weight can be ablated, `-p mu 0` or `-p mu 1` or `-p nu 0`, but one of them must differ from the profile's own:
-# otherwise a method would be compared with itself.
+# Any weight can be ablated, `-p mu 0`, `-p mu 1`, or `-p mu 25 -p nu 0`, but one of them must differ from the profile's
+# own: otherwise a method would be compared with itself.
 
 # %%
 #| export
@@ -147,12 +147,13 @@ def ablate(cfg: Config, images: Images) -> dict:
     run = trained(cfg, images, "no_variance" if cfg.mu == 0 else "ablation")
     sides = {"vicreg": _side(base, images, trained(base, images)), "ablated": _side(cfg, images, run)}
     exact = {name: features_of(base, images, side.run, "fp32") for name, side in sides.items()}
-    exact["untrained"] = untrained_features(base, images, sides["vicreg"].run)
+    exact["untrained"] = untrained_features(base, images, sides["vicreg"].run, "fp32")
     probes = {name: linear_probe(base, whitened(found), images) for name, found in exact.items()}
-    plain = {name: linear_probe(base, exact[name], images) for name in ("ablated", "untrained")}
+    start = untrained_features(base, images, sides["vicreg"].run)
+    plain = {"ablated": linear_probe(base, exact["ablated"], images), "untrained": linear_probe(base, start, images)}
     z = {name: projections(base, images, side.run) for name, side in sides.items()}
     return {
-        "sides": sides, "z": z, "whitened": probes, "plain": plain, "start": exact["untrained"].test,
+        "sides": sides, "z": z, "whitened": probes, "plain": plain, "start": start.test,
         "images": images,
     }  # fmt: skip
 
@@ -283,6 +284,12 @@ assert filled(np.hstack([along, along])) <= 1 / 50 and filled(cloud) > 0.98
 
 # %%
 #| export
+def _weights(cfg, other):
+    """Those weights of the loss that differ from another configuration's, in words."""
+    named = {"lambda": (cfg.lam, other.lam), "mu": (cfg.mu, other.mu), "nu": (cfg.nu, other.nu)}
+    return ", ".join(f"$\\{name}$ = {one:g}" for name, (one, another) in named.items() if one != another)
+
+
 def _spread(x):
     """The largest standard deviation along a direction, the share of variance in it and in the first two, the rank."""
     values = singular_values(x)
@@ -305,6 +312,7 @@ def _measured(side, z, images):
 
 
 # %%
+assert _weights(base.replace(mu=1, nu=0), base) == "$\\mu$ = 1, $\\nu$ = 0"
 numbers = _measured(ablated["sides"]["ablated"], ablated["z"]["ablated"], images)
 print({name: f"{value:.3g}" if isinstance(value, float) else value for name, value in numbers.items()})
 assert 0 <= numbers["last_variance_term"] <= 2 * cfg.gamma
@@ -321,6 +329,7 @@ def _numbers_q4(result):
     plain, numbers = result["plain"], {}
     for name, side in sides.items():
         numbers[name] = _measured(side, result["z"][name], images) | {"title": titles[name]}
+        numbers[name]["weights"] = _weights(side.run.cfg, sides["ablated" if name == "vicreg" else "vicreg"].run.cfg)
         numbers[name]["learned"] = gain(side.probe, plain["untrained"])
         numbers[name]["whitened"] = result["whitened"][name].accuracy
     cut = sides["ablated"]
@@ -371,13 +380,13 @@ pd.DataFrame(table["rows"], columns=table["header"])
 # %%
 #| export
 q4.says(
-    """**The accuracy is worse: {ablated.accuracy:.1%} of the test images with $\\mu$ = {ablated.mu:g},
-    {vicreg.accuracy:.1%} with all terms**, {lost.points:.1f} ± {lost.interval:.1f} points less ({over}).""",
+    """**The accuracy is worse: {ablated.accuracy:.1%} of the test images with {ablated.weights}, {vicreg.accuracy:.1%}
+    with {vicreg.weights}**, {lost.points:.1f} ± {lost.interval:.1f} points less ({over}).""",
     when=lambda n: n.lost.points > n.lost.interval,
 )
 q4.says(
-    """**The accuracy is not measurably worse: {ablated.accuracy:.1%} of the test images with $\\mu$ = {ablated.mu:g},
-    {vicreg.accuracy:.1%} with all terms** (the difference is known to ± {lost.interval:.1f} points, {over}).""",
+    """**The accuracy is not measurably worse: {ablated.accuracy:.1%} of the test images with {ablated.weights},
+    {vicreg.accuracy:.1%} with {vicreg.weights}** (the difference is known to ± {lost.interval:.1f} points, {over}).""",
     when=lambda n: n.lost.points <= n.lost.interval,
 )
 
@@ -386,8 +395,8 @@ q4.says(
 
 # %%
 #| export
-_BEFORE = """Before any training it is {untrained.accuracy:.1%}. Training with all terms adds
-    {vicreg.learned.points:.1f} ± {vicreg.learned.interval:.1f} points; training without the variance term """
+_BEFORE = """Before any training it is {untrained.accuracy:.1%}. Training with the profile's own weights adds
+    {vicreg.learned.points:.1f} ± {vicreg.learned.interval:.1f} points; the ablated training """
 q4.says(
     _BEFORE + "takes {taken:.1f} ± {ablated.learned.interval:.1f} away.",
     when=lambda n: n.taken > n.ablated.learned.interval,
@@ -396,6 +405,9 @@ q4.says(
     _BEFORE + "changes it by {ablated.learned.points:+.1f} ± {ablated.learned.interval:.1f}.",
     when=lambda n: n.taken <= n.ablated.learned.interval,
 )
+
+# %%
+#| export
 q4.says(
     """**What collapses to a point is the projection $z$**, on which the loss is computed. The variance term, recorded
     though not minimised, ends at {ablated.last_variance_term:.2f}; at most it can be $2 (\\gamma -
@@ -405,9 +417,10 @@ q4.says(
     all terms), covariance at {ablated.last_covariance_term:.0e} ({vicreg.last_covariance_term:.1f}). Only the variance
     term forbids it.""",
     when=lambda n: (
-        n.ablated.last_variance_term > 0.95 * n.highest_variance_term
+        n.ablated.mu == 0
+        and n.ablated.last_variance_term > 0.95 * n.highest_variance_term
         and n.ablated.last_invariance_term < 0.01 * n.vicreg.last_invariance_term
-        and n.ablated.z is not None
+        and None not in (n.ablated.z, n.vicreg.z)
         and n.ablated.z.spread < 0.1 * n.vicreg.z.spread
     ),
 )
@@ -441,7 +454,7 @@ q4.says(
     """**What one sees:** VICReg's picture is one cloud; without the variance term the points lie on a few thin lines.
     Of the 50 × 50 squares of a grid over the picture only {ablated.filled:.1%} hold a point (VICReg:
     {vicreg.filled:.0%}).""",
-    when=lambda n: n.ablated.filled < 0.25 * n.vicreg.filled,
+    when=lambda n: n.ablated.mu == 0 and n.ablated.filled < 0.25 * n.vicreg.filled,
 )
 q4.says(
     """**The pictures explain the accuracy by what is not in them.** In both the classes overlap: of a point's ten
@@ -451,7 +464,8 @@ q4.says(
     {vicreg.agreement:.0%} of the ten nearest are of a point's class with VICReg, and still only
     {ablated.agreement:.0%} without the variance term.""",
     when=lambda n: (
-        n.ablated.share_of_picture > 0.75 > n.vicreg.share_of_picture
+        n.ablated.mu == 0
+        and n.ablated.share_of_picture > 0.75 > n.vicreg.share_of_picture
         and n.vicreg.agreement - n.ablated.agreement > 2 * abs(n.vicreg.picture_agreement - n.ablated.picture_agreement)
     ),
 )
@@ -690,9 +704,11 @@ def compare(cfg: Config, images: Images) -> dict:
     sides = {"vicreg": first} | {name: _side(base, images, run) for name, run in runs.items()}
     more = neighbour_tables(base.replace(neighbour_count=base.graph_neighbours), first.features)[0]
     blind = neighbour_tables(base, untrained_features(base, images, first.run))[0]
+    by_labels = with_labels(first.features, images)
+    oracle = neighbour_tables(base.replace(neighbour_count=base.graph_neighbours), by_labels)[0]
     return {
-        "sides": sides, "moved": {name: moved(base, images, side) for name, side in sides.items()},
-        "table": neighbour_tables(base, first.features)[0], "more": more, "blind": blind, "images": images,
+        "sides": sides, "moved": {name: moved(base, images, side) for name, side in sides.items()}, "images": images,
+        "table": neighbour_tables(base, first.features)[0], "more": more, "blind": blind, "oracle": oracle,
     }  # fmt: skip
 
 
@@ -778,7 +794,8 @@ assert all(set(pair) <= {*compared["sides"], "long"} for pair in _GAINS.values()
 @q5.summary
 def _numbers_q5(result):
     labels, table, sides = result["images"].train_labels, result["table"], result["sides"]
-    right, more, blind = (same_class(result[name], labels).mean() for name in ("table", "more", "blind"))
+    pairs = ("table", "more", "blind", "oracle")
+    right, more, blind, oracle = (same_class(result[name], labels).mean() for name in pairs)
     probes = {name: side.probe for name, side in sides.items()}
     numbers = {name: _side_numbers(side, result["moved"][name]) for name, side in sides.items()}
     gains = dict.fromkeys(_GAINS, {"points": None, "interval": None})  # of a training that this run has not made
@@ -790,7 +807,7 @@ def _numbers_q5(result):
         "neighbour_count": table.shape[1], "same_class": right, "other_class": 1 - right,
         "same_class_by_rank": (labels[table] == labels[:, None]).mean(axis=0),
         "more_count": result["more"].shape[1], "same_class_of_more": more, "other_of_more": 1 - more,
-        "same_class_of_blind": blind,
+        "same_class_of_blind": blind, "same_class_of_oracle": oracle,  # where a class has fewer images, not all are
         "moved_more": _more_moved(result["moved"], "neighbours", "control"), "total": total,
         "moved_as_long": _moved_as_long(result["moved"]),
         "changed_images": len(result["moved"]["vicreg"]["crop"]), "over": _PAIRED,
@@ -818,7 +835,7 @@ def _table_q5(n):
         "blind": (f"{n.neighbour_count} neighbours chosen before training", n.same_class_of_blind),
         "views": ("VICReg, as long as the next two", 1),
         "more": (f"{n.more_count} neighbours", n.same_class_of_more),
-        "oracle": (f"{n.more_count} neighbours of its class (oracle)", 1),
+        "oracle": (f"{n.more_count} neighbours of its class (oracle)", n.same_class_of_oracle),
     }  # fmt: skip
     if n.views.epochs == n.control.epochs:
         del titles["views"]  # it is the control
@@ -871,7 +888,7 @@ q5.says(
     {by_time.points:.1f} come back by training for as long, and {lost_as_long.points:.1f} ±
     {lost_as_long.interval:.1f} remain: what neighbour pairs lack costs little then. But these neighbours were chosen by
     what generated views had taught. Chosen without it, they cost {by_choice.points:.1f} points more after as many
-    epochs as Q5's, the only length that was tried.""",
+    epochs as Q5's; no other length was tried.""",
     when=lambda n: (
         n.long
         and n.by_choice.points > n.by_choice.interval
@@ -886,11 +903,16 @@ q5.says(
 # %%
 #| export
 q5.says(
-    """But Q1 ran for {vicreg.epochs} epochs and Q5, as the exercise has it, for {neighbours.epochs}. Generated views
-    for as long as Q5 reach {control.accuracy:.1%}, {ahead_of_control.points:.1f} ± {ahead_of_control.interval:.1f}
-    points less than neighbour pairs. This is no proof that neighbours teach more in the same time: the encoder that
-    chose them had {vicreg.epochs} epochs with generated views, so that Q5 takes {total.epochs} in all.""",
-    when=lambda n: n.ahead_of_control.points > n.ahead_of_control.interval and n.lost.points > n.lost.interval,
+    """But Q1 ran for {vicreg.epochs} epochs and Q5, as the exercise advises a short training, for {neighbours.epochs}.
+    Generated views for as long as Q5 reach {control.accuracy:.1%}, {ahead_of_control.points:.1f} ±
+    {ahead_of_control.interval:.1f} points less than neighbour pairs. This is no proof that neighbours teach more in the
+    same time: the encoder that chose them had {vicreg.epochs} epochs with generated views, so that Q5 takes
+    {total.epochs} in all.""",
+    when=lambda n: (
+        n.vicreg.epochs > n.neighbours.epochs
+        and n.ahead_of_control.points > n.ahead_of_control.interval
+        and n.lost.points > n.lost.interval
+    ),
 )
 
 # %% [markdown]
@@ -904,24 +926,33 @@ _AS_LONG = """Trained for {vicreg.epochs} epochs, as many as Q1, neighbour pairs
     all, with those of the encoder that chose the neighbours). """
 
 
-def _by_length(n, low, high):
-    """Whether a longer training brings between these shares of what is lost."""
-    return n.long and n.by_time.points > n.by_time.interval and low < n.by_time.points / n.lost.points <= high
+def _by_length(n):
+    """Which part of what is lost a longer training brings back; 0 where nothing measurable, nan where none was made."""
+    if not n.long or n.vicreg.epochs <= n.neighbours.epochs:
+        return np.nan
+    gained = n.by_time.points if n.by_time.points > n.by_time.interval else 0
+    return gained / n.lost.points if n.lost.points > n.lost.interval else gained and np.inf
 
 
 q5.says(
-    _AS_LONG + "So the exercise's advice of a single epoch is confirmed here.",
-    when=lambda n: n.long and n.by_time.points <= n.by_time.interval,
+    _AS_LONG + "So the exercise's advice of a short training is confirmed here.",
+    when=lambda n: _by_length(n) == 0,
 )
 q5.says(
-    "**Most of the difference is length**, so the exercise's advice of a single epoch is not confirmed here. "
+    "**Most of the difference is length**, so the exercise's advice of a short training is not confirmed here. "
     + _AS_LONG,
-    when=lambda n: n.lost.points > n.lost.interval and _by_length(n, 0.5, np.inf),
+    when=lambda n: 0.5 < _by_length(n) < np.inf,
 )
-q5.says(
-    "**Length is the smaller part of the difference.** " + _AS_LONG,
-    when=lambda n: n.lost.points > n.lost.interval and _by_length(n, 0, 0.5),
-)
+q5.says("**Length is the smaller part of the difference.** " + _AS_LONG, when=lambda n: 0 < _by_length(n) <= 0.5)
+q5.says("**A longer training gains more than Q5 has lost.** " + _AS_LONG, when=lambda n: _by_length(n) == np.inf)
+
+# %%
+for by_time, lost, part in ((6, 8, 0.75), (1, 8, 0), (2, 8, 0.25), (6, 1, np.inf), (1, 1, 0)):
+    made = {"long": {}, "vicreg": {"epochs": 10}, "neighbours": {"epochs": 1}, "by_time": {"points": by_time}}
+    made |= {"lost": {"points": lost, "interval": 1}, "long": {"epochs": 10}}
+    made["by_time"]["interval"] = 1
+    assert _by_length(plain_numbers(made)) == part
+assert np.isnan(_by_length(plain_numbers(made | {"long": None})))
 
 # %% [markdown]
 # What do neighbours owe to generated views, which trained the encoder that chose them?
@@ -955,14 +986,17 @@ _CERTAIN = """Two views of one image never show two classes; of the top {neighbo
     after {oracle.epochs} of Q1's {vicreg.epochs} epochs."""
 
 
-q5.says("**Generated views add certainty.** " + _CERTAIN, when=lambda n: _much(n, "by_labels"))
 q5.says(
-    "**Certainty is a small part of what generated views add.** " + _CERTAIN,
+    "**Generated views add pairs that are surely of one class, and that matters.** " + _CERTAIN,
+    when=lambda n: _much(n, "by_labels"),
+)
+q5.says(
+    "**That a pair is surely of one class is a small part of what generated views add.** " + _CERTAIN,
     when=lambda n: n.by_labels.points > n.by_labels.interval and not _much(n, "by_labels"),
 )
 q5.says(
-    """**In so short a training a network gains nothing measurable by certainty** (what vectors without a network gain,
-    the ladder tells). """
+    """**Pairs that are surely of one class gain a network nothing measurable in so short a training** (what vectors
+    without a network gain, the ladder tells). """
     + _CERTAIN,
     when=lambda n: n.by_labels.points <= n.by_labels.interval,
 )
@@ -1018,13 +1052,20 @@ _MOVED = """A change of colours alone, drawn as T draws it, moves a representati
     views for as long, by {vicreg.moved.colours.share:.3f} in Q1; a crop alone by {neighbours.moved.crop.share:.3f},
     {control.moved.crop.share:.3f} and {vicreg.moved.crop.share:.3f} (squared distance of two unrelated images: 1;
     {changed_images:,} test images). """
+
+
+def _all_moved(n):
+    """Whether neighbour pairs are moved more than generated views for as long by both changes."""
+    return all(gap["more"] > gap["interval"] for gap in n.moved_more.values())
+
+
 q5.says(
     "**Generated views add invariance** to changes made by T, which are meant to leave the class as it is. " + _MOVED,
-    when=lambda n: all(gap["more"] > gap["interval"] for gap in n.moved_more.values()),
+    when=_all_moved,
 )
 q5.says(
     "**That generated views add invariance is not seen in both of T's changes.** " + _MOVED,
-    when=lambda n: not all(gap["more"] > gap["interval"] for gap in n.moved_more.values()),
+    when=lambda n: not _all_moved(n),
 )
 
 # %% [markdown]
@@ -1042,9 +1083,15 @@ def _still_moved(n):
     return {name for name, gap in n.moved_as_long.items() if gap["more"] > gap["interval"]}
 
 
-q5.says("That lasts: " + _STILL, when=lambda n: n.long and _still_moved(n) == set(ALONE))
-q5.says("Of that only the colours' part lasts: " + _STILL, when=lambda n: n.long and _still_moved(n) == {"colours"})
-q5.says("That does not last: " + _STILL, when=lambda n: n.long and "colours" not in _still_moved(n))
+for _lasting, _said in (
+    ({*ALONE}, "That lasts"), ({"colours"}, "Of that the colours' part lasts, and for the crop it cannot be told"),
+    ({"crop"}, "Of that the crop's part lasts, and for the colours it cannot be told"),
+    (set(), "Whether that lasts cannot be told"),
+):  # fmt: skip
+    q5.says(
+        f"{_said}: {_STILL}",
+        when=lambda n, lasting=_lasting: n.long and _all_moved(n) and _still_moved(n) == lasting,
+    )
 
 # %%
 q5.run(cfg, compared)

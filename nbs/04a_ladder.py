@@ -882,8 +882,9 @@ def view_projections(cfg: Config, images: Images, run: Run, most: int = 10_000):
 
 # %%
 run = trained(baseline(cfg), images)
-z, z2 = view_projections(cfg, images, run)
-print(f"z {z.shape}; invariance term {((z - z2) ** 2).mean():.3f}, at the end of training {run.tests[-1, 0]:.3f}")
+if (views := view_projections(cfg, images, run)) is not None:
+    apart = ((views[0] - views[1]) ** 2).mean()
+    print(f"z {views[0].shape}; invariance term {apart:.3f}, at the end of training {run.tests[-1, 0]:.3f}")
 
 # %% [markdown]
 # The closed form for these $a$ is the best that any linear layer on top of $z$ could reach. Does $z$ reach it?
@@ -910,9 +911,10 @@ def network_result(cfg: Config, images: Images) -> tuple[SpectrumResult, dict] |
 
 
 # %%
-obeyed, losses = network_result(cfg, images)
-print(f"{(obeyed.predicted > 0).sum()} of {len(obeyed.predicted)} directions should live")
-print(f"{obeyed.stray:.1%} of the variance lies outside of them; {losses}")
+if of_network := network_result(cfg, images):
+    obeyed, losses = of_network
+    print(f"{(obeyed.predicted > 0).sum()} of {len(obeyed.predicted)} directions should live")
+    print(f"{obeyed.stray:.1%} of the variance lies outside of them; {losses}")
 
 # %% [markdown]
 # ## Does it go where free vectors go?

@@ -4,7 +4,9 @@
 # cut through the classes. The silhouette grades them without knowing a class, and so it grades how compact they are.
 #
 # K-means divides the training images into ten clusters (CL1), t-SNE shows them (CL2), and the silhouette grades them
-# (CL3). We do know the classes, so at each step we can ask whether the clusters agree with them.
+# (CL3), by the representations of VICReg and of Q5's *neighbour pairs* (VICReg's loss on an image and one of its
+# nearest neighbours, without augmentation). We do know the classes, so at each step we can ask whether the clusters
+# agree with them.
 
 # %%
 #| default_exp clustering
@@ -21,7 +23,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
-from vicreg_nb.methods import ASKED, COMPARED, METHODS, features
+from vicreg_nb.methods import ASKED, COMPARED, METHODS, UNMEASURED, beyond_half, features, says_length
 from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
 from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
 from vicreg_nb.representations import effective_rank, half_interval, project_tsne
@@ -358,14 +360,22 @@ for name, one in _sizes(result)["methods"].items():
 
 # %%
 #| export
+_MATCHED = """with VICReg {methods.vicreg.accuracy:.1%} of the images agree after the best one-to-one match, with
+    neighbour pairs {methods.neighbours.accuracy:.1%}** (normalised mutual information, NMI: {methods.vicreg.nmi:.3f}
+    and {methods.neighbours.nmi:.3f}; adjusted Rand index, ARI: {methods.vicreg.ari:.3f} and
+    {methods.neighbours.ari:.3f}; 1 where clusters are classes, about 0 by chance). If each cluster is named after its
+    largest class, {methods.vicreg.purity:.1%} and {methods.neighbours.purity:.1%} of the images bear the right name."""
 cl1.says(
-    """**The clusters are not the classes: with VICReg {methods.vicreg.accuracy:.1%} of the images agree after the best
-    one-to-one match, with neighbour pairs {methods.neighbours.accuracy:.1%}** (normalised mutual information, NMI:
-    {methods.vicreg.nmi:.3f} and {methods.neighbours.nmi:.3f}; adjusted Rand index, ARI: {methods.vicreg.ari:.3f} and
-    {methods.neighbours.ari:.3f}; 1 where clusters are classes, about 0 by chance). Named by their largest
-    classes, the clusters hold {methods.vicreg.purity:.1%} and {methods.neighbours.purity:.1%} images of their name.""",
+    "**The clusters are not the classes: " + _MATCHED,
     when=lambda n: max(n.methods[name].accuracy for name in ASKED) < 0.6,
 )
+cl1.says(
+    "**The clusters are the classes, in part: " + _MATCHED,
+    when=lambda n: max(n.methods[name].accuracy for name in ASKED) >= 0.6,
+)
+
+# %%
+#| export
 cl1.says(
     """K-means divides {images:,} training images into {clusters} clusters; of {inits} starts the best is kept. The
     clusters have {methods.vicreg.smallest:,} to {methods.vicreg.largest:,} images with VICReg, and
@@ -436,7 +446,10 @@ def cl2_vicreg(result: Clustered) -> Drawing:
     return _map(result, "vicreg")
 
 
-@cl2.figure("Neighbour pairs: the same; the names below are the two largest classes of each cluster.")
+@cl2.figure(
+    "Neighbour pairs: t-SNE of training images by cluster (its number beside its centre) and by class; the names below "
+    "are the two largest classes of each cluster."
+)
 def cl2_neighbours(result: Clustered) -> Drawing:
     return _map(result, "neighbours")
 
@@ -470,8 +483,12 @@ def _in_maps(result):
     for kind, (first, second) in seen.items():
         gap, interval = (first - second).mean(), half_interval(first - second)
         gaps[kind] = {"gap": gap, "interval": interval}
-    longer = same_class(result.near["longer"], classes).mean() if "longer" in result.near else None
-    return {"methods": methods, "gaps": gaps, "over": "95 % over the points", "longer": longer}
+    own = {name: same_class(near, classes) for name, near in result.near.items()}  # in all dimensions
+    by_length = beyond_half(*(own[name] for name in ("neighbours", "vicreg", "longer"))) if "longer" in own else None
+    return {
+        "methods": methods, "gaps": gaps, "over": "95 % over the points of this map",
+        "longer": own["longer"].mean() if by_length else None, "by_length": by_length or UNMEASURED,
+    }  # fmt: skip
 
 
 # %%
@@ -485,9 +502,9 @@ print(_in_maps(result))
 _BY_CLUSTER = """Of a point's ten nearest points in the map, {methods.vicreg.by_cluster:.1%} are of its cluster with
     VICReg and {methods.neighbours.by_cluster:.1%} with neighbour pairs; with chance taken out (0: shuffled labels, 1:
     all) {methods.vicreg.by_cluster_beyond:.3f} and {methods.neighbours.by_cluster_beyond:.3f} (difference
-    {gaps.by_cluster.gap:+.3f} ± {gaps.by_cluster.interval:.3f}, {over}). By distance in the map their silhouettes
-    are {methods.vicreg.map_silhouette:.2f} and {methods.neighbours.map_silhouette:.2f}."""
-_BY_CLASS = """{methods.vicreg.by_class:.1%} are of its class with VICReg and {methods.neighbours.by_class:.1%} with
+    {gaps.by_cluster.gap:+.3f} ± {gaps.by_cluster.interval:.3f}, {over})."""
+_BY_CLASS = """Of the same ten nearest, {methods.vicreg.by_class:.1%} are of the point's class with VICReg and
+    {methods.neighbours.by_class:.1%} with
     neighbour pairs; with chance taken out {methods.vicreg.by_class_beyond:.3f} and
     {methods.neighbours.by_class_beyond:.3f} (difference {gaps.by_class.gap:+.3f} ± {gaps.by_class.interval:.3f})."""
 for _kind, _what, _text in (
@@ -510,8 +527,8 @@ for _kind, _what, _text in (
 #| export
 cl2.says(
     """In both maps the clusters hold together far better than the classes. K-means returns compact groups, whatever
-    they are, and had no clue for which groups to look. A division that cuts through the classes is no mistake of the
-    method's.""",
+    they are, and had no clue which groups to look for. A division that cuts through the classes is not an error of the
+    method.""",
     when=lambda n: min(one["by_cluster"] - one["by_class"] for one in n.methods.values()) > 0.1,
 )
 
@@ -522,7 +539,7 @@ cl2.says(
 #| export
 cl2.says(
     """That the clusters of neighbour pairs hold together better goes with their representation: it uses fewer
-    directions (effective rank {methods.neighbours.effective_rank:.0f}, VICReg's
+    directions (effective rank, Q4: {methods.neighbours.effective_rank:.0f}, VICReg's
     {methods.vicreg.effective_rank:.0f}), and more of its variance lies between the ten clusters
     ({methods.neighbours.between:.0%}, VICReg's {methods.vicreg.between:.0%}).""",
     when=lambda n: (
@@ -538,36 +555,29 @@ cl2.says(
 
 # %%
 #| export
-_LONGER = """ neighbour pairs that were trained for as long as VICReg have {longer:.1%}."""
+def _there_before(n):
+    """Whether VICReg keeps the classes apart measurably better, and most of that is there before the map."""
+    vicreg, neighbours = (n.methods[name].by_class_before for name in ASKED)
+    gap = n.gaps.by_class
+    return gap.gap > gap.interval and vicreg - neighbours > gap.gap / 2
 
 
-def _apart(n):
-    """By how much VICReg keeps the classes apart better; 0 where it does not measurably."""
-    return n.gaps.by_class.gap if n.gaps.by_class.gap > n.gaps.by_class.interval else 0
-
-
-def _halfway(n):
-    return (n.methods.vicreg.by_class_before + n.methods.neighbours.by_class_before) / 2
-
-
-# %%
-#| export
 cl2.says(
     """Why does VICReg keep the classes apart better? The map only shows what is there before it: in all dimensions
     {methods.vicreg.by_class_before:.1%} of the ten nearest of the same images are of their class with VICReg and
-    {methods.neighbours.by_class_before:.1%} with neighbour pairs. The linear probe (Q3, Q5) gives the same order.""",
-    when=lambda n: (
-        _apart(n) and n.methods.vicreg.by_class_before - n.methods.neighbours.by_class_before > _apart(n) / 2
-    ),
+    {methods.neighbours.by_class_before:.1%} with neighbour pairs.""",
+    when=_there_before,
 )
-cl2.says(
-    "And what is before it is mostly the length of the training:" + _LONGER,
-    when=lambda n: _apart(n) and n.longer and n.longer > _halfway(n),
-)
-cl2.says(
-    "And that is not mostly the length of the training:" + _LONGER,
-    when=lambda n: _apart(n) and n.longer and n.longer <= _halfway(n),
-)
+says_length(cl2, "this difference", lambda n: n.by_length, "they have {longer:.1%} then.", when=_there_before)
+
+# %%
+from vicreg_nb.book import Numbers, plain_numbers
+
+for gap, before, there in ((0.07, 0.46, True), (0.07, 0.42, False), (0.005, 0.46, False)):
+    made = {"vicreg": {"by_class_before": before}, "neighbours": {"by_class_before": 0.4}}
+    assert (
+        _there_before(plain_numbers({"methods": made, "gaps": {"by_class": {"gap": gap, "interval": 0.01}}})) == there
+    )
 
 # %%
 cl2.run(cfg, result)
@@ -630,28 +640,24 @@ def _all_methods(n):
     keys = ("silhouette", "class_silhouette", "nmi", "ari", "accuracy")
     rows = [[METHODS[name].title, *(f"{one[key]:.4f}" for key in keys)] for name, one in n.methods.items()]
     header = ["method", "silhouette", "silhouette of the classes", "NMI", "ARI", "matched accuracy"]
-    caption = "K-means on the training images: the silhouette, and what agrees with the classes."
+    caption = "The silhouettes of k-means' clusters and of the true classes, and how far clusters and classes agree."
     return {"caption": caption, "header": header, "rows": rows}
 
 
 # %%
-from vicreg_nb.book import Numbers
-
 print(*_all_methods(Numbers(_grades(result)))["rows"], sep="\n")
 
 # %% [markdown]
 # ## CL3: the answer
 # The two scores, and whether they fit the maps.
 
+
 # %%
 #| export
-_IN_MAPS = """ (Question 2). By distance, the silhouettes in the maps are {methods.vicreg.map_silhouette:.2f} and
-    {methods.neighbours.map_silhouette:.2f} (a difference of {map_gaps.distance.gap:+.3f} ±
-    {map_gaps.distance.interval:.3f})."""
-
-
-def _silhouette_gap(n):
-    return n.methods.vicreg.silhouette - n.methods.neighbours.silhouette
+def _in_map(n, kind):
+    """1 where a map's measure has the order of the silhouettes, -1 where it has the other, 0 where it tells nothing."""
+    gap, own = n.map_gaps[kind], n.methods.vicreg.silhouette - n.methods.neighbours.silhouette
+    return int(np.sign(gap.gap * own)) if abs(gap.gap) > gap.interval else 0
 
 
 def _order(n, key):
@@ -659,42 +665,48 @@ def _order(n, key):
     return sorted(ASKED, key=lambda name: -n.methods[name][key])
 
 
+# %%
+for gap, sign in ((0.1, -1), (-0.1, 1), (0.01, 0)):
+    made = {"vicreg": {"silhouette": 0.1}, "neighbours": {"silhouette": 0.2}}
+    made = {"methods": made, "map_gaps": {"distance": {"gap": gap, "interval": 0.05}}}
+    assert _in_map(plain_numbers(made), "distance") == sign
+
+# %%
+#| export
+_COUNTED = {
+    1: "**This is coherent with the maps if one counts neighbours**, where the same method's clusters hold together "
+    "better",
+    -1: "**This is not what the maps show if one counts neighbours**, where the other method's clusters hold together "
+    "better",
+    0: "**The maps cannot confirm it:** counted by neighbours, they do not tell the methods apart",
+}
+_IN_MAPS = """ (Question 2: {map_gaps.by_cluster.gap:+.3f} ± {map_gaps.by_cluster.interval:.3f}, VICReg minus neighbour
+    pairs, with chance taken out)."""
+_BY_DISTANCE = {
+    1: "By distance in the map the same method is ahead, too",
+    -1: "By distance in the map, however, the other method is ahead (t-SNE keeps neighbours and gives up distances)",
+    0: "By distance the maps do not tell the methods apart (t-SNE keeps neighbours and gives up distances)",
+}
+_MAPS = """: the maps' silhouettes are {methods.vicreg.map_silhouette:.2f} and
+    {methods.neighbours.map_silhouette:.2f} (a difference of {map_gaps.distance.gap:+.3f} ±
+    {map_gaps.distance.interval:.3f})."""
 cl3.says(
     """**The silhouette is {methods.vicreg.silhouette:.4f} with VICReg and {methods.neighbours.silhouette:.4f} with
     neighbour pairs**, over all {images:,} images in the representation's own dimensions."""
 )
-# %%
-#| export
-cl3.says(
-    """**This is coherent with the maps if one counts neighbours**, where the same method's clusters hold together
-    better"""
-    + _IN_MAPS,
-    when=lambda n: n.map_gaps.by_cluster.gap * _silhouette_gap(n) > 0,
-)
-cl3.says(
-    """**This is not what the maps show if one counts neighbours**, where the other method's clusters hold together
-    better"""
-    + _IN_MAPS,
-    when=lambda n: n.map_gaps.by_cluster.gap * _silhouette_gap(n) < 0,
-)
+for _sign, _said in _COUNTED.items():
+    cl3.says(_said + _IN_MAPS, when=lambda n, sign=_sign: _in_map(n, "by_cluster") == sign)
+
 # %% [markdown]
 # The maps have silhouettes of their own, and all of them are to be judged.
 
 # %%
 #| export
+for _sign, _said in _BY_DISTANCE.items():
+    cl3.says(_said + _MAPS, when=lambda n, sign=_sign: _in_map(n, "distance") == sign)
 cl3.says(
-    """So by distance they have the opposite order. t-SNE is free to do that: it keeps neighbours and gives up
-    distances.""",
-    when=lambda n: (
-        abs(n.map_gaps.distance.gap) > n.map_gaps.distance.interval and n.map_gaps.distance.gap * _silhouette_gap(n) < 0
-    ),
-)
-cl3.says(
-    "So by distance the maps do not tell the methods apart: t-SNE keeps neighbours and gives up distances.",
-    when=lambda n: abs(n.map_gaps.distance.gap) <= n.map_gaps.distance.interval,
-)
-cl3.says(
-    "Both are low: Kaufman and Rousseeuw (1990) see no substantial structure below 0.25.",
+    """All four, of the representations and of the maps, are low: Kaufman and Rousseeuw (1990) see no substantial
+    structure below 0.25.""",
     when=lambda n: max(max(n.methods[name].silhouette, n.methods[name].map_silhouette) for name in ASKED) < 0.25,
 )
 

@@ -181,7 +181,7 @@ mine_changes(found)
 # larger than its interval.
 
 # %%
-mine.says("As it is, the probe names {accuracy:.1%} ± {interval:.1%} of the test images rightly.")
+mine.says("As it is, the probe classifies {accuracy:.1%} ± {interval:.1%} of the test images correctly.")
 for change in list(found)[1:]:
     mine.says(
         f"**{change}:** {{gains[{change}][points]:+.1f}} ± {{gains[{change}][interval]:.1f}} points.",

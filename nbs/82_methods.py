@@ -8,14 +8,18 @@
 
 # %%
 #| export
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, profile_values
 from vicreg_nb.data import Images
 from vicreg_nb.identity import cached
 from vicreg_nb.plots import METHOD_COLOURS, QUIET
-from vicreg_nb.representations import Features, encode, features_of, untrained_encoder, untrained_features
+from vicreg_nb.representations import (
+    Features, encode, features_of, half_interval, untrained_encoder, untrained_features
+)  # fmt: skip
 from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
@@ -28,6 +32,7 @@ device: str = "auto"  # cpu, cuda; auto: a GPU where there is one
 out: str = ""  # where results go; empty: the project's folder
 
 # %%
+from vicreg_nb.book import QUESTIONS
 from vicreg_nb.config import notebook_config
 from vicreg_nb.data import open_dataset
 from vicreg_nb.neighbours import nearest, same_class
@@ -177,6 +182,67 @@ again = run_on_neighbours(short, images, features(cfg, images, "vicreg"), "neigh
 assert again.folder == run_of(cfg, images, "neighbours").folder  # with Q1's features it is Q5
 
 # %% [markdown]
+# ## How much is the length of the training?
+# Q5's neighbour pairs train for an epoch, VICReg for many. Where the two differ, the pairs may be the reason, or the
+# length. Neighbour pairs that were trained for as long tell: does their number lie beyond half the way from the shorter
+# ones' to VICReg's? It may do so by chance, so this, too, has an interval.
+
+
+# %%
+#| export
+UNMEASURED = {"more": None, "interval": None}  # where no longer training was made
+
+
+def beyond_half(short: np.ndarray, vicreg: np.ndarray, longer: np.ndarray) -> dict:
+    """By how much neighbour pairs trained as long as VICReg are beyond half the way from the shorter ones to VICReg.
+
+    All [n], the same thing measured on the same images. Returns "more", a mean in their unit, below 0 where less than
+    half of the way is gone, and half its 95 % "interval".
+    """
+    more = np.sign(np.mean(vicreg) - np.mean(short)) * (longer - (np.asarray(short) + vicreg) / 2)
+    return {"more": more.mean(), "interval": half_interval(more)}
+
+
+# %%
+noise = np.random.default_rng(0).normal(size=(3, 1_000))
+for up in (1, -1):  # whether VICReg's numbers are the higher ones
+    found = [beyond_half(*(noise + up * np.array([[0], [2], [end]])))["more"] for end in (0, 1, 2)]
+    np.testing.assert_allclose(found, [-1, 0, 1], atol=0.15)
+
+# %% [markdown]
+# What is said of it has the same three outcomes everywhere.
+
+
+# %%
+#| export
+def says_length(question: Question, what: str, of: Callable, tail: str, when: Callable):
+    """Add the claims on how much of `what` goes away in a longer training.
+
+    of(numbers): its `beyond_half`; tail: what the longer trained ones have; when: whether there is such a difference.
+    """
+    longer = "when neighbour pairs train for as long as VICReg"
+    outcomes = {
+        f"Most of {what} goes away {longer}: {tail}": lambda one: one["more"] > one["interval"],
+        f"Less than half of {what} goes away {longer}: {tail}": lambda one: one["more"] < -one["interval"],
+        f"How much of {what} goes away {longer} cannot be told: {tail}": lambda one: (
+            abs(one["more"]) <= one["interval"]
+        ),
+    }
+    for text, holds in outcomes.items():
+        question.says(text, lambda n, holds=holds: of(n)["more"] is not None and bool(when(n)) and holds(of(n)))
+
+
+# %%
+made = Question("made", "Made up", "nowhere")
+says_length(made, "it", lambda n: n, "{more} ± {interval}.", lambda n: n.apart)
+said = [
+    made.answer({"more": more, "interval": 1, "apart": apart}) for more, apart in ((2, 1), (-2, 1), (0.5, 1), (2, 0))
+]
+print(*said, sep="\n")
+assert [one.split()[0] if one else "" for one in said] == ["Most", "Less", "How", ""]
+assert made.answer(UNMEASURED | {"apart": 1}) == "" and QUESTIONS.pop("made") is made
+
+# %% [markdown]
 # ## Neighbours of the same class
 # Q5 and the ladder ask what neighbours would be worth if all of them were right. Such an *oracle* uses the training
 # labels: its neighbours are the nearest by the given features within the image's own class.
@@ -198,7 +264,8 @@ def with_labels(one: Features, images: Images) -> Features:
 
 # %%
 vicreg = features(cfg, images, "vicreg")
-near = nearest(with_labels(vicreg, images).train, cfg.graph_neighbours).numbers
+few = np.bincount(images.train_labels).min() - 1  # others of an image's class there are, at least
+near = nearest(with_labels(vicreg, images).train, min(cfg.graph_neighbours, few)).numbers
 assert (same_class(near, images.train_labels) == 1).all()
 first = near[0][: min(3, len(near[0]))]
 distances = np.linalg.norm(vicreg.train.astype(np.float64) - vicreg.train[0], axis=1)

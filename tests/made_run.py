@@ -129,7 +129,7 @@ def smoke_book(tmp_path_factory) -> Path:
 
 def without_notebooks(folder: Path, *arguments: str):
     """Run the smoke book in `folder` as plain Python, as where no papermill is installed."""
-    code = "import sys; from vicreg_nb import run_all; run_all.publish = lambda folder: None; "
+    code = "import sys; from vicreg_nb import run_all; run_all.publish = lambda folder, dataset: None; "
     code += "run_all.notebook_path = lambda stage: None; sys.exit(run_all.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--profile", "smoke", "--out", str(folder), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -12,10 +12,12 @@ import torch
 import torchvision
 from PIL import Image
 from torch import nn
+from vicreg_nb.book import results_folder
 from vicreg_nb.config import make_config
 from vicreg_nb.data import SHAPES, Images, draw_shapes, open_dataset
-from vicreg_nb.representations import encode
+from vicreg_nb.representations import encode, q2, q3
 from vicreg_nb.store import UserError
+from vicreg_nb.tools import explorer
 from vicreg_nb.tools.execute import execute_notebook
 from vicreg_nb.training import find_run, load_encoder, train
 
@@ -102,10 +104,24 @@ def test_a_folder_can_be_the_data_set_of_a_run(album, tmp_path):
     more = dict(graph_neighbours=4, max_k=9, tsne_size=20, tsne_train_size=20, anomaly_k=2)
     cfg = make_config("smoke", dataset=str(album), out=str(tmp_path / "out"), epochs=1, **sizes, **more)
     assert train(cfg, open_dataset(cfg)).history.shape == (3, 3)
-    command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--list", "--dataset", str(album)]
+    command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--dataset", str(album)]
     changes = [word for name, value in (sizes | more).items() for word in ("--set", f"{name}={value}")]
-    done = subprocess.run([*command, *changes], capture_output=True, text=True)
+    done = subprocess.run([*command, "--list", *changes], capture_output=True, text=True)
     assert done.returncode == 0 and "done" not in done.stdout, done.stderr
+
+
+def test_two_classes_of_ones_own_are_pictured_probed_and_shown(tmp_path):
+    random = np.random.default_rng(0)
+    for number, name in enumerate(("a", "b")):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for count in range(60):
+            pixels = random.integers(40 * number, 200 + 40 * number, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "two" / name / f"{count:02}.png")
+    sizes = dict(train_size=0, test_size=0, batch_size=8, clusters=2, graph_size=60, exact_size=40, perplexity=5.0)
+    cfg = make_config("smoke", dataset=str(tmp_path / "two"), out=str(tmp_path / "out"), epochs=1, **sizes)
+    for question in (q2, q3):
+        assert question.run(cfg)
+    assert explorer.build(results_folder(cfg, open_dataset(cfg)), cfg.dataset).is_file()
 
 
 def test_a_damaged_picture_or_an_empty_class_is_named(album):

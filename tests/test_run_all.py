@@ -96,7 +96,7 @@ def package(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(vicreg_nb, "__path__", places)
     monkeypatch.setattr(vicreg_nb.__spec__, "submodule_search_locations", places)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(run_all, "publish", lambda folder: None)
+    monkeypatch.setattr(run_all, "publish", lambda folder, dataset: None)
     known, modules = dict(QUESTIONS), set(sys.modules)
     yield made
     QUESTIONS.clear()
@@ -691,7 +691,7 @@ def test_publishing_needs_something_to_publish_and_the_tools_for_it(tmp_path, mo
 
 def test_what_is_published_is_made_again_where_something_is_newer(tmp_path, monkeypatch):
     made, now = [], time.time() + 60  # after every file of the package
-    tool = SimpleNamespace(build=made.append)
+    tool = SimpleNamespace(build=lambda folder, dataset="": made.append(folder))
     monkeypatch.setattr(run_all.importlib, "import_module", lambda name: tool)
     pages = [make_run(tmp_path) / "report.pdf", tmp_path / "figures" / "index.html"]
     for page in pages:

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 80afbadfa8c744ef
-# text fca0aed4ab0951e2
+# cells nbs/06_anomaly.py 00344bf95d97a15a
+# text ab8c197991830e97
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -15,7 +15,10 @@ from torchvision.transforms import functional as TF
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, Outliers, image_attributes, open_outliers
-from vicreg_nb.methods import ASKED, ENCODERS, LONGER, METHODS, UNTRAINED, colours_by_title, encoded, features
+from vicreg_nb.methods import (
+    ASKED, ENCODERS, LONGER, METHODS, UNMEASURED, UNTRAINED, beyond_half, colours_by_title, encoded, features,
+    says_length,
+)  # fmt: skip
 from vicreg_nb.neighbours import nearest
 from vicreg_nb.plots import QUIET, Drawing, image_grid, images_over_dots, lines
 
@@ -54,9 +57,10 @@ def properties(pictures: np.ndarray) -> dict:
     plain = {name: found[name][:, 0] for name in ("brightness", "contrast", "fine texture")}
     edge = np.pad(np.zeros((22, 22), bool), 5, constant_values=True)
     weights, axis = grey / np.maximum(grey.sum(axis=(1, 2), keepdims=True), 1), np.arange(32)
-    y, x = ((weights.sum(axis=across), axis - (weights.sum(axis=across) @ axis)[:, None]) for across in (2, 1))
-    spread = [np.sqrt((weight * place**2).sum(axis=1)) for weight, place in (x, y)]
-    along = np.abs(np.einsum("nij,ni,nj->n", weights, y[1], x[1])) / np.maximum(spread[0] * spread[1], 1e-6)
+    in_rows, in_columns = weights.sum(axis=2), weights.sum(axis=1)  # [N, 32]
+    y, x = (axis - (one @ axis)[:, None] for one in (in_rows, in_columns))  # as seen from where the light is centred
+    spread = np.sqrt((in_rows * y**2).sum(axis=1) * (in_columns * x**2).sum(axis=1))
+    along = np.abs(np.einsum("nij,ni,nj->n", weights, y, x)) / np.maximum(spread, 1e-6)
     colourfulness = np.linalg.norm(found["colour"], axis=1)
     return plain | {"colourfulness": colourfulness, "border": grey[:, edge].std(axis=1) / 255, "diagonal": along}
 
@@ -69,8 +73,8 @@ def edited(images: Images, outliers: Outliers) -> dict:
     limits = grey.float().flatten(1).quantile(1 - ink, dim=1)[:, None, None, None]
     found = {
         "digits": digits,
-        "less ink": TF.adjust_brightness(digits, 0.6),
-        "little ink": TF.adjust_brightness(digits, 0.3),
+        "digits at 60 %": TF.adjust_brightness(digits, 0.6),
+        "digits at 30 %": TF.adjust_brightness(digits, 0.3),
         "two-tone photographs": 255 * (grey > limits).byte(),
         "dark photographs": TF.adjust_brightness(grey, dark),
     }
@@ -296,16 +300,31 @@ def _most_used(tested, name):
     return {"share": counts[numbers[:10]].sum() / counts.sum(), "darker_than": darker}
 
 
+def _by_length(tested):
+    """How far neighbour pairs, trained for as long as VICReg, come beyond half the way to it: on dimmed digits, digit
+    by digit, in the AUC; and with one class as the normal one, class by class."""
+    names = ("neighbours", "vicreg", "longer")
+    if "longer" not in tested.scores:
+        return dict.fromkeys(("dimmed", "classes"), UNMEASURED)
+    shares = []  # of the normal images, below each dimmed digit; their mean is the AUC
+    for name in names:
+        normal = np.sort(tested.scores[name][tested.truth == 0, tested.k - 1])
+        shares.append(np.searchsorted(normal, tested.edits[name]["digits at 60 %"]) / len(normal))
+    return {"dimmed": beyond_half(*shares), "classes": beyond_half(*(tested.by_class[name] for name in names))}
+
+
 @ad2.summary
 def _comparison(tested):
     methods, truth = {name: _areas(tested, name) for name in tested.scores}, tested.truth
-    methods = {"longer": {"auc": None, "class_mean": None, "edits": {"less ink": None}}} | methods
+    methods = {"longer": {"auc": None, "class_mean": None, "edits": {"digits at 60 %": None}}} | methods
     methods["no_variance"] |= dict.fromkeys(("lowest", "highest"), methods["no_variance"]["auc"])  # over trainings
     first, second = (methods[name]["auc_by_k"] for name in ASKED)
     columns = [tested.scores[name].T for name in ASKED]
     at = {"own": tested.k, "largest_k": len(first)}
     gaps = {name: auc_interval(truth, *(one[k - 1] for one in columns)) for name, k in at.items()}
     gaps["partial"] = bootstrap_gap(truth, *(tested.relative(name) for name in ASKED))
+    longer = [tested.relative(name) for name in ("longer", "vicreg") if name in tested.scores]
+    gaps["longer"] = auc_interval(truth, *longer) if longer[1:] else (None, None)
     leads = {"k": (first > second).sum(), "classes": np.greater(*(tested.by_class[name] for name in ASKED)).sum()}
     return {
         "k": tested.k, "max_k": len(first), "methods": methods,
@@ -313,7 +332,7 @@ def _comparison(tested):
         "gaps": {name: {"gap": gap, "interval": interval} for name, (gap, interval) in gaps.items()},
         "leads": leads, "all_classes": len(tested.images.classes),
         "over": "95 % over the test images of one training, paired (DeLong et al., 1988; the second by bootstrap)",
-        "ten": {name: _most_used(tested, name) for name in ASKED},
+        "ten": {name: _most_used(tested, name) for name in ASKED}, "by_length": _by_length(tested),
     }  # fmt: skip
 
 
@@ -341,95 +360,124 @@ _AUCS = """AUC {methods.vicreg.auc:.4f} with VICReg and {methods.neighbours.auc:
     {gaps.partial.interval:.3f}). Intervals are {over}."""
 ad2.says("**VICReg is better on this task: " + _AUCS, when=lambda n: n.gaps.own.gap > n.gaps.own.interval)
 ad2.says("**Neighbour pairs are better on this task: " + _AUCS, when=lambda n: -n.gaps.own.gap > n.gaps.own.interval)
-ad2.says(
-    "**Neighbour pairs are ahead at each k, but by no more than chance in the training may change: " + _AUCS,
-    when=lambda n: abs(n.gaps.own.gap) <= n.gaps.own.interval and n.gaps.own.gap < 0 and n.leads.k == 0,
-)
+_SO_FAR = {"**VICReg is": lambda n: n.leads.k == n.max_k, "**Neighbour pairs are": lambda n: n.leads.k == 0}
+for _who, _always in _SO_FAR.items():
+    ad2.says(
+        f"{_who} ahead at each k, but at k = {{k}} not measurably: {_AUCS}",
+        when=lambda n, always=_always: abs(n.gaps.own.gap) <= n.gaps.own.interval and always(n),
+    )
 ad2.says(
     "**No difference can be measured: " + _AUCS,
-    when=lambda n: abs(n.gaps.own.gap) <= n.gaps.own.interval and not (n.gaps.own.gap < 0 and n.leads.k == 0),
+    when=lambda n: abs(n.gaps.own.gap) <= n.gaps.own.interval and 0 < n.leads.k < n.max_k,
 )
 
 
+_DIM = """Digits dimmed to 60 % of their brightness, as far as VICReg's views darken an image, are found with an AUC of
+    {methods.vicreg.edits[digits at 60 %]:.2f} by VICReg, {methods.neighbours.edits[digits at 60 %]:.2f} by neighbour
+    pairs and {methods.untrained.edits[digits at 60 %]:.2f} before any training (a thousand digits)."""
+
+
+def _hard_contrast(n):
+    """Whether both find what is in two tones, and neither what is merely dark or of a digit's shape."""
+    edits = [n.methods[name].edits for name in ASKED]
+    found = min(one["two-tone photographs"] for one in edits) > 0.95
+    return found and max(one[edit] for one in edits for edit in ("digits at 30 %", "dark photographs")) < 0.8
+
+
+def _dims(n):
+    """Whether VICReg's scores, beside that, react less to light than those of neighbour pairs and before training."""
+    own, *others = (n.methods[name].edits["digits at 60 %"] for name in (*ASKED, "untrained"))
+    return _hard_contrast(n) and min(others) > 0.05 + own
+
+
 ad2.says(
-    """**VICReg's views change brightness and contrast at random, and its scores react less to them;** two neighbours
-    differ in both only as far as neighbours do. Digits with 60 % of the ink, as far as VICReg's views darken an image,
-    are found with an AUC of {methods.vicreg.edits[less ink]:.2f} by VICReg, {methods.neighbours.edits[less ink]:.2f} by
-    neighbour pairs and {methods.untrained.edits[less ink]:.2f} before any training (a thousand digits).""",
-    when=lambda n: (
-        all(n.methods[name].edits["two-tone photographs"] > 0.95 for name in ASKED)
-        and max(n.methods[name].edits[edit] for name in ASKED for edit in ("little ink", "dark photographs")) < 0.8
-        and n.methods.neighbours.edits["less ink"] > 0.05 + n.methods.vicreg.edits["less ink"]
-        and n.methods.untrained.edits["less ink"] > 0.05 + n.methods.vicreg.edits["less ink"]
-    ),
+    """**VICReg's scores react less to a loss of light.** Its two views of an image differ at random in brightness and
+    contrast, so it learns to disregard both; the two images of a neighbour pair are alike in them already. """
+    + _DIM,
+    when=_dims,
 )
+ad2.says("The edited images do not tell why one would be better. " + _DIM, when=lambda n: not _dims(n))
 
 
-_LONGER = """trained for as long as VICReg, neighbour pairs find these digits with {methods.longer.edits[less ink]:.2f},
-    all digits with {methods.longer.auc:.4f}."""
-
-
-def _ink(n):
-    """How far neighbour pairs trained as long as VICReg have come from the shorter ones (0) to VICReg (1), or None."""
-    longer = n.methods.longer.edits["less ink"]
-    short, vicreg = (n.methods[name].edits["less ink"] for name in ("neighbours", "vicreg"))
-    return (short - longer) / (short - vicreg) if longer is not None and short > 0.05 + vicreg else None
-
-
+says_length(
+    ad2, "this difference", lambda n: n.by_length.dimmed,
+    "they find the dimmed digits with {methods.longer.edits[digits at 60 %]:.2f} then.",
+    when=_dims,
+)  # fmt: skip
+_ALL = """Over all digits, neighbour pairs trained for as long have an AUC of {methods.longer.auc:.4f}, """
 ad2.says(
-    "That is mostly the length of the training: " + _LONGER,
-    when=lambda n: _ink(n) is not None and _ink(n) > 0.5,
+    _ALL + "no measurable difference from VICReg ({gaps.longer.gap:+.4f} ± {gaps.longer.interval:.4f}).",
+    when=lambda n: n.gaps.longer.gap is not None and abs(n.gaps.longer.gap) <= n.gaps.longer.interval,
 )
 ad2.says(
-    "That is not mostly the length of the training: " + _LONGER,
-    when=lambda n: _ink(n) is not None and _ink(n) <= 0.5,
+    _ALL + "a measurable difference from VICReg ({gaps.longer.gap:+.4f} ± {gaps.longer.interval:.4f}).",
+    when=lambda n: n.gaps.longer.gap is not None and abs(n.gaps.longer.gap) > n.gaps.longer.interval,
 )
 
 
 ad2.says(
     """What both react to is hard contrast, white on black: photographs turned into black and white, which have no
     digit's shape, are told from the others with {methods.vicreg.edits[two-tone photographs]:.3f} and
-    {methods.neighbours.edits[two-tone photographs]:.3f}. Shape or darkness alone does less: digits with 30 % of
-    the ink, of the same shape and darker, get only {methods.vicreg.edits[little ink]:.2f} and
-    {methods.neighbours.edits[little ink]:.2f}, photographs as dark and grey as digits
+    {methods.neighbours.edits[two-tone photographs]:.3f}. Shape or darkness alone does less: digits dimmed to 30 %, of
+    the same shape and darker, get only {methods.vicreg.edits[digits at 30 %]:.2f} and
+    {methods.neighbours.edits[digits at 30 %]:.2f}, photographs as dark and grey as digits
     {methods.vicreg.edits[dark photographs]:.2f} and {methods.neighbours.edits[dark photographs]:.2f}. The mere amount
     of contrast is a weaker score ({plain.contrast.auc:.2f}): many photographs have as much, in greys and colours.""",
-    when=lambda n: (
-        all(n.methods[name].edits["two-tone photographs"] > 0.95 for name in ASKED)
-        and max(n.methods[name].edits[edit] for name in ASKED for edit in ("little ink", "dark photographs")) < 0.8
-    ),
+    when=lambda n: _hard_contrast(n) and n.plain.contrast.auc < min(n.methods[name].auc for name in ASKED),
 )
 
 
-_COLLAPSED = (
-    "The collapsed encoder of Q4 has an AUC of {methods.no_variance.auc:.3f} ± {methods.no_variance.interval:.3f}"
-)
-ad2.says(_COLLAPSED + ".", when=lambda n: n.methods.no_variance.interval <= 0.1)
+_COLLAPSED = "The collapsed encoder of Q4 has an AUC of "
+
+
+def _by_chance(n):
+    """Whether that differs from training to training so much that it is a matter of chance."""
+    return n.methods.no_variance.highest - n.methods.no_variance.lowest > 0.1
+
+
 ad2.says(
-    """The collapsed encoder of Q4 has an AUC of {methods.no_variance.lowest:.3f} to {methods.no_variance.highest:.3f}
-    after different trainings: whether it finds the digits is a matter of chance.""",
-    when=lambda n: n.methods.no_variance.interval > 0.1,
+    _COLLAPSED + "{methods.no_variance.auc:.3f} ± {methods.no_variance.interval:.3f}.", when=lambda n: not _by_chance(n)
 )
+ad2.says(
+    _COLLAPSED
+    + """{methods.no_variance.lowest:.3f} to {methods.no_variance.highest:.3f} after different trainings: whether it
+    finds the digits is a matter of chance.""",
+    when=_by_chance,
+)
+
+
+def _turns(n):
+    """Whether no training, and plain properties, find digits best, and all is the other way round with one class."""
+    classes = [n.methods[name].class_mean for name in (*ASKED, "untrained")]
+    digits = [n.methods[name].auc for name in (*ASKED, "untrained")]
+    plain = min(n.plain[trait].auc for trait in ("brightness", "colourfulness"))
+    return plain > digits[0] and min(digits[1:]) > digits[0] and classes[0] > classes[1] > classes[2]
+
+
 ad2.says(
     """**So the task does not measure how good a representation is.** No training is needed: the encoder before training
     has an AUC of {methods.untrained.auc:.4f}; and no network: digits are darker and greyer than photographs, and
     brightness alone has {plain.brightness.auc:.4f}, colourfulness {plain.colourfulness.auc:.4f}. With one class as the
-    normal one and all others as anomalies, where the object must be seen, the order turns: VICReg has
+    normal one and all others as anomalies, where the object must be seen, VICReg comes first: it has
     {methods.vicreg.class_mean:.3f}, neighbour pairs {methods.neighbours.class_mean:.3f}, before training it is
     {methods.untrained.class_mean:.3f}; VICReg is ahead of neighbour pairs in {leads.classes} of {all_classes}
     classes.""",
-    when=lambda n: (
-        n.methods.untrained.auc > n.methods.vicreg.auc
-        and n.methods.vicreg.class_mean > n.methods.neighbours.class_mean > n.methods.untrained.class_mean
-    ),
+    when=_turns,
 )
+
+
+says_length(
+    ad2, "VICReg's lead in that test", lambda n: n.by_length.classes,
+    "they have {methods.longer.class_mean:.3f} then.",
+    when=_turns,
+)  # fmt: skip
 
 
 ad2.says(
     """A few training images are like a digit to an encoder: of all places among the {k} nearest images of a digit, ten
     images hold {ten.vicreg.share:.0%} with VICReg and {ten.neighbours.share:.0%} with neighbour pairs. They are
     dark as digits are: darker than {ten.vicreg.darker_than:.1%} and {ten.neighbours.darker_than:.1%} of the training
-    images. The score of a digit is its distance to these few, and a larger k looks past them.""",
+    images. The score of a digit is its distance to these few; with a larger k images beyond them count as well.""",
     when=lambda n: all(one.share > 0.5 and one.darker_than > 0.9 for one in n.ten.values()),
 )
 ad2.says(
@@ -471,9 +519,9 @@ def ad3_normal_images(tested: Scores) -> Drawing:
     return _grid(tested, rows)
 
 
-def _along(tested, name, kind=0):
-    """{property: Spearman's correlation with the score} over the normal images, or, kind = 1, over the anomalies."""
-    own, scores = tested.truth == kind, tested.relative(name)
+def _along(tested, name):
+    """{property: Spearman's correlation with the score} over the normal images."""
+    own, scores = tested.truth == 0, tested.relative(name)
     return {trait: spearmanr(values[own], scores[own]).statistic for trait, values in tested.plain.items()}
 
 
@@ -500,7 +548,8 @@ def _along_anomalies(tested, draws=100):
     both = np.stack((correlations(ranks), 1.96 * np.std(drawn, axis=0)), axis=2).tolist()
     told = [{trait: dict(zip(("more", "interval"), pair, strict=True)) for trait, pair in zip(traits, row, strict=True)}
             for row in both]  # fmt: skip
-    return dict(zip(ASKED, told, strict=False)) | {"texture": told[-1]["fine texture"]}
+    first, second, gap = told
+    return {ASKED[0]: first, ASKED[1]: second, "texture": gap["fine texture"]}
 
 
 def _kinds_shown(tested, name):
@@ -554,57 +603,59 @@ ad3.says(
 )
 
 
-ad3.says(
-    """They differ in which {name} images they put first: VICReg {methods.vicreg.kinds}, neighbour pairs
-    {methods.neighbours.kinds}.""",
-    when=lambda n: 2 * n.shared_kinds < n.shown,
+_FIRST = (
+    "in which {name} images they put first: VICReg {methods.vicreg.kinds}, neighbour pairs {methods.neighbours.kinds}."
 )
+ad3.says("They differ " + _FIRST, when=lambda n: 2 * n.shared_kinds < n.shown)
+ad3.says("They agree, for the most part, " + _FIRST, when=lambda n: 2 * n.shared_kinds >= n.shown)
 
 
 def _goes_along(n, name):
-    """The properties that measurably go along with a method's score of an anomaly, and not by next to nothing."""
-    return {trait for trait, one in n.methods[name].along_anomalies.items() if abs(one.more) > max(0.1, one.interval)}
+    """The properties that measurably go along with a method's score of an anomaly, and not by next to nothing; the one
+    that does most comes first."""
+    along = n.methods[name].along_anomalies
+    found = [trait for trait, one in along.items() if abs(one.more) > max(0.1, one.interval)]
+    return sorted(found, key=lambda trait: -abs(along[trait].more))
 
 
-_TEXTURE = """**Digits of fine texture, strokes with many edges, are odd to neighbour pairs:** over all {anomalies:,}
-    the rank correlation with their score is {methods.neighbours.along_anomalies[fine texture][more]:+.2f} ±
-    {methods.neighbours.along_anomalies[fine texture][interval]:.2f}; with VICReg's it is
-    {methods.vicreg.along_anomalies[fine texture][more]:+.2f} ±
-    {methods.vicreg.along_anomalies[fine texture][interval]:.2f}, """
-ad3.says(
-    _TEXTURE + "which is less by {texture.more:.2f} ± {texture.interval:.2f}.",
-    when=lambda n: "fine texture" in _goes_along(n, "neighbours") and n.texture.more > n.texture.interval,
-)
-ad3.says(
-    _TEXTURE + "so that it is theirs alone is not shown (difference {texture.more:+.2f} ± {texture.interval:.2f}).",
-    when=lambda n: "fine texture" in _goes_along(n, "neighbours") and n.texture.more <= n.texture.interval,
-)
+_MEANING = {"brightness": " (thick strokes)", "fine texture": " (strokes with many edges)",
+            "border": " (an uneven one: the outer five pixels)", "diagonal": " (light along one)"}  # fmt: skip
+_ALONG = """{{methods.{0}.along_anomalies[{1}][more]:+.2f}} ± {{methods.{0}.along_anomalies[{1}][interval]:.2f}}"""
+for _name, _whose in (("vicreg", "VICReg's score"), ("neighbours", "the score of neighbour pairs")):
+    for _trait in ("brightness", "contrast", "fine texture", "colourfulness", "border", "diagonal"):
+        ad3.says(
+            f"""**Among the digits, {_whose} goes most with {_trait}**{_MEANING.get(_trait, "")}: over all
+            {{anomalies:,}} the rank correlation is {_ALONG.format(_name, _trait)} ({{over}}).""",
+            when=lambda n, name=_name, trait=_trait: _goes_along(n, name)[:1] == [trait],
+        )
+    ad3.says(
+        f"""Among the digits, no rank correlation of {_whose} with one of the {{properties}} properties is measurable
+        and above 0.1 in size ({{over}}).""",
+        when=lambda n, name=_name: not _goes_along(n, name),
+    )
 
 
+_TEXTURE = "Fine texture has " + _ALONG.format("vicreg", "fine texture") + " with VICReg's score: "
 ad3.says(
-    "With VICReg's score none of the {properties} properties goes along by more than chance makes ({over}).",
-    when=lambda n: not _goes_along(n, "vicreg"),
+    _TEXTURE + "{texture.more:.2f} ± {texture.interval:.2f} less.",
+    when=lambda n: _goes_along(n, "neighbours")[:1] == ["fine texture"] and n.texture.more > n.texture.interval,
 )
 ad3.says(
-    """**To VICReg a digit is odder the more uneven its border is (the outer five pixels), but weakly:** the rank
-    correlation is {methods.vicreg.along_anomalies.border.more:+.2f} ±
-    {methods.vicreg.along_anomalies.border.interval:.2f} ({over}). With no other of the {properties} properties does it
-    go along beyond chance: contrast has {methods.vicreg.along_anomalies.contrast.more:+.2f} ±
-    {methods.vicreg.along_anomalies.contrast.interval:.2f}.""",
-    when=lambda n: _goes_along(n, "vicreg") == {"border"} and n.methods.vicreg.along_anomalies.border.more > 0,
+    _TEXTURE
+    + """that it counts for more with neighbour pairs is not shown (difference {texture.more:+.2f} ±
+    {texture.interval:.2f}).""",
+    when=lambda n: _goes_along(n, "neighbours")[:1] == ["fine texture"] and n.texture.more <= n.texture.interval,
 )
 ad3.says(
-    """No single property explains much of what makes a digit odd: the largest rank correlation, of either sign, is
-    {methods.vicreg.largest_along:.2f} with VICReg's score and {methods.neighbours.largest_along:.2f} with that of
-    neighbour pairs (in any one training).""",
+    """No single property explains much of what makes a digit odd: in any one training the largest rank correlation, of
+    either sign, is {methods.vicreg.largest_along:.2f} with VICReg's score and {methods.neighbours.largest_along:.2f}
+    with that of neighbour pairs. It tells of all digits, and less of the few that come first.""",
     when=lambda n: max(one.largest_along for one in n.methods.values()) < 0.5,
 )
-
-
 ad3.says(
-    """How much ink a digit has says next to nothing of its score (rank correlation with brightness
+    """How thick the strokes of a digit are (its mean brightness) says next to nothing of its score: rank correlation
     {methods.vicreg.along_anomalies.brightness.more:+.2f} and
-    {methods.neighbours.along_anomalies.brightness.more:+.2f}).""",
+    {methods.neighbours.along_anomalies.brightness.more:+.2f}.""",
     when=lambda n: all(abs(one.along_anomalies.brightness.more) < 0.2 for one in n.methods.values()),
 )
 
@@ -617,9 +668,11 @@ ad3.says(
     when=lambda n: all(one.correlations.contrast > 0.2 and one.odd.contrast > 0.6 for one in n.methods.values()),
 )
 ad3.says(
-    """**Is one better? Not as such.** They agree only in part on which normal images are odd: the rank correlation of
-    their scores is {rank_correlation:.2f}, and they share {shared_top_twentieth:.0%} of the oddest twentieth. Neither
-    was told what we look for, and an odd photograph is an anomaly too. Only our choice of what to look for makes it
-    an error. So the ROC tells which method shares our idea of an anomaly here, and no more.""",
-    when=lambda n: n.shared_top_twentieth < 0.6,
+    """**Is one better? Only by what one is looking for.** Neither method was told. An odd photograph is an anomaly too,
+    and only our choice makes it an error. So the ROC tells which method shares our idea of an anomaly here, and no
+    more."""
 )
+_ODD = """on which photographs are odd: the rank correlation of their scores is {rank_correlation:.2f}, and they share
+    {shared_top_twentieth:.0%} of the oddest twentieth."""
+ad3.says("They agree only in part " + _ODD, when=lambda n: n.shared_top_twentieth < 0.6)
+ad3.says("They largely agree " + _ODD, when=lambda n: n.shared_top_twentieth >= 0.6)

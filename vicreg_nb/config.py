@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 452400888b178aa4
-# text e1f94165ac3a97a1
+# cells nbs/00_config.py 96ba5f95b54db08f
+# text 4bb63f49abd3c09c
 
 """0 · Configuration."""
 
@@ -77,7 +77,7 @@ class _QuestionSettings:
     per_class: int = setting(3, (1, 10), "Q7: query images of each class")
     neighbours_shown: int = setting(5, (1, 12), "Q7: nearest and most distant images of each query")
     anomaly_k: int = setting(2, (1, 10_000), "k of Eq. 7")
-    max_k: int = setting(50, (1, 10_000), "the AUC is drawn for k up to this")
+    max_k: int = setting(50, (1, 1000), "the AUC is drawn for k up to this")
     clusters: int = setting(10, (2, 1000), "of k-means")
     kmeans_inits: int = setting(5, (1, 1000), "starts of k-means; the best is kept")
     tsne_train_size: int = setting(10_000, (20, 10**6), "training images in the clustering pictures")
@@ -85,7 +85,7 @@ class _QuestionSettings:
 
 @dataclass(frozen=True)
 class _GraphSettings:
-    graph_neighbours: int = setting(10, (1, 1000), "k of the neighbour graph")
+    graph_neighbours: int = setting(10, (1, 200), "k of the neighbour graph")
     graph_size: int = setting(10_000, (20, 10**6), "training images in the exercise's own Laplacian Eigenmaps figure")
     components: int = setting(128, (2, 10_000), "eigenvectors kept")
     free_epochs: int = setting(20, (1, 100_000), "passes over the graph with a free vector per image")

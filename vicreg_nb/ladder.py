@@ -1,5 +1,5 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py 9569d9811f529915
+# cells nbs/04a_ladder.py d3cb6386c369ad44
 # text 49a92f66ce9e50e9
 
 """4a · The ladder."""

@@ -1,17 +1,21 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py 21100d90070c0836
-# text 655b3cc6a64e8bc7
+# cells nbs/82_methods.py 5f586e41fdca2204
+# text e5dd2e6d6a56e200
 
 """82 · Methods."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device, profile_values
 from vicreg_nb.data import Images
 from vicreg_nb.identity import cached
 from vicreg_nb.plots import METHOD_COLOURS, QUIET
-from vicreg_nb.representations import Features, encode, features_of, untrained_encoder, untrained_features
+from vicreg_nb.representations import (
+    Features, encode, features_of, half_interval, untrained_encoder, untrained_features
+)  # fmt: skip
 from vicreg_nb.store import UserError, digest, log
 from vicreg_nb.training import Run, find_run, is_finished, train
 
@@ -98,6 +102,36 @@ def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -
     from vicreg_nb.ablations import NeighbourPairs
 
     return train(cfg, images, NeighbourPairs(cfg, images, source), tag)
+
+
+UNMEASURED = {"more": None, "interval": None}  # where no longer training was made
+
+
+def beyond_half(short: np.ndarray, vicreg: np.ndarray, longer: np.ndarray) -> dict:
+    """By how much neighbour pairs trained as long as VICReg are beyond half the way from the shorter ones to VICReg.
+
+    All [n], the same thing measured on the same images. Returns "more", a mean in their unit, below 0 where less than
+    half of the way is gone, and half its 95 % "interval".
+    """
+    more = np.sign(np.mean(vicreg) - np.mean(short)) * (longer - (np.asarray(short) + vicreg) / 2)
+    return {"more": more.mean(), "interval": half_interval(more)}
+
+
+def says_length(question: Question, what: str, of: Callable, tail: str, when: Callable):
+    """Add the claims on how much of `what` goes away in a longer training.
+
+    of(numbers): its `beyond_half`; tail: what the longer trained ones have; when: whether there is such a difference.
+    """
+    longer = "when neighbour pairs train for as long as VICReg"
+    outcomes = {
+        f"Most of {what} goes away {longer}: {tail}": lambda one: one["more"] > one["interval"],
+        f"Less than half of {what} goes away {longer}: {tail}": lambda one: one["more"] < -one["interval"],
+        f"How much of {what} goes away {longer} cannot be told: {tail}": lambda one: (
+            abs(one["more"]) <= one["interval"]
+        ),
+    }
+    for text, holds in outcomes.items():
+        question.says(text, lambda n, holds=holds: of(n)["more"] is not None and bool(when(n)) and holds(of(n)))
 
 
 def with_labels(one: Features, images: Images) -> Features:

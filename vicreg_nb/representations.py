@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 9dae49302bb62449
-# text 26944646f734ca2e
+# cells nbs/02_representations.py 18c61dd6dbc309dd
+# text a4d07170007acff8
 
 """2 · Representations (Q2, Q3)."""
 
@@ -214,11 +214,11 @@ def untrained_encoder(cfg: Config, images: Images, device="cpu") -> nn.Module:
     return encoder.eval()
 
 
-def untrained_features(cfg: Config, images: Images, run: Run) -> Features:
-    """`Features` of the network that `run` started from."""
-    architecture = [cfg.encoder, cfg.width, cfg.encoder_dim]
-    key = ["initial weights", cfg.seed, architecture, images.identity, run.precision]
-    return _features(cfg, images, key, lambda device: untrained_encoder(cfg, images, device), run.precision)
+def untrained_features(cfg: Config, images: Images, run: Run, precision: str = "") -> Features:
+    """`Features` of the network that `run` started from; precision: of encoding, if not the run's."""
+    architecture, precision = [cfg.encoder, cfg.width, cfg.encoder_dim], precision or run.precision
+    key = ["initial weights", cfg.seed, architecture, images.identity, precision]
+    return _features(cfg, images, key, lambda device: untrained_encoder(cfg, images, device), precision)
 
 
 def _neighbourhoods(cfg, spaces, images):
@@ -311,6 +311,11 @@ def _pca_needs(result, wanted):
     return next(tried, None)
 
 
+def _ordered(one, other):
+    """The rank correlation of two arrays; None where one of them is constant."""
+    return spearmanr(one, other).statistic if np.ptp(one) and np.ptp(other) else None
+
+
 def _centred(points, labels):
     """For each of the points [N, 2]: whether it is nearest to the centre of its own class; chance, if all are one."""
     points = points[: len(labels)]
@@ -339,42 +344,67 @@ def _numbers_q2(result):
         "agreement": agreements, "gain": {"over_pca": 100 * over.mean(), "interval": 100 * half_interval(over)},
         "chance": 1 / len(classes), "groups": groups | {"chance": animal.mean() ** 2 + (~animal).mean() ** 2},
         "overlapping": mixed, "confused": off["probe"].mean(), "entangled": most_mixed(shares["probe"], classes, 2),
-        "alike": {name: spearmanr(off["t-SNE"], off[name]).statistic for name in ("pixels", "probe")},
+        "alike": {name: _ordered(off["t-SNE"], off[name]) for name in ("pixels", "probe")},
         "pca_variance": variances[:2].sum() / max(variances.sum(), 1e-30), "pairs": len(off["probe"]),
         **dict.fromkeys(("smallest_needs", "largest_needs"), _pca_needs(result, agreements["t-SNE"])),
         "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
     }  # fmt: skip
 
 
+_NEAR = """Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class in t-SNE's picture and
+    {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1f} ± {gain.interval:.1f} points, {over}; chance is
+    {chance:.0%})."""
+
+
+def _better(n):
+    """Whether t-SNE's picture is measurably the more effective one."""
+    return n.gain.over_pca > n.gain.interval
+
+
+q2.says("**t-SNE is the more effective picture.** " + _NEAR, when=_better)
+q2.says("**PCA is the more effective picture.** " + _NEAR, when=lambda n: n.gain.over_pca < -n.gain.interval)
 q2.says(
-    """**t-SNE is the more effective picture.** Of a point's ten nearest points, {agreement[t-SNE]:.1%} are of its class
-    in t-SNE's picture and {agreement[PCA]:.1%} in PCA's ({gain.over_pca:+.1f} ± {gain.interval:.1f} points, {over};
-    chance is {chance:.0%}).""",
-    when=lambda n: n.gain.over_pca > n.gain.interval,
+    "**Neither picture is measurably more effective.** " + _NEAR,
+    when=lambda n: abs(n.gain.over_pca) <= n.gain.interval,
 )
+
+
 _CENTRE = """: {centred[t-SNE]:.1%} of the points are nearest to the centre of their own class in t-SNE's picture,
     {centred[PCA]:.1%} in PCA's ({by_centre.points:+.1f} ± {by_centre.interval:.1f})."""
 q2.says(
     "That is not only because t-SNE is made of neighbours" + _CENTRE,
-    when=lambda n: n.by_centre.points > n.by_centre.interval,
+    when=lambda n: _better(n) and n.by_centre.points > n.by_centre.interval,
 )
 q2.says(
     "That is so by neighbours, of which t-SNE is made; by centres it cannot be told" + _CENTRE,
-    when=lambda n: n.by_centre.points <= n.by_centre.interval,
+    when=lambda n: _better(n) and abs(n.by_centre.points) <= n.by_centre.interval,
+)
+q2.says(
+    "That is so by neighbours, of which t-SNE is made; by centres PCA's picture is the better one" + _CENTRE,
+    when=lambda n: _better(n) and n.by_centre.points < -n.by_centre.interval,
 )
 
 
+_REASON = """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances,
+    and PCA keeps distances along two directions. These hold {{pca_variance:.0%}} of the variance, and classes that
+    differ along the others lie on one another: PCA needs {dimensions} dimensions (of the numbers that were tried) to
+    keep as much of the classes together as t-SNE does in two. All {{dimension}} dimensions keep
+    {{agreement[representation]:.1%}}, so t-SNE loses little."""
+
+
+def _needs_more(n):
+    """Whether PCA does as well with more dimensions, and t-SNE nearly as well as all of them."""
+    more = n.smallest_needs is not None and n.smallest_needs > 2
+    return _better(n) and more and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
+
+
 q2.says(
-    """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances, and PCA
-    keeps distances along two directions. These hold {pca_variance:.0%} of the variance, and classes that differ along
-    the others lie on one another: PCA needs {smallest_needs} to {largest_needs} dimensions (of the numbers that were
-    tried) to keep as much of the classes together as t-SNE does in two. All {dimension} dimensions keep
-    {agreement[representation]:.1%}, so t-SNE loses little.""",
-    when=lambda n: (
-        n.smallest_needs is not None
-        and n.smallest_needs > 2
-        and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
-    ),
+    _REASON.format(dimensions="{smallest_needs}"),
+    when=lambda n: _needs_more(n) and n.smallest_needs == n.largest_needs,
+)
+q2.says(
+    _REASON.format(dimensions="{smallest_needs} to {largest_needs}"),
+    when=lambda n: _needs_more(n) and n.smallest_needs < n.largest_needs,
 )
 
 
@@ -402,8 +432,13 @@ _PAIR = "{{{0}.pair[0]}} and {{{0}.pair[1]}} ({{{0}.there:.0%}} and {{{0}.back:.
 q2.says(
     f"""**Most entangled are {_PAIR.format("overlapping[0]")}, and {_PAIR.format("overlapping[1]")}**: that share of the
     neighbours of the first class is of the second, and the other way round.""",
-    when=lambda n: n.overlapping[1].share > n.chance,
+    when=lambda n: len(n.overlapping) > 1 and n.overlapping[1].share > n.chance,
 )
+
+
+def _ordered_alike(n, name):
+    """Whether classes are mixed in the picture as they are by the probe, or among pixels; not where none are mixed."""
+    return n.alike[name] is not None and n.alike[name] > 0.5
 
 
 q2.says(
@@ -411,17 +446,21 @@ q2.says(
     these pairs in {{overlapping[0].by_probe:.1%}} and {{overlapping[1].by_probe:.1%}} of their images (average over all
     pairs: {{confused:.1%}}). Most often it confuses {_PAIR.format("entangled[0]")}, and
     {_PAIR.format("entangled[1]")}.""",
-    when=lambda n: n.alike.probe > 0.5 and min(one["by_probe"] for one in n.overlapping) > 1.5 * n.confused,
+    when=lambda n: (
+        len(n.overlapping) > 1
+        and _ordered_alike(n, "probe")
+        and min(one["by_probe"] for one in n.overlapping) > 1.5 * n.confused
+    ),
 )
 q2.says(
     """Over all {pairs} ordered pairs of classes, overlap in the picture and confusion by the probe have a rank
     correlation of {alike.probe:.2f}.""",
-    when=lambda n: n.alike.probe > 0.5,
+    when=lambda n: _ordered_alike(n, "probe"),
 )
 q2.says(
     """The classes overlap where their images look alike: pairs that are mixed in the picture tend to be mixed among
     plain pixels, too (rank correlation {alike.pixels:.2f}).""",
-    when=lambda n: n.alike.pixels > 0.5,
+    when=lambda n: _ordered_alike(n, "pixels"),
 )
 
 
@@ -473,6 +512,11 @@ q3.says(
     """The very network that training started from, with the same initial weights, gives {untrained_accuracy:.1%}: the
     training has added {gain.points:.1f} ± {gain.interval:.1f} points.""",
     when=lambda n: n.gain.points > n.gain.interval,
+)
+q3.says(
+    """The very network that training started from, with the same initial weights, gives {untrained_accuracy:.1%}: that
+    the training has added anything cannot be measured ({gain.points:+.1f} ± {gain.interval:.1f} points).""",
+    when=lambda n: n.gain.points <= n.gain.interval,
 )
 q3.says("The hardest class is {hardest[class]} ({hardest[accuracy]:.0%}; untrained {hardest[untrained]:.0%}).")
 q3.says("""The easiest are {easiest.pair[0]} ({easiest.accuracies[0]:.0%}) and {easiest.pair[1]}

@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 4b6fc8ca66fb5eb6
-# text f35dfb8a29d10abe
+# cells nbs/08_run_all.py 17d6f686f29259d7
+# text 2d03060c83a55a77
 
 """8 · The whole book."""
 
@@ -321,8 +321,11 @@ def _is_published(folder):
     return min(path.stat().st_mtime for path in made) > max(path.stat().st_mtime for path in sources)
 
 
-def publish(folder: Path):
-    """Report, page and explorer of a run, where it has answered something and the tools for them are installed."""
+def publish(folder: Path, dataset: str = ""):
+    """Report, page and explorer of a run, where it has answered something and the tools for them are installed.
+
+    dataset: as the run was given it, if that is a folder, which results do not tell.
+    """
     results = read_file(folder / RESULTS)
     if not importlib.util.find_spec("vicreg_nb.tools") or not results or not results["questions"]:
         return
@@ -332,8 +335,10 @@ def publish(folder: Path):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    for module in ("explorer", "page", "report"):  # the page links to the explorer
-        importlib.import_module(f"vicreg_nb.tools.{module}").build(folder)
+    explorer, *others = (importlib.import_module(f"vicreg_nb.tools.{name}") for name in ("explorer", "page", "report"))
+    explorer.build(folder, dataset)  # first, as the page links to it
+    for tool in others:
+        tool.build(folder)
 
 
 def _parser():
@@ -465,7 +470,7 @@ def _run(cfg, given, chosen, again):
     seconds = run_book(job, chosen, again)
     print(f"\nDone in {duration(seconds)}:")
     for folder in dict.fromkeys(results_folder(*of_stage(job, stage)) for stage in chosen):
-        publish(folder)
+        publish(folder, job.cfg.dataset)
         names = (RESULTS, "figures/index.html", "figures/explorer.html", "report.pdf", "executed")
         print(*filter(Path.exists, (folder / name for name in names)), sep="\n")
         there = read_file(folder / RESULTS)
@@ -489,7 +494,7 @@ def _run_seeds(cfgs, given, chosen, again):
     jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
     if jobs[1:]:  # the first is what the project shows, now with means over all
         finish(jobs[0])
-        publish(results_folder(jobs[0].cfg, jobs[0].images))
+        publish(results_folder(jobs[0].cfg, jobs[0].images), jobs[0].cfg.dataset)
 
 
 def _command(options):

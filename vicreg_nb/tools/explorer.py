@@ -1,6 +1,6 @@
 # Generated from nbs/96_explorer.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/96_explorer.py d8db1a7ac484b37f
-# text 3383d3544c6526e0
+# cells nbs/96_explorer.py 8c6ac40a5294f3c4
+# text 60ae7b79df717c7b
 
 """96 · The explorer."""
 
@@ -65,11 +65,11 @@ RUNGS["untrained"] = Rung(
 )
 
 
-def run_config(folder: Path, header: dict) -> Config:
-    """The `Config` of the run in a folder, from the header of its results."""
+def run_config(folder: Path, header: dict, dataset: str = "") -> Config:
+    """The `Config` of the run in a folder, from the header of its results; dataset: the run's folder of images."""
     folder, shared = Path(folder).resolve(), Path(folder).resolve().parent.parent
     home = shared if own_folder(shared, which_run(header)) == folder else folder
-    names = {"dataset": header["dataset"], "seed": header["seed"], "out": str(home)}
+    names = {"dataset": dataset or header["dataset"], "seed": header["seed"], "out": str(home)}
     return make_config(header["profile"], **names, **header.get("settings", {}))
 
 
@@ -106,9 +106,13 @@ def rung_map(cfg: Config, one: Features, reference: np.ndarray = None) -> np.nda
 
 
 def guesses(cfg: Config, one: Features, images: Images) -> tuple[np.ndarray, np.ndarray]:
-    """The three likeliest classes [M, 3] of the test images by Q3's linear probe, and their probabilities [M, 3]."""
-    likely = probe_scores(cfg, one, images)[1].softmax(dim=1).topk(3)
-    return likely.indices.cpu().numpy(), likely.values.cpu().numpy()
+    """The three likeliest classes [M, 3] of the test images by Q3's linear probe, and their probabilities [M, 3].
+
+    Where there are only two classes, a third one has the probability 0.
+    """
+    likely = probe_scores(cfg, one, images)[1].softmax(dim=1).topk(min(3, len(images.classes)))
+    absent = (0, 0), (0, 3 - likely.indices.shape[1])
+    return np.pad(likely.indices.cpu().numpy(), absent), np.pad(likely.values.cpu().numpy(), absent)
 
 
 NEIGHBOURS = 8  # nearest and farthest images of each image
@@ -165,14 +169,14 @@ def rung_data(name: str, accuracy: float, told: dict, places: np.ndarray) -> dic
     return {field: value for field, value in rung.items() if field != "probe"} | arrays
 
 
-def collect(folder: Path) -> dict | None:
+def collect(folder: Path, dataset: str = "") -> dict | None:
     """What the page shows of a run; None where its results lack VICReg's probe. UserError where it has been undone."""
     results = load_results(folder)
     accuracies = {name: number(results, *rung.probe) for name, rung in RUNGS.items()}
     names = [name for name, accuracy in accuracies.items() if accuracy is not None]
     if "vicreg" not in names:
         return log(f"no explorer for {folder} yet: it shows what Q3 has probed")
-    cfg = run_config(folder, results["header"])
+    cfg = run_config(folder, results["header"], dataset)
     images = open_dataset(cfg)
     check_trained(cfg, images, results["header"])
     told, maps = {}, {}
@@ -207,9 +211,12 @@ def page(data: dict) -> str:
     return template.replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
 
 
-def build(folder: Path) -> Path | None:
-    """Write figures/explorer.html from a run's results, trainings and caches; returns its path, None if too early."""
-    data = collect(Path(folder))
+def build(folder: Path, dataset: str = "") -> Path | None:
+    """Write figures/explorer.html from a run's results, trainings and caches; returns its path, None if too early.
+
+    dataset: the folder of images, where the run was of one.
+    """
+    data = collect(Path(folder), dataset)
     if data is None:
         return None
     path = Path(folder) / "figures" / "explorer.html"
@@ -221,10 +228,11 @@ def main(arguments: list = None) -> int:
     about = "Write figures/explorer.html, from a finished run."
     parser = argparse.ArgumentParser(prog="python -m vicreg_nb.tools.explorer", description=about)
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder of the run (default: the project's folder)")
+    parser.add_argument("--dataset", default="", metavar="FOLDER", help="of images, where the run was of one")
     options = parser.parse_args(arguments)
     try:
         folder = checked_folder(options.out)
-        if made := build(folder):
+        if made := build(folder, options.dataset):
             print(with_warnings(made, folder))
     except UserError as error:
         print(error, file=sys.stderr)
