@@ -1302,7 +1302,7 @@ scratch.cleanup()
 
 # %%
 #| export
-q1 = Question("Q1", "Training", "Section 3.2, Question 1", compute=train)
+q1 = Question("Q1", "Training", "Section 3.2, Question 1", compute=train, required=True)
 
 # %%
 run = q1.compute(cfg, images)

@@ -466,8 +466,8 @@ assert all(not (numbers == np.arange(len(labels))[:, None]).any() for numbers in
 
 # %%
 #| export
-q2 = Question("Q2", "PCA and t-SNE", "Section 3.2, Question 2")
-q3 = Question("Q3", "Linear probing", "Section 3.2, Question 3")
+q2 = Question("Q2", "PCA and t-SNE", "Section 3.2, Question 2", required=True)
+q3 = Question("Q3", "Linear probing", "Section 3.2, Question 3", required=True)
 
 
 class _Result(NamedTuple):

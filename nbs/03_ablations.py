@@ -135,7 +135,7 @@ np.testing.assert_allclose(np.cov(whitened(Features(cloud, cloud[:5], "made")).t
 # %%
 #| export
 _PAIRED = "95 %, paired over the test images"
-q4 = Question("Q4", "Ablation 1: no variance term", "Section 3.2, Question 4", defaults={"mu": 0.0})
+q4 = Question("Q4", "Ablation 1: no variance term", "Section 3.2, Question 4", defaults={"mu": 0.0}, required=True)
 
 
 @q4.result
@@ -690,7 +690,9 @@ print({kind: f"{values.mean():.3f}" for kind, values in moved(base, images, whol
 
 # %%
 #| export
-q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5", defaults={"mu": 0.0})
+q5 = Question(
+    "Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5", defaults={"mu": 0.0}, required=True
+)
 
 
 @q5.result

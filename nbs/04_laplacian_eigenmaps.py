@@ -543,7 +543,7 @@ assert abs(edge_facts(pairs, images)["differ"]["brightness"] - 1) < 0.15  # pair
 
 # %%
 #| export
-q6 = Question("Q6", "Ablation 3: Laplacian Eigenmaps", "Section 3.2, Question 6")
+q6 = Question("Q6", "Ablation 3: Laplacian Eigenmaps", "Section 3.2, Question 6", required=True)
 
 
 def control_graph(cfg: Config, images: Images) -> ImageGraph:

@@ -1007,7 +1007,7 @@ print(f"{lives} directions live; rank {np.linalg.matrix_rank(one.train - one.tra
 
 # %%
 #| export
-steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6", required=False)
+steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6")
 
 
 @steps_down.result

@@ -282,7 +282,7 @@ print({name: f"{value:.0%}" for name, value in zip(shown, moved.mean(axis=1))})
 
 # %%
 #| export
-q7 = Question("Q7", "Retrieval", "Section 3.2, Question 7")
+q7 = Question("Q7", "Retrieval", "Section 3.2, Question 7", required=True)
 MOVED = {name: METHODS[name] for name in ASKED} | {"longer": LONGER, "untrained": UNTRAINED}
 
 

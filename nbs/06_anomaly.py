@@ -235,9 +235,9 @@ assert made.relative("vicreg").tolist() == [0.5, 1, 1.5, 4]
 
 # %%
 #| export
-ad1 = Question("AD1", "Anomaly detection: kNN density", "Section 4.2, Question 1")
-ad2 = Question("AD2", "Anomaly detection: ROC and AUC", "Section 4.2, Question 2")
-ad3 = Question("AD3", "Anomaly detection: the most anomalous", "Section 4.2, Question 3")
+ad1 = Question("AD1", "Anomaly detection: kNN density", "Section 4.2, Question 1", required=True)
+ad2 = Question("AD2", "Anomaly detection: ROC and AUC", "Section 4.2, Question 2", required=True)
+ad3 = Question("AD3", "Anomaly detection: the most anomalous", "Section 4.2, Question 3", required=True)
 
 
 @ad1.result

@@ -255,9 +255,9 @@ class Clustered(NamedTuple):
     ranks: dict  # {method: effective rank of its representation}, of the same two
 
 
-cl1 = Question("CL1", "Clustering: k-means", "Section 4.3, Question 1 (bonus)", required=False)
-cl2 = Question("CL2", "Clustering: the clusters in two dimensions", "Section 4.3, Question 2 (bonus)", required=False)
-cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bonus)", required=False)
+cl1 = Question("CL1", "Clustering: k-means", "Section 4.3, Question 1 (bonus)")
+cl2 = Question("CL2", "Clustering: the clusters in two dimensions", "Section 4.3, Question 2 (bonus)")
+cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bonus)")
 
 # %% [markdown]
 # Every silhouette rests on all pairs of 50,000 images, which takes a while. So it is kept, like the clusters and maps.

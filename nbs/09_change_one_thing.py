@@ -152,7 +152,8 @@ found["grey images"] = measured(cfg, colourless, train(cfg, colourless, tag="gre
 # ## All of them as a question
 # What the book asks, it asks as a `Question`: what computes, what draws, what it says. In a notebook of your own,
 # say `nbs/10_mine.py`, with `#| default_exp mine` and `#| export` in its cells, this one would be a chapter after
-# `make export`: `run_all` picks it up by itself, and its figures, numbers and sentences go where the others' do.
+# `make export`: `run_all` picks it up by itself, and its figures, numbers and sentences go where the others' do, if its
+# last cell runs it, `mine.run(cfg)`.
 
 # %%
 mine = Question("mine", "Change one thing", "an idea of our own")

@@ -22,6 +22,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -473,18 +474,31 @@ _MARK = "VICREG_NB_ANEW"  # the environment variable that names the mark
 
 @contextlib.contextmanager
 def anew(mark: Path):
-    """Within it, here and in processes that are started, `is_current` is False for what was there before."""
+    """Within it, here and in processes that are started, `is_current` is False for what was there before.
+
+    mark: a file for its time. It stays where the block is broken off; the next one goes on from there.
+    """
     if _MARK not in os.environ:  # as where torchrun's first process has begun the command once more
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        if mark.exists():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(mark.stat().st_mtime))
+            log(f"going on from what was broken off: what was made since {when} stays (to begin anew, delete {mark})")
+        else:
+            mark.touch()
         os.environ[_MARK] = str(mark.absolute())
     try:
         yield
     finally:
         del os.environ[_MARK]
-        mark.unlink(missing_ok=True)
+    mark.unlink(missing_ok=True)
 
 
+# %% [markdown]
+# Whoever keeps something asks before it uses it:
+
+
+# %%
+#| export
 def is_current(path: Path) -> bool:
     """Whether what is at `path` may be used: always, but where all is made anew only what has been made since."""
     mark = os.environ.get(_MARK)
@@ -499,6 +513,13 @@ with anew(note.with_name("mark")):
     os.utime(note, (2**32, 2**32))  # much later
     assert is_current(note)
 assert is_current(note) and not note.with_name("mark").exists()
+for broken in (True, False):  # what was made before it was broken off counts when it goes on
+    with contextlib.suppress(KeyboardInterrupt), anew(note.with_name("mark")):
+        note.touch() if broken else None
+        assert is_current(note)
+        if broken:
+            raise KeyboardInterrupt
+assert not note.with_name("mark").exists()
 
 # %% [markdown]
 # ## One at a time

@@ -103,7 +103,7 @@ class _Parts:
     name: str  # Q7
     title: str  # Retrieval
     place: str  # Section 3.2, Question 7
-    required: bool = True  # by the exercise
+    required: bool = False  # by the exercise
     defaults: dict = field(default_factory=dict)  # settings that this question has of its own, unless they are given
     compute: Callable = None  # (Config, Images) -> the result
     numbers: Callable = None  # result -> nested dict of numbers
@@ -638,11 +638,30 @@ def questions_of(module: str) -> dict:
 def _questions_in(source, name):
     found = {}
     for node in ast.parse(source, name).body:
-        if isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Question":
-            given = {keyword.arg: keyword.value for keyword in node.value.keywords}
+        call = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+        made = getattr(call, "func", None)
+        if "Question" not in (getattr(made, "id", ""), getattr(made, "attr", "")):
+            continue
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        try:
             own = ast.literal_eval(given["defaults"]) if "defaults" in given else {}
-            found[node.value.args[0].value] = own
+            found[ast.literal_eval(call.args[0] if call.args else given["name"])] = own
+        except (ValueError, TypeError, KeyError):
+            form = 'Question("name", "title", "place", defaults={"mu": 0.0})'
+            raise UserError(f"{name}, line {node.lineno}: write {form}, with nothing to compute in it.") from None
     return found
+
+
+# %%
+written = 'a = Question("A", "t", "p")\nb: Question = book.Question(title="t", name="B", defaults={"mu": 0.0})\nc = 3\n'
+assert _questions_in(written, "made") == {"A": {}, "B": {"mu": 0.0}}
+for wrong in ('Question(NAME, "t")', 'Question("A", defaults=dict(mu=0))', "Question()"):
+    try:
+        _questions_in(f"a = {wrong}", "made")
+    except UserError as error:
+        print(error)
+    else:
+        raise AssertionError(wrong)
 
 
 # %%

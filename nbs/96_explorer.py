@@ -299,7 +299,7 @@ assert np.frombuffer(base64.b64decode(packed([[1, 2], [3, 65_535]], "<u2")), "<u
 #| export
 def rung_data(name: str, accuracy: float, told: dict, places: np.ndarray) -> dict:
     """What the page holds of a rung; told: its `facts`; places: [N, 2] in -1 ... 1."""
-    kinds = {"near": "<u2", "far": "<u2", "clusters": "<u2", "guesses": "u1", "scores": "<f4"}
+    kinds = {"near": "<u2", "far": "<u2", "clusters": "<u2", "guesses": "<u2", "scores": "<f4"}
     arrays = {field: packed(told[field], kind) for field, kind in kinds.items()}
     arrays |= {"sure": packed(np.round(100 * told["sure"]), "u1"), "cluster_names": told["cluster_names"].tolist()}
     arrays["places"] = packed(np.round((places + 1) * 32767.5), "<u2")
@@ -348,7 +348,7 @@ def picture_data(images: Images) -> dict:
     """The first test images, their classes, and the colours of classes and clusters."""
     labels = images.test_labels[:POINTS]
     colours = {"class_colours": CLASS_COLOURS, "cluster_colours": CLUSTER_COLOURS, "columns": COLUMNS}
-    shown = {"count": len(labels), "neighbours": min(NEIGHBOURS, len(labels) - 1), "labels": packed(labels, "u1")}
+    shown = {"count": len(labels), "neighbours": min(NEIGHBOURS, len(labels) - 1), "labels": packed(labels, "<u2")}
     return colours | shown | {"classes": images.classes, "sprite": sprite(images.test_images[:POINTS])}
 
 

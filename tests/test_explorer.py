@@ -22,7 +22,7 @@ KINDS = {
     "near": "<u2",
     "far": "<u2",
     "clusters": "<u2",
-    "guesses": "u1",
+    "guesses": "<u2",
     "sure": "u1",
     "scores": "<f4",
     "places": "<u2",
@@ -111,7 +111,7 @@ def test_a_run_leaves_an_explorer_that_agrees_with_its_results(tmp_path_factory)
     path = folder / "figures" / "explorer.html"
     data, results = data_of(path), json.loads((folder / "results.json").read_text("utf-8"))
     assert [rung["name"] for rung in data["rungs"]] == list(explorer.RUNGS) and path.stat().st_size < 12e6
-    labels = np.frombuffer(base64.b64decode(data["labels"]), "u1")
+    labels = np.frombuffer(base64.b64decode(data["labels"]), "<u2")
     for rung in data["rungs"]:
         told = unpacked(rung)
         assert rung["accuracy"] == pytest.approx((told["guesses"][:, 0] == labels).mean(), abs=1e-9)

@@ -694,7 +694,8 @@ def test_what_is_published_is_made_again_where_something_is_newer(tmp_path, monk
     tool = SimpleNamespace(build=lambda folder, dataset="": made.append(folder))
     monkeypatch.setattr(run_all.importlib, "import_module", lambda name: tool)
     pages = [make_run(tmp_path) / "report.pdf", tmp_path / "figures" / "index.html"]
-    for page in pages:
+    (tmp_path / "executed").mkdir(exist_ok=True)
+    for page in (*pages, tmp_path / "executed" / "01_one.ipynb"):
         page.write_text("")
         os.utime(page, (now, now))
     run_all.publish(tmp_path)
@@ -702,10 +703,13 @@ def test_what_is_published_is_made_again_where_something_is_newer(tmp_path, monk
     os.utime(tmp_path / "results.json", (now + 1, now + 1))
     run_all.publish(tmp_path)
     assert made == [tmp_path] * 3
+    (tmp_path / "executed" / "01_one.ipynb").unlink()
+    run_all.publish(tmp_path)
+    assert made == [tmp_path] * 5  # without notebooks no page
     os.utime(tmp_path / "results.json", (now - 1, now - 1))
     pages[0].unlink()
     run_all.publish(tmp_path)
-    assert made == [tmp_path] * 6
+    assert made == [tmp_path] * 7
 
 
 # ---- both ways in

@@ -1,6 +1,6 @@
 # Generated from nbs/03_ablations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/03_ablations.py f7c21f4e61f483ab
-# text 5fb6df0fabd3b1a1
+# cells nbs/03_ablations.py 8bd1d43d5668f9f0
+# text 22e1a2b17cae07dc
 
 """3 · Ablations (Q4, Q5)."""
 
@@ -52,7 +52,7 @@ def whitened(features: Features) -> Features:
 
 
 _PAIRED = "95 %, paired over the test images"
-q4 = Question("Q4", "Ablation 1: no variance term", "Section 3.2, Question 4", defaults={"mu": 0.0})
+q4 = Question("Q4", "Ablation 1: no variance term", "Section 3.2, Question 4", defaults={"mu": 0.0}, required=True)
 
 
 @q4.result
@@ -393,7 +393,9 @@ def moved(cfg: Config, images: Images, side: Side, most: int = 2_000) -> dict[st
     return found
 
 
-q5 = Question("Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5", defaults={"mu": 0.0})
+q5 = Question(
+    "Q5", "Ablation 2: no generated neighbours", "Section 3.2, Question 5", defaults={"mu": 0.0}, required=True
+)
 
 
 @q5.result

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py 00344bf95d97a15a
-# text ab8c197991830e97
+# cells nbs/06_anomaly.py ca5b98debf6c7391
+# text 0c48cf314cd7c433
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -102,9 +102,9 @@ class Scores(NamedTuple):
         return scores / (np.median(scores[self.truth == 0]) or 1)  # 0 where all representations are one
 
 
-ad1 = Question("AD1", "Anomaly detection: kNN density", "Section 4.2, Question 1")
-ad2 = Question("AD2", "Anomaly detection: ROC and AUC", "Section 4.2, Question 2")
-ad3 = Question("AD3", "Anomaly detection: the most anomalous", "Section 4.2, Question 3")
+ad1 = Question("AD1", "Anomaly detection: kNN density", "Section 4.2, Question 1", required=True)
+ad2 = Question("AD2", "Anomaly detection: ROC and AUC", "Section 4.2, Question 2", required=True)
+ad3 = Question("AD3", "Anomaly detection: the most anomalous", "Section 4.2, Question 3", required=True)
 
 
 @ad1.result

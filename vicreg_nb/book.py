@@ -1,6 +1,6 @@
 # Generated from nbs/84_book.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/84_book.py 65a24c6785372cbb
-# text 53120813bd9e1d77
+# cells nbs/84_book.py a04959a9b5fa7630
+# text 882312011f2b689b
 
 """84 · Book."""
 
@@ -60,7 +60,7 @@ class _Parts:
     name: str  # Q7
     title: str  # Retrieval
     place: str  # Section 3.2, Question 7
-    required: bool = True  # by the exercise
+    required: bool = False  # by the exercise
     defaults: dict = field(default_factory=dict)  # settings that this question has of its own, unless they are given
     compute: Callable = None  # (Config, Images) -> the result
     numbers: Callable = None  # result -> nested dict of numbers
@@ -410,10 +410,17 @@ def questions_of(module: str) -> dict:
 def _questions_in(source, name):
     found = {}
     for node in ast.parse(source, name).body:
-        if isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Question":
-            given = {keyword.arg: keyword.value for keyword in node.value.keywords}
+        call = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+        made = getattr(call, "func", None)
+        if "Question" not in (getattr(made, "id", ""), getattr(made, "attr", "")):
+            continue
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        try:
             own = ast.literal_eval(given["defaults"]) if "defaults" in given else {}
-            found[node.value.args[0].value] = own
+            found[ast.literal_eval(call.args[0] if call.args else given["name"])] = own
+        except (ValueError, TypeError, KeyError):
+            form = 'Question("name", "title", "place", defaults={"mu": 0.0})'
+            raise UserError(f"{name}, line {node.lineno}: write {form}, with nothing to compute in it.") from None
     return found
 
 

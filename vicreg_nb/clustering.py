@@ -1,6 +1,6 @@
 # Generated from nbs/07_clustering.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/07_clustering.py bfae038d7fc04dcd
-# text 4b4679b0033b9ab4
+# cells nbs/07_clustering.py da5c878c4a9c069c
+# text 6ae4015b9d389c4d
 
 """7 · Clustering (Sec. 4.3, bonus)."""
 
@@ -132,9 +132,9 @@ class Clustered(NamedTuple):
     ranks: dict  # {method: effective rank of its representation}, of the same two
 
 
-cl1 = Question("CL1", "Clustering: k-means", "Section 4.3, Question 1 (bonus)", required=False)
-cl2 = Question("CL2", "Clustering: the clusters in two dimensions", "Section 4.3, Question 2 (bonus)", required=False)
-cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bonus)", required=False)
+cl1 = Question("CL1", "Clustering: k-means", "Section 4.3, Question 1 (bonus)")
+cl2 = Question("CL2", "Clustering: the clusters in two dimensions", "Section 4.3, Question 2 (bonus)")
+cl3 = Question("CL3", "Clustering: the silhouette", "Section 4.3, Question 3 (bonus)")
 
 
 @cl1.result

@@ -1,6 +1,6 @@
 # Generated from nbs/04a_ladder.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04a_ladder.py d3cb6386c369ad44
-# text 49a92f66ce9e50e9
+# cells nbs/04a_ladder.py dd69b105472d26e2
+# text 71a5bb5b2974a20c
 
 """4a · The ladder."""
 
@@ -488,7 +488,7 @@ def probe_by_lambda(cfg: Config, images: Images, graphs: dict) -> dict[str, list
     return rows
 
 
-steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6", required=False)
+steps_down = Question("ladder", "The ladder, with the missing step", "Section 3.2, beyond Question 6")
 
 
 @steps_down.result

@@ -1,6 +1,6 @@
 # Generated from nbs/04_laplacian_eigenmaps.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/04_laplacian_eigenmaps.py bf86ae9f262b6b27
-# text 9465e1d573f60244
+# cells nbs/04_laplacian_eigenmaps.py 70e920a88f17eb08
+# text 7e3e52bb03f0fc2b
 
 """4 · Laplacian Eigenmaps (Q6)."""
 
@@ -239,7 +239,7 @@ def edge_facts(graph: sparse.csr_array, images: Images) -> dict:
     return {"same_class_edges": same_class_edges(graph, images), "differ": differ}
 
 
-q6 = Question("Q6", "Ablation 3: Laplacian Eigenmaps", "Section 3.2, Question 6")
+q6 = Question("Q6", "Ablation 3: Laplacian Eigenmaps", "Section 3.2, Question 6", required=True)
 
 
 def control_graph(cfg: Config, images: Images) -> ImageGraph:

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py 18c61dd6dbc309dd
-# text a4d07170007acff8
+# cells nbs/02_representations.py b813d076543dfbf1
+# text 5b60a18e3fdc7404
 
 """2 · Representations (Q2, Q3)."""
 
@@ -230,8 +230,8 @@ def _neighbourhoods(cfg, spaces, images):
     }
 
 
-q2 = Question("Q2", "PCA and t-SNE", "Section 3.2, Question 2")
-q3 = Question("Q3", "Linear probing", "Section 3.2, Question 3")
+q2 = Question("Q2", "PCA and t-SNE", "Section 3.2, Question 2", required=True)
+q3 = Question("Q3", "Linear probing", "Section 3.2, Question 3", required=True)
 
 
 class _Result(NamedTuple):

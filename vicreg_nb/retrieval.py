@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py 046dd16ec82f6145
-# text d4ae5615de92db5e
+# cells nbs/05_retrieval.py 2e81f2cf811458ad
+# text 93983ff2bbf0fc51
 
 """5 · Retrieval (Q7)."""
 
@@ -130,7 +130,7 @@ def moves(cfg: Config, images: Images, name: str, numbers: np.ndarray) -> np.nda
     return far / typical_distance(x, cfg.seed)
 
 
-q7 = Question("Q7", "Retrieval", "Section 3.2, Question 7")
+q7 = Question("Q7", "Retrieval", "Section 3.2, Question 7", required=True)
 MOVED = {name: METHODS[name] for name in ASKED} | {"longer": LONGER, "untrained": UNTRAINED}
 
 

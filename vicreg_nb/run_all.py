@@ -1,6 +1,6 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 17d6f686f29259d7
-# text 2d03060c83a55a77
+# cells nbs/08_run_all.py 99c9a4238c1c29e1
+# text 359790099300801f
 
 """8 · The whole book."""
 
@@ -48,6 +48,7 @@ from vicreg_nb.store import (
     project_root,
     rank,
     remove_leftovers,
+    set_aside,
 )
 
 
@@ -247,6 +248,10 @@ def run_stage(job: Job, stage: Stage, bar: tqdm):
         key, notebook, run = stage_key(job, stage), notebook_path(stage), of_stage(job, stage)
         folder = claim_folder(*run)
         _run_notebook(job, stage, notebook, folder, bar) if notebook else _run_plainly(job, stage)
+    answered = (read_file(folder / RESULTS) or {"questions": {}})["questions"]
+    if absent := [name for name in stage.questions if name not in answered]:
+        names = ", ".join(absent)
+        raise UserError(f"{stage.notebook} has not answered {names}: let its last cell run the question, `x.run(cfg)`.")
     with changing_results(*run) as results:
         before = results["stages"].get(stage.notebook, cost)  # it may have found less in the cache
         noted = max(cost, before, key=lambda noted: noted["seconds"])
@@ -285,6 +290,8 @@ def show(top: Path, folder: Path, lock: Path):
         for source, goal in (*away, (folder, top)):
             goal.mkdir(parents=True, exist_ok=True)
             for part in filter(lambda name: (source / name).exists(), _PARTS):
+                if (goal / part).exists():  # of a run whose results are lost
+                    log(f"{goal / part} is of no run that is known: kept as {set_aside(goal / part, 'before')}")
                 (source / part).replace(goal / part)
 
 
@@ -313,7 +320,7 @@ def run_book(job: Job, chosen: list[Stage], again: bool = False) -> float:
 
 
 def _is_published(folder):
-    made = [folder / "report.pdf", folder / "figures" / "index.html"]
+    made = [folder / "report.pdf", folder / "figures" / "index.html"]  # without notebooks no page: then always anew
     code = [path for kind in ("*.py", "*.html") for path in package_folder().rglob(kind)]
     sources = [folder / RESULTS, *folder.glob("results/*.json"), *code]
     if not all(map(Path.is_file, made)):
@@ -335,10 +342,11 @@ def publish(folder: Path, dataset: str = ""):
     if absent:
         log(f"no report and no results page, for lack of {' and '.join(absent)}: pip install pypandoc_binary typst")
         return
-    explorer, *others = (importlib.import_module(f"vicreg_nb.tools.{name}") for name in ("explorer", "page", "report"))
-    explorer.build(folder, dataset)  # first, as the page links to it
-    for tool in others:
-        tool.build(folder)
+    explorer, report = (importlib.import_module(f"vicreg_nb.tools.{name}") for name in ("explorer", "report"))
+    explorer.build(folder, dataset)
+    if importlib.util.find_spec("nbformat") and any((folder / "executed").glob("*.ipynb")):  # else nothing is executed
+        importlib.import_module("vicreg_nb.tools.page").build(folder)  # it links to the explorer
+    report.build(folder)
 
 
 def _parser():
@@ -363,7 +371,7 @@ def _parser():
     which.add_argument("--from", default="", metavar="STAGE", dest="start", help="this one and all after it")
     add("--again", action="store_true", help="also run stages that are done, with the trainings and caches there are")
     retrain = "like --again, with trainings and caches made anew; earlier trainings are kept, as runs/<name>.before; "
-    add("--retrain", action="store_true", help=retrain + "where it is broken off, --again goes on")
+    add("--retrain", action="store_true", help=retrain + "where it is broken off, it goes on")
     add("--list", action="store_true", help="show the stages and where they stand, run nothing")
     return parser
 
@@ -462,9 +470,12 @@ def train_together(job: Job, chosen: list[Stage]):
 
 def _run(cfg, given, chosen, again):
     """Run and publish the book for one seed; returns its job."""
+    from vicreg_nb.data import open_outliers
     from vicreg_nb.training import choose_precision
 
     job = _job(cfg, given)
+    if any(stage.module == "anomaly" for stage in chosen):
+        open_outliers(job.images)  # so that nobody learns after the trainings that they are not there
     size = f"{job.images.name} ({len(job.images.train_images):,} training images)"
     log(f"profile {cfg.profile}, {size}, seed {cfg.seed}, {device_name(cfg)}, {choose_precision(cfg)}")
     seconds = run_book(job, chosen, again)
@@ -493,6 +504,8 @@ def _run_together(cfgs, given, chosen):
 def _run_seeds(cfgs, given, chosen, again):
     jobs = [_run(cfg, given, chosen, again) for cfg in cfgs]
     if jobs[1:]:  # the first is what the project shows, now with means over all
+        if doubts(jobs[0].cfg, jobs[0].images):
+            log("each table is of one seed: means are taken over unchanged profiles on CIFAR-10 alone")
         finish(jobs[0])
         publish(results_folder(jobs[0].cfg, jobs[0].images), jobs[0].cfg.dataset)
 
@@ -537,7 +550,7 @@ def main(arguments=None) -> int:
         _tell(error)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted: the same command, but --again for --retrain, goes on from here.", file=sys.stderr)
+        print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
         return 130
     return 0
 

@@ -1,6 +1,6 @@
 # Generated from nbs/80_store.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80_store.py d6257360728cd600
-# text a17b733e0b5ad7da
+# cells nbs/80_store.py 415ba6f2db5615ec
+# text d11aaa668d8d6d91
 
 """80 · Store."""
 
@@ -18,6 +18,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -256,16 +257,23 @@ _MARK = "VICREG_NB_ANEW"  # the environment variable that names the mark
 
 @contextlib.contextmanager
 def anew(mark: Path):
-    """Within it, here and in processes that are started, `is_current` is False for what was there before."""
+    """Within it, here and in processes that are started, `is_current` is False for what was there before.
+
+    mark: a file for its time. It stays where the block is broken off; the next one goes on from there.
+    """
     if _MARK not in os.environ:  # as where torchrun's first process has begun the command once more
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        if mark.exists():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(mark.stat().st_mtime))
+            log(f"going on from what was broken off: what was made since {when} stays (to begin anew, delete {mark})")
+        else:
+            mark.touch()
         os.environ[_MARK] = str(mark.absolute())
     try:
         yield
     finally:
         del os.environ[_MARK]
-        mark.unlink(missing_ok=True)
+    mark.unlink(missing_ok=True)
 
 
 def is_current(path: Path) -> bool:

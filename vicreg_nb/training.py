@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py eb6add09a943ccab
-# text ed94ddee12b5dd5b
+# cells nbs/01a_training.py 429b421be28875db
+# text 73448ba10193991b
 
 """1a · Training (Q1)."""
 
@@ -665,7 +665,7 @@ def load_encoder(run: Run | str | Path, device="cpu", encoder: nn.Module = None)
         raise UserError(f"the weights in {folder} are of another encoder ({why} ...): give its own.") from None
 
 
-q1 = Question("Q1", "Training", "Section 3.2, Question 1", compute=train)
+q1 = Question("Q1", "Training", "Section 3.2, Question 1", compute=train, required=True)
 
 
 def _objective(run, name):

@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 1dde9829bb6ca4f9
-# text 45e350b2e54d772e
+# cells nbs/92_report.py 92c81ebfec3fa702
+# text 724842c71f26b7fd
 
 """92 · The report."""
 
@@ -50,7 +50,8 @@ def load_results(folder: Path, name: str = "results.json") -> dict:
 def warning(header: dict) -> str:
     """What every page must say of a run that is no profile's result on CIFAR-10; empty for a real one."""
     if header["dataset"] != "cifar10":
-        made_from = f"Made from the embedded data set {header['dataset']:.80} (profile {header['profile']})"
+        kind = "the embedded data set" if header["dataset"] == "shapes" else "the images"
+        made_from = f"Made from {kind} {header['dataset']:.80} (profile {header['profile']})"
         return f"{made_from}: not a result on CIFAR-10"
     if header["profile"] == "smoke":
         return "Smoke run: a few steps to test the code, not a result"
@@ -167,8 +168,8 @@ def _spread(values, form, unit="", mean=""):
     Of shares whose interval would be wider than all that a share can be, the lowest and the highest.
     """
     centre, half = mean_interval(values)
-    if 0 <= min(values) and max(values) <= 1 < 2 * half:
-        return f"{min(values):{form}}–{max(values):{form}}"
+    if 0 <= min(values) and max(values) <= (100 if unit else 1) < 2 * half:
+        return f"{min(values):{form}}{unit}–{max(values):{form}}{unit}"
     return f"{mean or format(centre, form)}{unit} ± {half:{form}}{unit}"
 
 
@@ -314,8 +315,11 @@ $$\mathcal{L}(Z, Z') = \lambda \, \mathcal{L}_{\mathrm{inv}}(Z, Z')
 
 
 def to_typst(text: str, source: str = "markdown-citations") -> str:
-    """Typst of our markdown, or of another format that pandoc knows."""
-    return pypandoc.convert_text(text, "typst", format=source, extra_args=["--fail-if-warnings", "--columns=10000"])
+    """Typst of our markdown, or of another format that pandoc knows; UserError where pandoc itself is not there."""
+    try:
+        return pypandoc.convert_text(text, "typst", format=source, extra_args=["--fail-if-warnings", "--columns=10000"])
+    except OSError:  # pypandoc without its pandoc
+        raise UserError("pandoc is not here: python -m pip install pypandoc_binary.") from None
 
 
 def typst_block(code: str) -> str:
@@ -637,8 +641,9 @@ def _mean_dict(trees):
         if whole and extreme and isinstance(value, (int, float)):
             found[name] = extreme(same)
     beside = next((name for name in ESTIMATES if isinstance(found.get(name), float)), None)
-    if beside and first.get("interval") is not None:
-        found["interval"] = mean_interval([tree[beside] for tree in trees])[1]
+    values = [tree.get(beside) for tree in trees]
+    if beside and first.get("interval") is not None and all(isinstance(value, (int, float)) for value in values):
+        found["interval"] = mean_interval(values)[1]
     return found
 
 
@@ -693,6 +698,9 @@ def over_seeds(results: dict, runs: list[dict]) -> dict:
     return results | {"questions": {name: _over_seeds(name, results, runs) for name in results["questions"]}}
 
 
+_ONE_SEED = "This answer is of one seed: the others are of older code, and lack some of its numbers."
+
+
 def _over_seeds(name, results, runs):
     question, entry = book.all_questions().get(name), results["questions"][name]
     same = [entry] + [run["questions"][name] for run in runs if run is not results and name in run["questions"]]
@@ -702,15 +710,15 @@ def _over_seeds(name, results, runs):
     mean = plain_numbers(mean_numbers(trees) | {"over": f"95 % over {len(same)} seeds"})
     judged = [[plain_numbers(_with_intervals(tree, mean, by)) for tree in trees] for by in (1, len(trees) ** 0.5)]
     held = [(text, note(when, text, *judged)) for when, text in question.claims if _holds(when, mean)]
+    figures = [[name, f"{caption} (Seed {results['header']['seed']}.)"] for name, caption in entry["figures"]]
     try:
         said = [text.format(**mean) + behind for text, behind in held if behind is not None]
-    except (AttributeError, LookupError, TypeError):  # a run of older code, without a number that is told now
-        return entry
-    others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
-    made = [plain_numbers(table(book.Numbers(mean))) for table in question.tables]
-    exact = [[plain_numbers(table(_exact(tree))) for tree in trees] for table in question.tables]
-    tables = [table_over(*same) for same in zip(others, made, exact, strict=True)]
-    figures = [[name, f"{caption} (Seed {results['header']['seed']}.)"] for name, caption in entry["figures"]]
+        others = [[one["tables"][k] for one in same if len(one["tables"]) > k] for k in range(len(entry["tables"]))]
+        made = [plain_numbers(table(book.Numbers(mean))) for table in question.tables]
+        exact = [[plain_numbers(table(_exact(tree))) for tree in trees] for table in question.tables]
+        tables = [table_over(*same) for same in zip(others, made, exact, strict=True)]
+    except (AttributeError, LookupError, TypeError, ValueError):  # of older code, without what is told now
+        return entry | {"figures": figures, "answer": f"{entry['answer']}\n\n*({_ONE_SEED})*"}
     return entry | {"numbers": mean, "answer": "\n\n".join(said), "tables": tables, "figures": figures}
 
 
@@ -972,8 +980,10 @@ FOUND = (
 
 
 def beside(runs: list[dict]) -> str:
-    """The first method's numbers in runs that are not those of the report, in a sentence."""
+    """The first method's numbers in runs that are not those of the report, in a sentence; empty if they have none."""
     names, rows = headline_table(runs)
+    if not rows:
+        return ""
     found = [f"{name.lower()} {cell}" for name, cell in zip(names[1:], rows[0][1:], strict=True) if cell != "–"]
     single, used = ", a single run" if len(runs) == 1 else "", used_settings(runs[0])
     network = "the exercise's ResNet18, " if used["encoder"] == "resnet18" else ""
@@ -1070,7 +1080,7 @@ def report_pieces(folder: Path, results: dict, statement: str = "") -> list[Piec
     for name, entry in results["questions"].items():
         pieces += question_section(folder, entry)
         if name == "Q3":
-            pieces += [Piece("text", beside(same)) for same in kinds]
+            pieces += [Piece("text", said) for said in map(beside, kinds) if said]
         if name == "Q1":
             pieces += [Piece("table", text) for text in [terms_over_profiles([results, *others])] if text]
     last = [difficulties(results), f"# Automatic tools\n\n{tools}", f"# The run: provenance and cost\n\n{SMALL}\n{run}"]
