@@ -1043,19 +1043,24 @@ def _goes_along(n, name):
     return sorted(found, key=lambda trait: -abs(along[trait].more))
 
 
-_MEANING = {"brightness": " (thick strokes)", "fine texture": " (strokes with many edges)",
-            "border": " (an uneven one: the outer five pixels)", "diagonal": " (light along one)"}  # fmt: skip
+# %%
+#| export
+_MEANING = {
+    "brightness": "its mean brightness (thick strokes)", "contrast": "its contrast",
+    "fine texture": "its fine texture (strokes with many edges)", "colourfulness": "its colourfulness",
+    "border": "how uneven its border is (the outer five pixels)", "diagonal": "how far it lies along a diagonal",
+}  # fmt: skip
 _ALONG = """{{methods.{0}.along_anomalies[{1}][more]:+.2f}} ± {{methods.{0}.along_anomalies[{1}][interval]:.2f}}"""
-for _name, _whose in (("vicreg", "VICReg's score"), ("neighbours", "the score of neighbour pairs")):
-    for _trait in ("brightness", "contrast", "fine texture", "colourfulness", "border", "diagonal"):
+for _name, _whose in (("vicreg", "VICReg's score"), ("neighbours", "Neighbour pairs' score")):
+    for _trait, _words in _MEANING.items():
         ad3.says(
-            f"""**Among the digits, {_whose} goes most with {_trait}**{_MEANING.get(_trait, "")}: over all
-            {{anomalies:,}} the rank correlation is {_ALONG.format(_name, _trait)} ({{over}}).""",
+            f"""**{_whose} of a digit goes most with {_words}:** over all {{anomalies:,}} the rank correlation is
+            {_ALONG.format(_name, _trait)} ({{over}}).""",
             when=lambda n, name=_name, trait=_trait: _goes_along(n, name)[:1] == [trait],
         )
     ad3.says(
-        f"""Among the digits, no rank correlation of {_whose} with one of the {{properties}} properties is measurable
-        and above 0.1 in size ({{over}}).""",
+        f"""{_whose} of a digit has no rank correlation with one of the {{properties}} properties that is measurable and
+        above 0.1 in size ({{over}}).""",
         when=lambda n, name=_name: not _goes_along(n, name),
     )
 

@@ -982,10 +982,10 @@ assert mean["gain"]["points"] == 2 and mean["best"] == {"class": "a", "share": 1
 assert np.isclose(mean["gain"]["interval"], mean_interval([1, 3])[1])
 
 # %% [markdown]
-# Each claim is also tried on each run alone, with the intervals over seeds. One that fails there says in how many it
-# holds, and is left out where that is not most of them. A single run strays farther than a mean of several: where a
-# claim says that nothing can be measured, it may do so by as much. It also says where its names are others in another
-# run. Of a run of older code, which lacks a number, nothing can be said.
+# Each claim is also tried on each run alone, with the intervals, and the largest and smallest numbers, over seeds. One
+# that fails there says in how many it holds, and is left out where that is not most of them. A single run strays more
+# than a mean of several: where a claim says that nothing can be measured, it may do so by as much. It also says where
+# its names are others in another run. Of a run of older code, which lacks a number, nothing can be said.
 
 
 # %%
@@ -997,6 +997,9 @@ def _with_intervals(numbers, mean, wider=1.0):
     if mean.get("of_figure"):
         return mean  # whatever the others' figures show, one is looked at
     own = {name: _with_intervals(value, mean.get(name), wider) for name, value in numbers.items()}
+    own |= {
+        name: value for name, value in mean.items() if name in own and name.split("_")[0] in EXTREMES
+    }  # of all runs
     return own | ({"interval": wider * mean["interval"]} if mean.get("interval") and "interval" in own else {})
 
 
@@ -1009,6 +1012,7 @@ def _holds(when, numbers):
 
 
 # %%
+assert _with_intervals({"n": 3, "lowest": 3}, {"n": 4, "lowest": 2}) == {"n": 3, "lowest": 2}
 assert [_holds(when, book.Numbers(n=3)) for when in (lambda n: n.n > 10, lambda n: n.gone)] == [False, None]
 
 

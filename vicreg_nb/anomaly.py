@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py ca5b98debf6c7391
-# text 0c48cf314cd7c433
+# cells nbs/06_anomaly.py c4c5243b34c00294
+# text 6c914a82a71e2f97
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -618,19 +618,22 @@ def _goes_along(n, name):
     return sorted(found, key=lambda trait: -abs(along[trait].more))
 
 
-_MEANING = {"brightness": " (thick strokes)", "fine texture": " (strokes with many edges)",
-            "border": " (an uneven one: the outer five pixels)", "diagonal": " (light along one)"}  # fmt: skip
+_MEANING = {
+    "brightness": "its mean brightness (thick strokes)", "contrast": "its contrast",
+    "fine texture": "its fine texture (strokes with many edges)", "colourfulness": "its colourfulness",
+    "border": "how uneven its border is (the outer five pixels)", "diagonal": "how far it lies along a diagonal",
+}  # fmt: skip
 _ALONG = """{{methods.{0}.along_anomalies[{1}][more]:+.2f}} ± {{methods.{0}.along_anomalies[{1}][interval]:.2f}}"""
-for _name, _whose in (("vicreg", "VICReg's score"), ("neighbours", "the score of neighbour pairs")):
-    for _trait in ("brightness", "contrast", "fine texture", "colourfulness", "border", "diagonal"):
+for _name, _whose in (("vicreg", "VICReg's score"), ("neighbours", "Neighbour pairs' score")):
+    for _trait, _words in _MEANING.items():
         ad3.says(
-            f"""**Among the digits, {_whose} goes most with {_trait}**{_MEANING.get(_trait, "")}: over all
-            {{anomalies:,}} the rank correlation is {_ALONG.format(_name, _trait)} ({{over}}).""",
+            f"""**{_whose} of a digit goes most with {_words}:** over all {{anomalies:,}} the rank correlation is
+            {_ALONG.format(_name, _trait)} ({{over}}).""",
             when=lambda n, name=_name, trait=_trait: _goes_along(n, name)[:1] == [trait],
         )
     ad3.says(
-        f"""Among the digits, no rank correlation of {_whose} with one of the {{properties}} properties is measurable
-        and above 0.1 in size ({{over}}).""",
+        f"""{_whose} of a digit has no rank correlation with one of the {{properties}} properties that is measurable and
+        above 0.1 in size ({{over}}).""",
         when=lambda n, name=_name: not _goes_along(n, name),
     )
 

@@ -1,6 +1,6 @@
 # Generated from nbs/02_representations.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/02_representations.py b813d076543dfbf1
-# text 5b60a18e3fdc7404
+# cells nbs/02_representations.py 022c215f58839259
+# text 1fe11584e6bd81e2
 
 """2 · Representations (Q2, Q3)."""
 
@@ -346,7 +346,7 @@ def _numbers_q2(result):
         "overlapping": mixed, "confused": off["probe"].mean(), "entangled": most_mixed(shares["probe"], classes, 2),
         "alike": {name: _ordered(off["t-SNE"], off[name]) for name in ("pixels", "probe")},
         "pca_variance": variances[:2].sum() / max(variances.sum(), 1e-30), "pairs": len(off["probe"]),
-        **dict.fromkeys(("smallest_needs", "largest_needs"), _pca_needs(result, agreements["t-SNE"])),
+        "largest_needs": _pca_needs(result, agreements["t-SNE"]),
         "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
     }  # fmt: skip
 
@@ -385,26 +385,18 @@ q2.says(
 )
 
 
-_REASON = """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances,
-    and PCA keeps distances along two directions. These hold {{pca_variance:.0%}} of the variance, and classes that
-    differ along the others lie on one another: PCA needs {dimensions} dimensions (of the numbers that were tried) to
-    keep as much of the classes together as t-SNE does in two. All {{dimension}} dimensions keep
-    {{agreement[representation]:.1%}}, so t-SNE loses little."""
-
-
-def _needs_more(n):
-    """Whether PCA does as well with more dimensions, and t-SNE nearly as well as all of them."""
-    more = n.smallest_needs is not None and n.smallest_needs > 2
-    return _better(n) and more and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
-
-
 q2.says(
-    _REASON.format(dimensions="{smallest_needs}"),
-    when=lambda n: _needs_more(n) and n.smallest_needs == n.largest_needs,
-)
-q2.says(
-    _REASON.format(dimensions="{smallest_needs} to {largest_needs}"),
-    when=lambda n: _needs_more(n) and n.smallest_needs < n.largest_needs,
+    """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances, and PCA
+    keeps distances along two directions. These hold {pca_variance:.0%} of the variance, and classes that differ along
+    the others lie on one another: PCA needs up to {largest_needs} dimensions (of the numbers that were tried) to keep
+    as much of the classes together as t-SNE does in two. All {dimension} dimensions keep
+    {agreement[representation]:.1%}, so t-SNE loses little.""",
+    when=lambda n: (
+        _better(n)
+        and n.largest_needs is not None
+        and n.largest_needs > 2
+        and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
+    ),
 )
 
 

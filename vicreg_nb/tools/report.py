@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py 92c81ebfec3fa702
-# text 724842c71f26b7fd
+# cells nbs/92_report.py c715644e616ce930
+# text 015a37381d193d80
 
 """92 · The report."""
 
@@ -654,6 +654,9 @@ def _with_intervals(numbers, mean, wider=1.0):
     if mean.get("of_figure"):
         return mean  # whatever the others' figures show, one is looked at
     own = {name: _with_intervals(value, mean.get(name), wider) for name, value in numbers.items()}
+    own |= {
+        name: value for name, value in mean.items() if name in own and name.split("_")[0] in EXTREMES
+    }  # of all runs
     return own | ({"interval": wider * mean["interval"]} if mean.get("interval") and "interval" in own else {})
 
 
