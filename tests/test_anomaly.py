@@ -233,7 +233,7 @@ def test_edited_images_by_hand(mnist):
     outliers = open_outliers(images)
     found, grey = edited(images, outliers), bright @ [0.299, 0.587, 0.114]
     assert np.array_equal(found["digits"], outliers.images)
-    for name, share in (("digits at 60 %", 0.6), ("digits at 30 %", 0.3)):
+    for name, share in (("dimmed digits", 0.6), ("dark digits", 0.3)):
         np.testing.assert_allclose(found[name], share * outliers.images, atol=1)
     dark, tones = found["dark photographs"], found["two-tone photographs"]
     np.testing.assert_allclose(dark[..., 0], grey * outliers.images.mean() / grey.mean(), atol=1.5)

@@ -1,6 +1,6 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py c4c5243b34c00294
-# text 6c914a82a71e2f97
+# cells nbs/06_anomaly.py 003ece428f58ea95
+# text 94644c15e1be442e
 
 """6 · Anomaly detection (Sec. 4.2)."""
 
@@ -73,8 +73,8 @@ def edited(images: Images, outliers: Outliers) -> dict:
     limits = grey.float().flatten(1).quantile(1 - ink, dim=1)[:, None, None, None]
     found = {
         "digits": digits,
-        "digits at 60 %": TF.adjust_brightness(digits, 0.6),
-        "digits at 30 %": TF.adjust_brightness(digits, 0.3),
+        "dimmed digits": TF.adjust_brightness(digits, 0.6),
+        "dark digits": TF.adjust_brightness(digits, 0.3),
         "two-tone photographs": 255 * (grey > limits).byte(),
         "dark photographs": TF.adjust_brightness(grey, dark),
     }
@@ -309,14 +309,14 @@ def _by_length(tested):
     shares = []  # of the normal images, below each dimmed digit; their mean is the AUC
     for name in names:
         normal = np.sort(tested.scores[name][tested.truth == 0, tested.k - 1])
-        shares.append(np.searchsorted(normal, tested.edits[name]["digits at 60 %"]) / len(normal))
+        shares.append(np.searchsorted(normal, tested.edits[name]["dimmed digits"]) / len(normal))
     return {"dimmed": beyond_half(*shares), "classes": beyond_half(*(tested.by_class[name] for name in names))}
 
 
 @ad2.summary
 def _comparison(tested):
     methods, truth = {name: _areas(tested, name) for name in tested.scores}, tested.truth
-    methods = {"longer": {"auc": None, "class_mean": None, "edits": {"digits at 60 %": None}}} | methods
+    methods = {"longer": {"auc": None, "class_mean": None, "edits": {"dimmed digits": None}}} | methods
     methods["no_variance"] |= dict.fromkeys(("lowest", "highest"), methods["no_variance"]["auc"])  # over trainings
     first, second = (methods[name]["auc_by_k"] for name in ASKED)
     columns = [tested.scores[name].T for name in ASKED]
@@ -373,20 +373,20 @@ ad2.says(
 
 
 _DIM = """Digits dimmed to 60 % of their brightness, as far as VICReg's views darken an image, are found with an AUC of
-    {methods.vicreg.edits[digits at 60 %]:.2f} by VICReg, {methods.neighbours.edits[digits at 60 %]:.2f} by neighbour
-    pairs and {methods.untrained.edits[digits at 60 %]:.2f} before any training (a thousand digits)."""
+    {methods.vicreg.edits[dimmed digits]:.2f} by VICReg, {methods.neighbours.edits[dimmed digits]:.2f} by neighbour
+    pairs and {methods.untrained.edits[dimmed digits]:.2f} before any training (a thousand digits)."""
 
 
 def _hard_contrast(n):
     """Whether both find what is in two tones, and neither what is merely dark or of a digit's shape."""
     edits = [n.methods[name].edits for name in ASKED]
     found = min(one["two-tone photographs"] for one in edits) > 0.95
-    return found and max(one[edit] for one in edits for edit in ("digits at 30 %", "dark photographs")) < 0.8
+    return found and max(one[edit] for one in edits for edit in ("dark digits", "dark photographs")) < 0.8
 
 
 def _dims(n):
     """Whether VICReg's scores, beside that, react less to light than those of neighbour pairs and before training."""
-    own, *others = (n.methods[name].edits["digits at 60 %"] for name in (*ASKED, "untrained"))
+    own, *others = (n.methods[name].edits["dimmed digits"] for name in (*ASKED, "untrained"))
     return _hard_contrast(n) and min(others) > 0.05 + own
 
 
@@ -401,7 +401,7 @@ ad2.says("The edited images do not tell why one would be better. " + _DIM, when=
 
 says_length(
     ad2, "this difference", lambda n: n.by_length.dimmed,
-    "they find the dimmed digits with {methods.longer.edits[digits at 60 %]:.2f} then.",
+    "they find the dimmed digits with {methods.longer.edits[dimmed digits]:.2f} then.",
     when=_dims,
 )  # fmt: skip
 _ALL = """Over all digits, neighbour pairs trained for as long have an AUC of {methods.longer.auc:.4f}, """
@@ -419,8 +419,8 @@ ad2.says(
     """What both react to is hard contrast, white on black: photographs turned into black and white, which have no
     digit's shape, are told from the others with {methods.vicreg.edits[two-tone photographs]:.3f} and
     {methods.neighbours.edits[two-tone photographs]:.3f}. Shape or darkness alone does less: digits dimmed to 30 %, of
-    the same shape and darker, get only {methods.vicreg.edits[digits at 30 %]:.2f} and
-    {methods.neighbours.edits[digits at 30 %]:.2f}, photographs as dark and grey as digits
+    the same shape and darker, get only {methods.vicreg.edits[dark digits]:.2f} and
+    {methods.neighbours.edits[dark digits]:.2f}, photographs as dark and grey as digits
     {methods.vicreg.edits[dark photographs]:.2f} and {methods.neighbours.edits[dark photographs]:.2f}. The mere amount
     of contrast is a weaker score ({plain.contrast.auc:.2f}): many photographs have as much, in greys and colours.""",
     when=lambda n: _hard_contrast(n) and n.plain.contrast.auc < min(n.methods[name].auc for name in ASKED),
