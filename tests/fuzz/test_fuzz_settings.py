@@ -48,7 +48,7 @@ def test_settings(tmp_path):
 
 
 def test_arguments(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_all, "publish", lambda folder: None)
+    monkeypatch.setattr(run_all, "publish", lambda folder, dataset: None)
     asked = []
     monkeypatch.setattr(run_all, "run_book", lambda job, chosen, again: asked.append((job, chosen)) or 0.0)
 
