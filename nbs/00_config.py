@@ -52,7 +52,6 @@ print(field.default, dict(field.metadata))
 # %% [markdown]
 # ## The run: where, on what, with which data
 
-
 # %%
 #| export
 DATASETS = ("auto", "cifar10", "shapes")

@@ -491,7 +491,6 @@ def _open(name, train_size, test_size, folders):
 
 LINE = "!" * 78
 
-
 # %%
 assert _open("shapes", 1_000, 100, ()).identity == few.identity
 

@@ -71,7 +71,6 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as torchvision's ColorJitter
 FLIP_SHARE, GREY_SHARE, BLUR_SHARE = 0.5, 0.2, 0.5
 SIGMA = (0.1, 2.0)  # of the blur, in pixels
 
-
 # %%
 bounds = {"area": SCALE, "width / height": RATIO, "blur": SIGMA, **JITTER}
 print(*(f"{name}: {low:.2f} to {high:.2f}" for name, (low, high) in bounds.items()), sep="\n")
@@ -485,7 +484,6 @@ print(f"on a GPU: {before.shape[1]} rounds of blends, the hue, {after.shape[1]} 
 # training draws the parameters of all views of an epoch at once and works out their rows at once, which costs little
 # more than for one batch. A batch is then a slice of the rows, and a GPU gets all of them in one copy from pinned
 # memory: one that does not wait for the work that is queued there, and is not waited for.
-
 
 # %%
 #| export

@@ -135,7 +135,6 @@ class SmallEncoder(nn.Module):
 
 NETWORKS = {"resnet18": Encoder, "small": SmallEncoder}
 
-
 # %%
 x, small = torch.zeros(2, 3, 32, 32), SmallEncoder()
 for name, part in (("stem", small.stem), ("first stage", small.stages[0]), ("second stage", small.stages[1])):

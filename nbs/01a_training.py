@@ -158,7 +158,6 @@ image_grid([list(few.train_images[:8]), *map(list, views)], labels=["image", "x"
 # in Colab's T4, only fp16, and older ones have none. There a measurement of something small would only time how fast
 # the CPU can start it.
 
-
 # %%
 #| export
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -1502,6 +1501,7 @@ q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in 
     epoch to the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the
     variance term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
     {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}.""")
+
 
 # %%
 #| export

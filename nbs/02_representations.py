@@ -307,7 +307,6 @@ assert (fit_linear(cfg, points, sides, classes=2)(points).argmax(dim=1) == sides
 # are used once, at the end. The interval is that of a share of independent test images. Below, scikit-learn's logistic
 # regression solves the same problem to the end, and must not come out differently.
 
-
 # %% [markdown]
 # An accuracy over 10,000 images is an estimate: other test images would have given another one. All intervals of this
 # book are over the draw of the test images. They do not hold the luck of a training, which another seed would show.
@@ -573,7 +572,6 @@ q3_per_class(result)
 # alike. Why is one picture better? If it is that a plane has no room for what PCA keeps, then PCA must do as well as
 # t-SNE once it is given more dimensions; how many it needs is measured.
 
-
 # %%
 #| export
 _ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
@@ -687,6 +685,7 @@ q2.says(
     "That is so by neighbours, of which t-SNE is made; by centres PCA's picture is the better one" + _CENTRE,
     when=lambda n: _better(n) and n.by_centre.points < -n.by_centre.interval,
 )
+
 # %%
 #| export
 q2.says(

@@ -736,6 +736,7 @@ q6.says(
     "In the pictures, " + _PICTURES + _FIG_2,
     when=lambda n: not _as_pictured(n),
 )
+
 # %%
 #| export
 q6.says(
@@ -744,6 +745,7 @@ q6.says(
     """,
     when=lambda n: n.laplacian.picture_agreement > 0.9 * n.in_all.eigenvectors,
 )
+
 # %%
 #| export
 q6.says("""The graph's features are as in the exercise's footnote 3: the outputs of a small *random CNN*, which is never
@@ -754,7 +756,6 @@ q6.says("""The graph's features are as in the exercise's footnote 3: the outputs
 # %% [markdown]
 # Then the reason, as far as the control and the edges tell it. The claim about the graph stands only if the control
 # gains most of the difference *and* its edges differ in the way that is said.
-
 
 # %%
 #| export
@@ -787,6 +788,7 @@ q6.says(
     {control.differ[fine texture]:.0%}, in layout {laplacian.differ.layout:.0%} and {control.differ.layout:.0%}.)""",
     when=_graph_decides,
 )
+
 # %%
 #| export
 q6.says(
@@ -850,6 +852,7 @@ q6.says(
     "The control is even ahead of VICReg (VICReg against it: {rest.points:+.1f} ± {rest.interval:.1f} points).",
     when=lambda n: n.rest.points < -n.rest.interval,
 )
+
 # %%
 #| export
 _RUN = """To run it: {components} eigenvectors of {whole.images:,} images took {whole.seconds.total:.1f} s
@@ -884,5 +887,6 @@ q6.says(
     _HELD + """costs the test images accuracy ({held.points:+.1f} ± {held.interval:.1f} points).""",
     when=lambda n: n.held.points < -n.held.interval,
 )
+
 # %%
 q6.run(cfg, result)

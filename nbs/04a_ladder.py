@@ -92,7 +92,6 @@ print(cfg)
 # branches have the mean of the two weights: that is the walk. The theorem below needs one $P$, so it is for the first
 # three; how far from it Q5's way of drawing ends is measured.
 
-
 # %%
 #| export
 SAMPLINGS = ("edges", "walk", "nodes")  # both branches have one distribution
@@ -344,7 +343,6 @@ np.testing.assert_allclose(variance_along(turned, basis, p_random), [9, 4, 1e-8]
 # until the rounding changes the loss by less than $10^{-8} \mu$. Before each of these a little noise is added: a
 # direction that has collapsed completely has no gradient that could bring it back.
 
-
 # %%
 #| export
 _WIDTHS = 10.0 ** -np.arange(1, 9)  # of the hinge's rounding, one after the other
@@ -408,7 +406,6 @@ assert angle < 0.01
 # ## On a small graph, exactly
 # How do the weights act? $\mu$ and $\nu$ are scaled together against $\lambda$, in three dimensions, and the result
 # compared with the closed form: its loss, the variance along each eigenvector, and the angle to those that should live.
-
 
 # %%
 #| export
@@ -671,7 +668,6 @@ lines({"": curves}, "number of the eigenvector", "variance along it", tint, widt
 # eigenvectors of the test images need these in the graph. There each has its neighbours among all images, without
 # labels, also for the oracle.
 
-
 # %%
 #| export
 KINDS = {
@@ -773,7 +769,6 @@ for (kind, way), one in cells.items():
 # What does a step cost? The *main effect* of the network against eigenvectors is their difference, averaged over the
 # kinds of neighbours. It is taken image by image, on the same test images, so that its interval is that of a paired
 # difference. The smallest and the largest of the differences that it averages say whether it depends on the kind.
-
 
 # %%
 #| export
@@ -970,7 +965,6 @@ for epochs, shares in shares_by_epochs(cfg, images, graphs["vicreg"]).items():
 # vectors span one and the same space: a linear probe, which may scale and turn them, can hardly tell such $\lambda$
 # apart.
 
-
 # %%
 #| export
 LAMBDAS = (0.04, 0.2, 1.0, 5.0, 25.0)  # times the exercise's
@@ -1003,7 +997,6 @@ print(f"{lives} directions live; rank {np.linalg.matrix_rank(one.train - one.tra
 
 # %% [markdown]
 # And all together: the small graph, the spectra in batches, the table.
-
 
 # %%
 #| export
@@ -1059,7 +1052,6 @@ STARS = (  # networks of full length: kind, where its probe is, title, how far a
     ("augmentations", "top", "VICReg", 9),
     ("vicreg", "longer", "VICReg's neighbours", 4),
 )
-
 
 # %%
 assert (_epochs(1), _epochs(2)) == ("1 epoch", "2 epochs")

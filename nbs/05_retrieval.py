@@ -547,7 +547,6 @@ def _far_away(images, numbers):
 # %%
 print(_far_away(images, {"vicreg": np.array([[1, 2], [3, 1]])}))
 
-
 # %%
 #| export
 _CHANGED = {"light": ("darker", "less contrast"), "centre": ("other centre",)}  # what the answer asks of a longer one

@@ -473,7 +473,6 @@ ad2_auc_by_k(result)
 # A score is a distance to a few training images. Which ones? Counted over all digits, the same handful comes up again
 # and again. To see it is to understand the score: it compares a digit with the nearest thing that CIFAR-10 has.
 
-
 # %%
 #| export
 SHOWN = 7  # images in a row; the exercise asks for the seven most anomalous
@@ -744,7 +743,6 @@ ad2.says(
 
 # %% [markdown]
 # What, then, does the task measure? Three controls say it, and the harder test.
-
 
 # %%
 #| export

@@ -394,7 +394,6 @@ cl1.says(
     ),
 )
 
-
 # %%
 cl1.run(cfg, result)
 
@@ -402,7 +401,6 @@ cl1.run(cfg, result)
 # ## CL2: the clusters in two dimensions
 # Each method's map twice: coloured by cluster, and by class. Clusters have colours of their own (Tol, 2021), since no
 # cluster is a class.
-
 
 # %%
 #| export

@@ -466,7 +466,6 @@ with tempfile.TemporaryDirectory() as folder:
 # for means over seeds, and it is what the project's folder shows from then on: the run that was there moves to a folder
 # of its own.
 
-
 # %%
 #| export
 _PARTS = ("executed", "figures", "report.pdf", RESULTS)  # of a run
@@ -726,7 +725,6 @@ def _seen_images(cfg):
 
 _SIZES = "train_size", "test_size"
 
-
 # %%
 with tempfile.TemporaryDirectory() as folder:
     here = cfg.replace(out=folder, dataset=images.name)
@@ -883,7 +881,6 @@ def _command(options):
 # %% [markdown]
 # With several processes, the one that fails says why, and the connection of all others breaks. That says nothing, so
 # they end without a word.
-
 
 # %%
 #| export

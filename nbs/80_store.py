@@ -250,7 +250,6 @@ assert torch.get_num_threads() == before
 # On a terminal a bar; in a notebook and in a log one line at a time. Where a terminal does not know a letter, a number
 # stands for it: nothing shall fail because its last line cannot be shown.
 
-
 # %%
 #| export
 if hasattr(sys.stdout, "reconfigure"):  # a notebook's knows all letters
@@ -459,13 +458,11 @@ note.mkdir()
 assert recover(note, Path.read_text) is recover(note, Path.read_text) is None
 assert [path.is_file() for path in sorted(note.parent.glob("note.txt.damaged*"))] == [True, False]
 
-
 # %% [markdown]
 # ## All of it anew
 # Whoever doubts what was kept may want it made once more, in all the processes that a command starts. So the command
 # leaves a mark, a file, and tells them its name: what was there before the mark does not count. Times of files are
 # compared with each other only, since a disk elsewhere may have a clock of its own.
-
 
 # %%
 #| export

@@ -53,7 +53,6 @@ print(f"{others_running()} others on {os.cpu_count()} cores")
 # variables knows better, and is left alone. A bare `papermill` and a Jupyter of your own start without us, and have the
 # system's default.
 
-
 # %%
 #| export
 SPINS = "20000"  # rounds of asking before a thread sleeps; the library's own value is 300,000

@@ -95,7 +95,6 @@ def _text_of(file):
 # %%
 assert "identity.py" in {Path(file).name for file in _AT_START}
 
-
 # %%
 #| export
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -159,7 +158,6 @@ assert _node_of(digest).name == "digest" and ast.unparse(_node_of(lambda: 3)) ==
 # What does it use? The names that its compiled form looks up outside itself, wherever they point at this moment: a
 # function that was replaced is seen as it now is. Libraries are not followed, and neither are the parts of the book
 # that make no result: settings (their values are told apart where they matter), figures, files, lines of progress.
-
 
 # %%
 #| export

@@ -55,7 +55,6 @@ REMEDY = "delete it and run again to have it fetched afresh"
 # %% [markdown]
 # Arrays of another type or shape, and labels that cannot be, are told in one sentence.
 
-
 # %%
 #| export
 _KINDS = {"images": np.uint8, "labels": np.integer, "lossy": np.bool_}

@@ -187,7 +187,6 @@ assert again.folder == run_of(cfg, images, "neighbours").folder  # with Q1's fea
 # length. Neighbour pairs that were trained for as long tell: does their number lie beyond half the way from the shorter
 # ones' to VICReg's? It may do so by chance, so this, too, has an interval.
 
-
 # %%
 #| export
 UNMEASURED = {"more": None, "interval": None}  # where no longer training was made

@@ -175,7 +175,6 @@ named = set()
 assert [_once(label, named)["showlegend"] for label in "abab"] == [True, True, False, False]
 assert _axis({"yscale": "log", "ylim": (0.1, 10)}, "y") == {"type": "log", "range": [-1, 1]} and _axis({}, "x") == {}
 
-
 # %% [markdown]
 # A logarithmic axis over less than two powers of ten says 0.5, 1, 2 in place of $5 \times 10^{-1}$, which is hard to
 # read.
@@ -236,7 +235,6 @@ lines({"one": curves, "two": curves}, "x", "y", colours, dashed=["square"], thin
 # ## Dots
 # A number for each row and method: a dot plot. Rows are read from the top; the methods stand a little apart, so that
 # none hides another.
-
 
 # %%
 #| export

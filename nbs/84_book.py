@@ -341,7 +341,6 @@ print(json.dumps(header(cfg, open_dataset(cfg)), indent=1))
 #
 # The project's own folder is for show, so it takes in only what is a result on CIFAR-10 with a profile as it stands.
 
-
 # %%
 #| export
 RESULTS = "results.json"
@@ -355,7 +354,6 @@ def which_run(header: dict) -> dict:
 
 # %%
 assert which_run(what_runs(cfg, open_dataset(cfg)))["profile"] == cfg.profile
-
 
 # %% [markdown]
 # A results file may have been edited, merged by git, or cut short, and all tools read it. So its shape is checked where
@@ -573,7 +571,6 @@ assert not mixture(told) and mixture(told | {"questions": {"Q3": kept} | told["q
 # A number of one run says nothing of what another seed would give. So the numbers of each whole run of a profile as it
 # stands are kept in a small file, `results/quick-seed0.json`, for the tables that show means over seeds. What the
 # intervals of one run's table are of stands at the end of its caption, where the mean's own take its place.
-
 
 # %%
 #| export

@@ -257,7 +257,6 @@ dist.destroy_process_group()
 # what `torchrun` told it, so that neither it nor the notebooks that it starts look for company. `torchrun` also
 # sets `OMP_NUM_THREADS` to 1, for the processes to share the CPU; one that is alone may have all of it.
 
-
 # %%
 #| export
 _TORCHRUN = r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*|TORCH_NCCL_ASYNC_.*"

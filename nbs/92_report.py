@@ -338,7 +338,6 @@ for accuracy, other in zip((0.61, 0.62, 0.64), others, strict=True):
 print(markdown_table(*headline_table(others)))
 assert headline_table(others)[1] == [["VICReg", "62.3% ± 3.8%"]] and headline_table(others[:1])[1][0][1] == "61.0%"
 
-
 # %%
 #| export
 COUNTS = "no one two three four five six seven eight nine ten".split()
@@ -803,7 +802,6 @@ def size_of(picture: Image.Image) -> Size:
 print(size_of(read_figure(made, "q3")))
 assert size_of(Image.new("RGB", (200, 200))) == (1, 1, 1)
 
-
 # %%
 #| export
 FLAT = 40
@@ -915,7 +913,6 @@ print(heading(results["questions"]["Q3"]))
 # over the test images of one training. Names are those of the first run, with its own numbers: a mean of the largest
 # class's size would belong to no class. And what is called largest or smallest is so of all runs.
 
-
 # %%
 #| export
 ESTIMATES = ("points", "accuracy", "more", "gap", "auc", "share", "over_pca")  # what stands beside its `interval`
@@ -948,7 +945,6 @@ def _other_names(trees):
 # %%
 cats, dogs = [{"class": "cat", "share": 0.5}], [{"class": "dog", "share": 0.4}]
 assert _other_names([cats, dogs]) and not _other_names([cats, cats]) and not _other_names([{"n": 1}, {"n": 2}])
-
 
 # %%
 #| export
@@ -1064,7 +1060,6 @@ def over_seeds(results: dict, runs: list[dict]) -> dict:
 # %%
 assert over_seeds(results, [results]) is results
 
-
 # %%
 #| export
 _ONE_SEED = "This answer is of one seed: the others are of older code, and lack some of its numbers."
@@ -1152,7 +1147,6 @@ DIFFICULTIES = (
     eigenvalues converge faster than the Laplacian's smallest ones; on small graphs a dense solver must give the
     same.""",
 )
-
 
 # %%
 assert all(filled(results, text) == text for text in DIFFICULTIES)  # numbers have their place in the evidence below
@@ -1509,11 +1503,9 @@ def other_kinds(folder: Path, results: dict) -> list[list[dict]]:
 print(beside([results]))
 assert "linear probe 61.0%" in beside([results]) and beside(others).count("±") == 1
 
-
 # %% [markdown]
 # And Q1's terms, side by side with those of other profiles: so that a reader sees the exercise's own settings where the
 # report is about another profile's.
-
 
 # %%
 #| export
@@ -1539,7 +1531,6 @@ terms = {name: {"first_epoch": 3.0, "last_epoch": 2.0, "last_test": 2.5} for nam
 trained = {"header": results["header"], "questions": {"Q1": {"numbers": terms | {"epochs": 10}}}}
 print(terms_over_profiles([trained, trained]))
 assert terms_over_profiles([trained]) == "" and terms_over_profiles([trained, trained]).count("(2.50)") == 6
-
 
 # %%
 #| export
@@ -1604,7 +1595,6 @@ def references(text: str) -> str:
 # %%
 assert "DeLong" not in references("Bardes et al.") and references("by DeLong").count("1. ") == 1
 tried(PAGE + LOOK, to_typst(references(REFERENCES)))
-
 
 # %%
 #| export

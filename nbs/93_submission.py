@@ -286,7 +286,6 @@ with tempfile.TemporaryDirectory() as folder:
         write_zip(path, {"README.md": b"Read me."})
     assert written[0].read_bytes() == written[1].read_bytes()
 
-
 # %% [markdown]
 # Q3 wants a probe above a bar. A run that does not reach it may be handed in, but not unnoticed.
 

@@ -169,7 +169,6 @@ assert free.identity == rung_features(cfg, images, "free").identity
 # rung's map would make points move less, but would also carry that rung's classes into it. So each is only turned,
 # mirrored and scaled, which no t-SNE minds, as close to VICReg's map as that goes (Procrustes' problem).
 
-
 # %%
 #| export
 POINTS = 4_000  # test images shown, the first ones
@@ -261,7 +260,6 @@ assert shares[0] > shares[1] and abs(np.median(told["scores"]) - 1) < 1e-9
 # ## Pictures and numbers in one file
 # The images go into the page as tiles of one WebP, the arrays as the bytes of their numbers. That is about 8 MB for
 # 4,000 images of CIFAR-10, most of it pictures.
-
 
 # %%
 #| export

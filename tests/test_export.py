@@ -15,6 +15,7 @@ import pytest
 from jupytext.config import load_jupytext_config
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from vicreg_nb.config import project_root
 from vicreg_nb.tools import export
 
 SETTINGS = "[DEFAULT]\nversion = 0.1\nnbs_path = nbs\nlib_path = tiny\n"
@@ -729,3 +730,9 @@ def test_jupytext_pairs_no_notebook_so_that_each_opens_in_jupyterlab(root):
     """A pair of jupytext's whose .ipynb is the newer one, as after an export, would be refused there."""
     for path in sorted((root / "nbs").glob("*.ipynb")):
         assert load_jupytext_config(str(path)).default_formats(str(path)) is None
+
+
+def test_an_edit_in_jupyter_changes_no_other_line_of_the_book():
+    """Each .py is the text that its .ipynb would be carried to."""
+    sources = sorted((project_root() / "nbs").glob("*.py"))
+    assert sources and all(export.percent_text(export.read_cells(py)) == py.read_text("utf-8") for py in sources)
