@@ -31,7 +31,7 @@ from scipy import stats
 from vicreg_nb import book
 from vicreg_nb.book import OVER_IMAGES, changes, kept_numbers, plain_numbers, read_file, which_run
 from vicreg_nb.config import SETTINGS, checked_folder, profile_values
-from vicreg_nb.methods import METHODS
+from vicreg_nb.methods import LONGER, METHODS
 from vicreg_nb.store import UserError, atomic, duration, regular
 
 # %% tags=["parameters"]
@@ -156,6 +156,7 @@ PROBES = {  # where each method's probe accuracy stands
     "vicreg": ("Q3", "accuracy"),
     "no_variance": ("Q4", "ablated", "accuracy"),
     "neighbours": ("Q5", "neighbours", "accuracy"),
+    "longer": ("Q5", "accuracy_as_long"),
     "free": ("ladder", "free", "accuracy"),
     "laplacian": ("Q6", "laplacian", "accuracy"),
 }
@@ -165,6 +166,7 @@ TASKS = {  # column: question, name of a method's number, how it is written
     "Silhouette": ("CL3", "silhouette", ".3f"),
     "Cluster NMI": ("CL3", "nmi", ".3f"),
 }
+IN_Q7 = ("Q7", "longer", "near", "share")  # the precision of neighbour pairs that were trained for as long as VICReg
 
 
 def number(results: dict, question: str, *path, kind=(int, float)):
@@ -270,10 +272,10 @@ CELL = re.compile(r"(?P<value>-?[\d,]+(\.(?P<digits>\d+))?)(?P<unit>%?)( ± [\d.
 def _spread(values, form, unit="", mean=""):
     """Values of one number over runs, in words: their mean and half its 95 % t-interval. mean: as it is known already.
 
-    Of shares whose interval would be wider than all that a share can be, the lowest and the highest.
+    Of shares whose interval would reach beyond what a share can be, the lowest and the highest.
     """
     centre, half = mean_interval(values)
-    if 0 <= min(values) and max(values) <= (100 if unit else 1) < 2 * half:
+    if 0 <= min(values) and max(values) <= (100 if unit else 1) < max(2 * half, centre + half):
         return f"{min(values):{form}}{unit}–{max(values):{form}}{unit}"
     return f"{mean or format(centre, form)}{unit} ± {half:{form}}{unit}"
 
@@ -322,13 +324,13 @@ def _cell(runs, path, form):
 
 def headline_table(runs: list[dict]) -> tuple[list, list]:
     """(header, rows) of the methods' main numbers over runs; a method or task without any is left out."""
-    paths = {"Linear probe": [(PROBES[method], ".1%") for method in METHODS]}
+    columns = {"Linear probe": [_cell(runs, path, ".1%") for path in PROBES.values()]}
     for task, (question, name, form) in TASKS.items():
-        paths[task] = [((question, "methods", method, name), form) for method in METHODS]
-    columns = {task: [_cell(runs, path, form) for path, form in column] for task, column in paths.items()}
+        paths = [IN_Q7 if (question, one) == ("Q7", "longer") else (question, "methods", one, name) for one in PROBES]
+        columns[task] = [_cell(runs, path, form) for path in paths]
     columns = {task: cells for task, cells in columns.items() if set(cells) - {"–"}}
-    rows = [list(row) for row in zip((method.title for method in METHODS.values()), *columns.values(), strict=True)]
-    return ["Method", *columns], [row for row in rows if set(row[1:]) - {"–"}]
+    rows = zip([(METHODS | {"longer": LONGER})[name].title for name in PROBES], *columns.values(), strict=True)
+    return ["Method", *columns], [list(row) for row in rows if set(row[1:]) - {"–"}]
 
 
 # %%
@@ -350,7 +352,10 @@ def what_of(runs: list[dict]) -> str:
     if len(runs) == 1:
         return f"A single run of {profile}, seed {seeds[0]}: there is no interval over seeds."
     count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else len(runs)
-    said = f"Mean over {count} seeds of {profile} ({', '.join(seeds)}), with 95 % t-intervals over seeds."
+    said = (
+        f"Mean over {count} seeds of {profile} ({', '.join(seeds)}), with 95 % t-intervals over seeds: they hold the "
+    )
+    said += "luck of a training, not that of the test images, which are the same. A range: from lowest to highest."
     codes = len({run["header"]["code"] for run in runs})
     return f"{said} The runs are of {codes} versions of the code." if codes > 1 else said
 
@@ -667,7 +672,7 @@ $$\mathcal{L}_{\mathrm{inv}} = \frac{1}{c} \sum_{ij} \Pi_{ij} \, \lVert z_i - z_
 L = \mathrm{diag}(\Pi 1 + \Pi^T 1) - \Pi - \Pi^T , \quad P = \mathrm{diag}(p)$$
 
 Let $a_1 \le a_2 \le \ldots$ be the eigenvalues of $L y = a P y$ without that of the constant vector, and $y_i$ the
-eigenvectors, orthonormal in the metric $P$; there are more than $c$ of them. If the edges of a graph $W$ with degrees
+eigenvectors, orthonormal in the metric $P$; there are at least $c$ of them. If the edges of a graph $W$ with degrees
 $D$ are drawn evenly, this is $(D - W) y = \kappa D y$ with $a = 2 \kappa$, the problem of Laplacian Eigenmaps (Belkin
 and Niyogi, 2003).
 """
@@ -675,9 +680,10 @@ and Niyogi, 2003).
 # %%
 #| export
 THEOREM = r"""
-**Theorem.** Let $\mu \ge 8 \nu \gamma^3$ (the exercise: $25 \ge 8$). Up to a shift of all vectors, and with some choice
-of eigenvectors where eigenvalues are equal, Eq. 6 over all pairs is smallest if and only if $Z = \sum_{i \le c}
-\sqrt{s_i} \, y_i u_i^T$ with orthonormal $u_i$ that give all dimensions the same variance, and
+**Theorem.** Let $\lambda, \nu > 0$, $\gamma^2 > \epsilon$ and $\mu \ge 8 \nu \gamma^3$ (the exercise: $25 \ge 8$). Up
+to a shift of all vectors, and with some choice of eigenvectors where eigenvalues are equal, Eq. 6 over all pairs is
+smallest if and only if $Z = \sum_{i \le c} \sqrt{s_i} \, y_i u_i^T$ with orthonormal $u_i$ that give all dimensions the
+same variance, and
 
 $$s_i = \max \left(0, \; t - \frac{\lambda a_i}{4 \nu} \right) \quad \text{with } t \text{ such that} \quad
 \sum_{i \le c} s_i = c \, (\gamma^2 - \epsilon)$$
@@ -692,22 +698,23 @@ eigenvalues and the weights decide how many do.
 # %%
 #| export
 PROOF = r"""
-**Proof.** Let $s_1 \ge \ldots \ge s_c$ be the eigenvalues of $C$, $T$ their sum, and $b = \gamma^2 - \epsilon$. No
+**Proof.** Write $C = U S U^T$ with eigenvalues $s_1 \ge \ldots \ge s_c$ of mean $m$, and $b = \gamma^2 - \epsilon$. No
 $C_{kk}$ exceeds $b$: to shrink such a column would cost no other term anything and save invariance, since the graph is
-connected. (1) By von Neumann's trace inequality $\mathrm{tr}(Z^T L Z) \ge \sum_i s_i a_i$, with equality only where the
-widest directions are the eigenvectors with the smallest eigenvalues. (2) All else in Eq. 6, times $c$, depends on the
-spectrum, by $2 \nu \sum_i s_i^2$, and on the diagonal, by $\sum_k \eta(C_{kk})$ with $\eta(x) = 2 \mu (\gamma - \sqrt{x
+connected. (1) By von Neumann's trace inequality $\mathrm{tr}(Z^T L Z) \ge \sum_i s_i a_i$ (the constant vector is out
+of reach, as $Z^T p = 0$), with equality only where the widest directions are the eigenvectors with the smallest
+eigenvalues. (2) All else in Eq. 6, times $c$, depends on the spectrum, by $2 \nu \sum_i s_i^2$, and on the diagonal, by
+$\sum_k \eta(C_{kk})$ with $\eta(x) = 2 \mu (\gamma - \sqrt{x
 + \epsilon}) - 2 \nu x^2$. On $[0, b]$ it is strictly convex: inside, $\eta''(x) = \frac{\mu}{2} (x + \epsilon)^{-3/2} -
 4 \nu > \frac{\mu}{2 \gamma^3} - 4 \nu \ge 0$. So an even diagonal is best (Jensen), and some rotation $U$ gives any
 spectrum an even diagonal (Schur and Horn) without changing (1). (3) What remains, $\lambda \sum_i a_i s_i + 2 \nu
-\sum_i s_i^2 + c \, \eta(T / c)$, is strictly convex on $s \ge 0$, $T \le c b$, so the one point is the minimum at which
-$\lambda a_i + 4 \nu s_i + \eta'(T / c) + \theta \ge 0$, with equality where $s_i > 0$, and $\theta \ge 0$, with $\theta
-= 0$ unless $T = c b$. With $4 \nu t = - \eta'(T / c) - \theta$ this is the water-filling, and $T$ is at its bound if
+\sum_i s_i^2 + c \, \eta(m)$, is strictly convex on $s \ge 0$, $m \le b$, so the one point is the minimum at which
+$\lambda a_i + 4 \nu s_i + \eta'(m) + \theta \ge 0$, with equality where $s_i > 0$, and $\theta \ge 0$, with $\theta
+= 0$ unless $m = b$. With $4 \nu t = - \eta'(m) - \theta$ this is the water-filling, and $m$ is at its bound if
 and only if $4 \nu t \le - \eta'(b) = \mu / \gamma + 4 \nu b$. The $s_i$ fall with $i$, as (1) assumed. $\square$
 
 **Related work.** That such losses have spectral embeddings as their optimum is known: Balestriero and LeCun (2022) show
 it for VICReg and its kin, HaoChen et al. (2021) for a spectral contrastive loss. Here the whole spectrum is derived for
-the exercise's own hinge and weights, and tested below (the ladder) on free vectors and on the network.
+the exercise's own hinge and weights, and tested below (the ladder) on free vectors, beside the network.
 """
 
 # %%
@@ -948,7 +955,7 @@ assert _other_names([cats, dogs]) and not _other_names([cats, cats]) and not _ot
 
 # %%
 #| export
-EXTREMES = {"largest": max, "highest": max, "smallest": min, "lowest": min}  # by the beginning of a name
+EXTREMES = {"largest": max, "highest": max, "most": max, "smallest": min, "lowest": min, "least": min}
 
 
 def _mean_dict(trees):
@@ -960,8 +967,8 @@ def _mean_dict(trees):
         same = [tree[name] for tree in trees if name in tree]
         whole = len(same) == len(trees) and "second" not in name and name not in CHOICES  # a time is that of the first
         found[name] = mean_numbers(same) if whole else value
-        extreme = EXTREMES.get(name.split("_")[0])
-        if whole and extreme and isinstance(value, (int, float)):
+        extreme = EXTREMES.get(name.split("_")[0])  # by the beginning of a name
+        if whole and extreme and all(isinstance(one, (int, float)) for one in same):
             found[name] = extreme(same)
     beside = next((name for name in ESTIMATES if isinstance(found.get(name), float)), None)
     values = [tree.get(beside) for tree in trees]
@@ -1167,11 +1174,11 @@ EVIDENCE = (
 )  # fmt: skip
 FAILED = """**What did not work.** Our first ladder changed the neighbours, their number, the length of the training and
 the access to test images from rung to rung, and seemed to show what a network is worth. Its own control, eigenvectors
-of VICReg's graph, refuted that; now a table changes one thing at a time. Directions that live were first counted by a
-threshold on their spread, which counts the noise of batches; now the closed form counts them. A narrow ResNet18 with
-Adam stayed below 60 % in the time of profile `quick`; fewer and wider layers with Muon are beyond it. Views that grow
-during the training, a larger projection and a larger $\\mu$ gained nothing that one seed can show. (The notebook on
-the configuration has the table of all recipes that were tried.)"""
+of VICReg's graph, refuted that; now a table crosses kinds of neighbours with ways to find the vectors, and what still
+differs is named. Directions that live were first counted by a threshold on their spread, which counts noise as
+well; now the closed form counts them. A narrow ResNet18 with Adam stayed below 60 % in the time of profile `quick`;
+fewer and wider layers with Muon reach more than 60 %. Views that grow during the training, a larger projection and a
+larger $\\mu$ showed no clear gain in a single run."""
 LESSON = """**What worked.** {} Pictures and silhouettes were no safe judges of a representation; hence the tables
 beside them."""
 
@@ -1453,9 +1460,10 @@ for wrong in ("王", "🙂"):
 # %%
 #| export
 CITED = {"cifar10": " (Krizhevsky and Hinton, 2009)"}
-ABSTRACT = """**Abstract.** VICReg (Bardes et al., 2022) trains an encoder without labels. We train it on {data}, take
-away one of its parts after another, until Laplacian Eigenmaps are left, and test each representation in the same four
-ways: by a linear probe, nearest neighbours, an anomaly score and clusters. {found}"""
+ABSTRACT = """**Abstract.** VICReg (Bardes et al., 2022) trains an encoder without labels. We train it on {data}. Then
+we take away the variance term, and, apart from that, the generated views and the network, until Laplacian Eigenmaps
+are left. What is learned is tested by a linear probe and, where they apply, by nearest neighbours, an anomaly score and
+clusters. {found}"""
 FOUND = (
     ("A linear probe on VICReg's representation classifies {Q3.accuracy:.1%} of the test images.", None),
     ("Without the variance term the probe falls to {Q4.ablated.accuracy:.1%}, with neighbours from the data in place "
@@ -1534,10 +1542,19 @@ assert terms_over_profiles([trained]) == "" and terms_over_profiles([trained, tr
 
 # %%
 #| export
-MEANS = "Text gives means, too; what it calls largest, smallest or least is so of all seeds, times are of the first."
-GRAPH = "Free vectors and Laplacian Eigenmaps: of the random CNN's neighbours."
+MEANS = """Text gives means, too; what it calls largest, smallest, most or least is so of all seeds, times are of the
+first. Each comparison is at 95 % by itself: of many, one in twenty may go beyond its interval by chance; and that
+nothing can be measured with so few seeds is no proof that there is nothing."""
+GLOSSARY = {  # what stands in a table of the methods: in a sentence
+    "Neighbour pairs": "Neighbour pairs: nearest neighbours in place of generated views (Q5), for {epochs}.",
+    "Free vectors": "Free vectors: no network, one vector for each image.",
+    "Laplacian Eigenmaps": "These and Laplacian Eigenmaps: of a random CNN's neighbours (Q6).",
+    "Retrieval precision": "Retrieval precision: the share of the {k} nearest images that are of the query's class.",
+}
 
 
+# %%
+#| export
 def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     """Abstract, the ladder's figure, the methods in short, contents, and what is missing if the run is not whole."""
     name = results["header"]["dataset"]
@@ -1548,7 +1565,9 @@ def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
     names, rows = headline_table(runs)
     told = ["The methods in short.", what_of(runs), *([MEANS] if len(runs) > 1 else [])]
-    told += [GRAPH] if {METHODS[name].title for name in ("free", "laplacian")} <= {row[0] for row in rows} else []
+    epochs, k = (number(results, *path) for path in (("Q5", "neighbours", "epochs"), ("Q7", "k")))
+    counted = {"epochs": f"{epochs} epoch" + "s" * (epochs != 1), "k": k}
+    told += [text.format(**counted) for word, text in GLOSSARY.items() if word in {*names, *(row[0] for row in rows)}]
     table = [markdown_table(names, rows, " ".join(told))] if rows else []
     pieces = [Piece("opening", "\n\n".join(words)), *(Piece("figures", row) for row in figure_rows(folder, figures))]
     return [*pieces, *(Piece("table", text) for text in table), Piece("text", typst_block("#contents"))]

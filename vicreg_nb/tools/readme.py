@@ -1,6 +1,6 @@
 # Generated from nbs/95_readme.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/95_readme.py 7c9d484e90988846
-# text 656d6a20b55ac6ca
+# cells nbs/95_readme.py 38f53a58ea5b5982
+# text 478349e1d1b87bd3
 
 """95 · The README's results."""
 
@@ -50,8 +50,14 @@ def runs_markdown(runs: list[dict]) -> str:
     """The runs of one profile: the methods in a table, where they ran, and how long VICReg trained."""
     run, head = runs[0], runs[0]["header"]
     trained = number(run, "Q1", "seconds")  # through interruptions, which a stage's seconds are not
-    facts = [head["device"], number(run, "Q1", "precision", kind=str), f"PyTorch {head['versions'].get('torch', '?')}"]
+    facts = [
+        " or ".join(dict.fromkeys(one["header"]["device"] for one in runs)),
+        number(run, "Q1", "precision", kind=str),
+        f"PyTorch {head['versions'].get('torch', '?')}",
+    ]
     facts += [f"VICReg trained in {duration(trained)}" if trained else ""]
+    seconds = 0 if missing(run) else sum(stage["seconds"] for stage in run["stages"].values())
+    facts += [f"all stages {duration(seconds)}" if seconds else ""]
     words = [what_of(runs), ", ".join(filter(None, facts)) + ".", head.get("dataset_note", "")]
     words += [f"Not asked of it: {', '.join(missing(run))}."] if missing(run) else []
     told, title = " ".join(filter(None, words)), f"**CIFAR-10, profile {kind_of(run)}**"
