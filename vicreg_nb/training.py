@@ -1,11 +1,12 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 429b421be28875db
-# text 73448ba10193991b
+# cells nbs/01a_training.py 378719ad46c34760
+# text d786146eb0eb5ae0
 
 """1a · Training (Q1)."""
 
 import contextlib
 import copy
+import inspect
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 
@@ -133,14 +134,15 @@ _WEIGHT_SETTINGS = (
 )  # fmt: skip
 
 
-def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs, encoder: nn.Module = None) -> dict:
+def run_settings(cfg: Config, images: Images, pairs=GeneratedPairs, encoder: nn.Module = None, objective=None) -> dict:
     """Everything that changes the weights of a run, and nothing else.
 
-    pairs: where they come from, or its class. encoder: one that is not the book's.
+    pairs: where they come from, or its class. encoder, objective: those that are not the book's.
     """
     settings = {name: getattr(cfg, name) for name in _WEIGHT_SETTINGS} | {"precision": choose_precision(cfg)}
     code = code_of(pairs, initial_networks, Trainer, train_epoch, evaluate_terms)
     own = {} if encoder is None else {"own_encoder": own_encoder(encoder)}
+    own |= {} if objective is None else {"own_objective": own_objective(objective)}
     return settings | {"data": images.identity, "pairs": pairs.identity, "code": code} | own
 
 
@@ -225,6 +227,7 @@ class Trainer:
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if cfg.compile else self.model
         self.optimizers = _optimizers(cfg, self.encoder, self.projector)
+        self.objective = partial(vicreg_terms, gamma=cfg.gamma, eps=cfg.eps)
         self.epoch, self.seconds, self.history, self.tests = 0, 0.0, torch.empty(0, 3), torch.empty(0, 3)
 
     def state(self) -> dict:
@@ -244,7 +247,7 @@ def _compare(trainer, x, x2) -> Terms:
     with autocast(trainer.device, trainer.precision):
         z = trainer.forward(x.contiguous(memory_format=torch.channels_last))  # Z = h(f(T(B)))
         z2 = trainer.forward(x2.contiguous(memory_format=torch.channels_last))  # Z' = h(f(T(B)))
-    return vicreg_terms(gathered(z), gathered(z2), trainer.cfg.gamma, trainer.cfg.eps)
+    return trainer.objective(gathered(z), gathered(z2))
 
 
 def train_step(trainer: Trainer, x: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
@@ -395,9 +398,9 @@ def load_networks(run: Run) -> nn.Sequential | None:
     return networks.eval()
 
 
-def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag="vicreg", encoder=None) -> tuple[dict, Path]:
+def find_run(cfg: Config, images: Images, pairs=GeneratedPairs, tag="vicreg", encoder=None, objective=None) -> tuple:
     """(settings, folder) of a run; `auto` takes the precision of one that is finished, where there is one."""
-    settings = run_settings(cfg, images, pairs, encoder)
+    settings = run_settings(cfg, images, pairs, encoder, objective)
     for precision in PRECISIONS if cfg.precision == "auto" else ():
         other = settings | {"precision": precision}
         if is_finished(run_folder(cfg, other, tag)) and not is_finished(run_folder(cfg, settings, tag)):
@@ -561,6 +564,31 @@ class OwnRun(Run):
         return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
+def own_objective(objective) -> dict:
+    """What makes the terms of an objective that is not the book's: its code, and plain values from around it."""
+    around = inspect.getclosurevars(objective)
+    values = {**around.globals, **around.nonlocals}
+    plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str, tuple, list))}
+    return {"code": code_of(objective), "values": digest(repr(sorted(plain.items())))}
+
+
+def _check_objective(cfg, objective):
+    """UserError unless `objective` makes three finite numbers with a gradient of two batches [8, d]."""
+    remedy = "give a function of z and z2 [B, d] that returns Terms(invariance, variance, covariance)"
+    z, z2 = (torch.randn(8, cfg.projection_dim, requires_grad=True) for _ in range(2))
+    if not inspect.isfunction(objective):
+        raise UserError(f"objective is {short(objective)}: {remedy}.")
+    try:
+        terms = Terms(*objective(z, z2))
+        vicreg_loss(terms, cfg.lam, cfg.mu, cfg.nu).backward()
+        fits = all(term.shape == () and term.isfinite() for term in terms) and z.grad is not None
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(".")
+        raise UserError(f"the objective fails on projections {list(z.shape)} ({why}): {remedy}.") from error
+    if not fits:
+        raise UserError(f"the objective's terms are not three finite numbers that depend on z: {remedy}.")
+
+
 def _is_finite(optimizers) -> bool:
     """Whether all that these optimisers remember is finite."""
     kept = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values()]
@@ -605,10 +633,11 @@ def _find_finished(cfg, folder, tag):
     return _read_run(folder)
 
 
-def _begin(cfg, images, settings, folder, tag, encoder=None):
+def _begin(cfg, images, settings, folder, tag, encoder=None, objective=None):
     """A trainer in the state from which the training begins or goes on, the same on all ranks."""
     facts = cfg, settings, len(images.train_images) // cfg.batch_size
     trainer = Trainer(*facts) if encoder is None else _OwnTrainer(*facts, encoder)
+    trainer.objective = objective or trainer.objective
     if rank() == 0:
         resumed = _resume(trainer, folder)
         if not resumed and (why := _why_anew(cfg, settings, tag)):
@@ -619,20 +648,29 @@ def _begin(cfg, images, settings, folder, tag, encoder=None):
     return trainer
 
 
-def train(cfg: Config, images: Images, pairs=None, tag: str = "vicreg", encoder: nn.Module = None) -> Run:
+def _check_size(cfg, images):
+    """UserError for a batch that is larger than the data."""
+    if cfg.batch_size > (count := len(images.train_images)):
+        raise UserError(f"batch_size is {cfg.batch_size}, more than {count:,} (the training images): lower it.")
+
+
+def train(cfg: Config, images: Images, pairs=None, tag="vicreg", encoder: nn.Module = None, objective=None) -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 
     encoder: any module from views float32 [B, 3, S, S] to [B, d], in place of the one that `cfg` names.
+    objective: a function of z, z2 [B, d] that returns three `Terms`, in place of Eq. 2-5; Eq. 6 weights them.
     Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
-    A damaged file is set aside, and made again. UserError for an encoder that does not fit, or a loss that breaks.
+    A damaged file is set aside, and made again. UserError for what does not fit, or a loss that breaks.
     """
+    _check_size(cfg, images)
     cfg = cfg if encoder is None else _fitted(cfg, encoder)
-    pairs = pairs or GeneratedPairs(cfg, images)
-    settings = from_first(find_run(cfg, images, pairs, tag, encoder)[0])
+    _check_objective(cfg, objective or vicreg_terms)
+    pairs, own = pairs or GeneratedPairs(cfg, images), (encoder, objective)
+    settings = from_first(find_run(cfg, images, pairs, tag, *own)[0])
     folder = run_folder(cfg, settings, tag)
     finished = _find_finished(cfg, folder, tag) if rank() == 0 else None
     if not from_first(finished is not None):
-        trainer = _begin(cfg, images, settings, folder, tag, encoder)
+        trainer = _begin(cfg, images, settings, folder, tag, *own)
         log(f"training {tag}: {cfg.epochs} epochs on {device_name(cfg)} in {settings['precision']}, {folder}")
         with _Checkpoints(folder) as checkpoints:
             while trainer.epoch < cfg.epochs:
@@ -693,7 +731,10 @@ def q1_variance(run):
     return _objective(run, "variance")
 
 
-@q1.figure("The covariance term (Eq. 5, both branches): training batches, and the test set after each epoch.")
+@q1.figure(
+    "The covariance term (Eq. 5, both branches): training batches, and the test set (evaluation mode) after each "
+    "epoch. Whether a gap between them is due to new images or to evaluation mode is measured in the text."
+)
 def q1_covariance(run):
     return _objective(run, "covariance")
 
@@ -738,6 +779,15 @@ def _looked_back(run: Run, most: int = 2_000) -> dict | None:
     return cached(run.cfg.cache, "looked back", [run.identity, images.identity, run.precision, most], compute)
 
 
+_CHOICES = {"encoder": "encoder", "optimiser": "optimizer", "learning rate": "lr", "batch size": "batch_size"}
+_CHOICES |= {"number of epochs": "epochs"}
+
+
+def _unlike(cfg):
+    """What of the training is not as the exercise has it, in words."""
+    return ", ".join(word for word, name in _CHOICES.items() if getattr(cfg, name) != getattr(Config(), name))
+
+
 @q1.summary
 def _numbers(run):
     cfg, steps = run.cfg, len(run.history) // len(run.tests)
@@ -750,19 +800,24 @@ def _numbers(run):
     for name, batches, tests in columns:
         epochs = {"first_epoch": batches[:steps].mean(), "last_epoch": batches[-steps:].mean()}
         numbers[name] = {"first_batch": batches[0], **epochs, "first_test": tests[0], "last_test": tests[-1]}
-    found = _looked_back(run) or {"terms": [None] * 3, "by_batch": [None] * 3, "sized": [[None] * 2] * 2}
+    found = _looked_back(run) or {"terms": [np.nan] * 3, "by_batch": [np.nan] * 3, "sized": np.full((2, 2), np.nan)}
     for name, part in (("evaluated", "terms"), ("by_batch", "by_batch")):
         numbers["covariance"][name] = found[part][OBJECTIVES.index("covariance")]
     for name, values in zip(("distance", "correlated"), zip(*found["sized"], strict=True), strict=True):
         numbers[name] = dict(zip(("before", "after"), values, strict=True))
+    numbers["correlated"]["smallest_before"] = numbers["correlated"]["before"]  # it differs much by initial weights
+    numbers["loss"]["by_batch"] = weights @ found["by_batch"]
+    numbers["unlike"] = _unlike(cfg)
     return numbers | {"test_gap": tests[-1] / epochs["last_epoch"] - 1}  # of the loss
 
 
-q1.says("""**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes
+_COURSE = """**In {epochs} epochs ({batches:,} batches of {batch_size}, {time} in {precision}) the loss of Eq. 6 goes
     from {loss.first_epoch:.1f}, the mean of the first epoch, to {loss.last_epoch:.1f} in the last.** From the first
     epoch to the last the invariance term goes from {invariance.first_epoch:.3f} to {invariance.last_epoch:.3f}, the
     variance term from {variance.first_epoch:.3f} to {variance.last_epoch:.3f}, the covariance term from
-    {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}.""")
+    {covariance.first_epoch:.3f} to {covariance.last_epoch:.3f}."""
+q1.says(_COURSE + " Other than in the exercise here: {unlike}.", when=lambda n: bool(n.get("unlike")))
+q1.says(_COURSE, when=lambda n: not n.get("unlike"))
 
 
 def _closer(n):
@@ -779,9 +834,11 @@ q1.says(
 )
 q1.says(
     """The covariance term rises for the same reason, as it grows with the fourth power of the spread: for a mean
-    variance of 1 it falls from {correlated.before:.0f} to {correlated.after:.0f}.""",
+    variance of 1 it falls from at least {correlated.smallest_before:.0f} to {correlated.after:.0f}.""",
     when=lambda n: (
-        _closer(n) and n.covariance.last_epoch > n.covariance.first_epoch and n.correlated.after < n.correlated.before
+        _closer(n)
+        and n.covariance.last_epoch > n.covariance.first_epoch
+        and n.correlated.after < n.correlated.get("smallest_before", 0)
     ),
 )
 
@@ -813,7 +870,7 @@ def _gone_by_batch(n):
 
 _OLD = _TEST + "New images are not the cause: " + _MODE
 q1.says(
-    _OLD + "The cause is " + _BATCH + "So what is learned holds for new images.",
+    _OLD + "The cause is " + _BATCH,
     when=lambda n: _share_of_mode(n) > 0.7 and _gone_by_batch(n),
 )
 q1.says(
@@ -834,4 +891,11 @@ q1.says(
     """On the test set the loss ends at {loss.last_test:.1f}, {test_gap:+.1%} from the training batches of the last
     epoch.""",
     when=lambda n: np.isnan(_share_of_mode(n)),
+)
+
+
+q1.says(
+    """With the statistics of each batch, as in training, the loss is as low on new images: {loss.by_batch:.1f}, where
+    the training batches of the last epoch have {loss.last_epoch:.1f}.""",
+    when=lambda n: n.loss.get("by_batch") is not None and n.loss.by_batch < 1.01 * n.loss.last_epoch,
 )
