@@ -49,11 +49,25 @@ def _bare(text):
 NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)  # % and ! in a notebook, NUL, thousands of signs
 
 
+def _spelled(node):
+    """A syntax tree in words that all versions of Python share, which `ast.unparse` and `ast.dump` do not."""
+    if isinstance(node, ast.AST):
+        fields = [f"{name}={_spelled(value)}" for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    return f"[{', '.join(map(_spelled, node))}]" if isinstance(node, list) else repr(node)
+
+
+# %%
+assert _spelled(ast.parse("x")) == "Module(body=[Expr(value=Name(id='x', ctx=Load()))])"
+
+
+# %%
+#| export
 @functools.cache
 def plain_code(text: str) -> str:
-    """A source without comments, blank lines, formatting, docstrings and types of arguments; as it is, if no Python."""
+    """What a source does: comments, formatting, docstrings and types of arguments are left out; itself if no Python."""
     try:
-        return ast.unparse(_bare(text))
+        return _spelled(_bare(text))
     except NOT_PYTHON:
         return text
 
@@ -168,6 +182,8 @@ _RANDOM = {"new_generator", "seeded", "_number"}  # of store: these have a say i
 def _followed(thing) -> bool:
     """Whether a function or class is of the book, or of the user, and has a say in what is computed."""
     root = thing.__module__.partition(".")[0]
+    if thing.__qualname__.startswith("__create_fn__"):  # a dataclass's own, made of the fields that its source has
+        return False
     if root in ("vicreg_nb", "__main__"):
         return thing.__module__ not in _APART or thing.__name__ in _RANDOM
     file = getattr(sys.modules.get(root), "__file__", None)
@@ -293,8 +309,7 @@ def _compiled(thing):
 
 @functools.cache
 def _written(node):
-    text = ast.unparse(node)
-    return text, compile(text, "<definition>", "exec")
+    return _spelled(node), compile(ast.unparse(node), "<definition>", "exec")
 
 
 def _steps(code):

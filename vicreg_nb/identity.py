@@ -1,6 +1,6 @@
 # Generated from nbs/80b_identity.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/80b_identity.py 8c16ff981b691311
-# text 7d4f488f1b3549a0
+# cells nbs/80b_identity.py 1f4e65409454422e
+# text 81f305338daba7b1
 
 """80b · Identity."""
 
@@ -37,11 +37,19 @@ def _bare(text):
 NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)  # % and ! in a notebook, NUL, thousands of signs
 
 
+def _spelled(node):
+    """A syntax tree in words that all versions of Python share, which `ast.unparse` and `ast.dump` do not."""
+    if isinstance(node, ast.AST):
+        fields = [f"{name}={_spelled(value)}" for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    return f"[{', '.join(map(_spelled, node))}]" if isinstance(node, list) else repr(node)
+
+
 @functools.cache
 def plain_code(text: str) -> str:
-    """A source without comments, blank lines, formatting, docstrings and types of arguments; as it is, if no Python."""
+    """What a source does: comments, formatting, docstrings and types of arguments are left out; itself if no Python."""
     try:
-        return ast.unparse(_bare(text))
+        return _spelled(_bare(text))
     except NOT_PYTHON:
         return text
 
@@ -110,6 +118,8 @@ _RANDOM = {"new_generator", "seeded", "_number"}  # of store: these have a say i
 def _followed(thing) -> bool:
     """Whether a function or class is of the book, or of the user, and has a say in what is computed."""
     root = thing.__module__.partition(".")[0]
+    if thing.__qualname__.startswith("__create_fn__"):  # a dataclass's own, made of the fields that its source has
+        return False
     if root in ("vicreg_nb", "__main__"):
         return thing.__module__ not in _APART or thing.__name__ in _RANDOM
     file = getattr(sys.modules.get(root), "__file__", None)
@@ -209,8 +219,7 @@ def _compiled(thing):
 
 @functools.cache
 def _written(node):
-    text = ast.unparse(node)
-    return text, compile(text, "<definition>", "exec")
+    return _spelled(node), compile(ast.unparse(node), "<definition>", "exec")
 
 
 def _steps(code):
