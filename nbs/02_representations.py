@@ -5,6 +5,10 @@
 #
 # In short, for the run that this project shows: animals and vehicles lie apart, within each group the classes overlap,
 # and most of what the linear layer finds in the features was put there by the training.
+#
+# *Try:* for Q2 another `perplexity`, and watch the shares of neighbours of the same class: only t-SNE's can move.
+#
+# *Try:* for Q3 fewer `epochs`, and watch what the probe gains over the untrained network, whose own accuracy stays.
 
 # %%
 #| default_exp representations
@@ -17,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
+from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
@@ -27,7 +31,7 @@ from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images, normalise, send, to_float
 from vicreg_nb.identity import cached, code_of
-from vicreg_nb.neighbours import agreement, checked, nearest, same_class
+from vicreg_nb.neighbours import agreement, checked, nearest, same_class, same_class_parts
 from vicreg_nb.plots import METHOD_COLOURS, QUIET, dots, heatmap, scatter
 from vicreg_nb.store import UserError, digest, log, new_generator, progress
 from vicreg_nb.training import Run, autocast, cosine_decay, initial_networks, train
@@ -302,26 +306,31 @@ sides = torch.tensor([0, 0, 1, 1]).repeat(64)
 assert (fit_linear(cfg, points, sides, classes=2)(points).argmax(dim=1) == sides).all()
 
 # %% [markdown]
-# Around it, the protocol: the features are scaled to zero mean and unit variance with the training set's statistics
-# (a linear layer could do that itself, only slowly), the layer is fitted on the training images, and the test images
-# are used once, at the end. The interval is that of a share of independent test images. Below, scikit-learn's logistic
-# regression solves the same problem to the end, and must not come out differently.
-
-# %% [markdown]
-# An accuracy over 10,000 images is an estimate: other test images would have given another one. All intervals of this
-# book are over the draw of the test images. They do not hold the luck of a training, which another seed would show.
+# An accuracy over 10,000 images is an estimate: other test images would have given another one. Unless another is
+# named, the intervals of this book are over the test images, and do not hold the luck of a training, which another
+# seed would show. Those of the report over several seeds do, but all seeds are tested on the same images: they do not
+# hold the luck of these. Student's t keeps an interval wide enough where it is of few values, such as ten classes.
 
 
 # %%
 #| export
 def half_interval(values: np.ndarray) -> float:
     """Half the 95 % interval of the mean of independent values [n]; for hits and misses, that of an accuracy."""
-    return 1.96 * np.std(values) / np.sqrt(len(values))
+    return stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
 
 
 # %%
-hits = np.repeat([1, 0], [60, 40])
-assert abs(half_interval(hits) - 1.96 * np.sqrt(0.6 * 0.4 / 100)) < 1e-12
+for hits in (np.repeat([1, 0], [6, 4]), np.repeat([1, 0], [6_000, 4_000])):
+    low, high = stats.t.interval(0.95, len(hits) - 1, hits.mean(), stats.sem(hits))
+    print(f"{len(hits):6,} images: {hits.mean():.0%} ± {half_interval(hits):.1%}")
+    assert np.isclose(high - low, 2 * half_interval(hits))
+
+# %% [markdown]
+# Around the linear layer, the protocol: the features are scaled to zero mean and unit variance with the training set's
+# statistics (the layer could do that itself, only slowly), the layer is fitted on the training images, and the test
+# images are used once in this protocol, at the end. They were used before, though: the recipe of profile `quick` was
+# chosen among about twenty by this very accuracy, nearly always with seed 0 (the table in [0](00_config.ipynb)). So
+# what that profile reaches may be a little flattered.
 
 
 # %%
@@ -365,6 +374,9 @@ def linear_probe(cfg: Config, features: Features, images: Images) -> Probe:
     return Probe(float(accuracy), on_train, confusion, per_class, half_interval(hits), hits)
 
 
+# %% [markdown]
+# scikit-learn's logistic regression solves the same problem to the end, and must come within three points of it.
+
 # %%
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -382,8 +394,8 @@ assert cfg.profile == "smoke" or abs(ours.accuracy - solved) < 0.03
 
 # %% [markdown]
 # Two probes are tested on the same images, and are right or wrong on many of them together. So they are compared image
-# by image: only those that one of them alone names rightly make the difference (McNemar, 1947), and its interval is
-# narrower than that of two accuracies on different images would be.
+# by image: only those that one of them alone names rightly make the difference (McNemar, 1947). Its interval is usually
+# narrower than that of two accuracies on different images would be: it is where the two tend to hit the same images.
 
 
 # %%
@@ -501,8 +513,9 @@ assert abs(result.trained.accuracy - probe.accuracy) < 0.005
 # %%
 #| export
 @q2.figure(
-    "PCA and t-SNE of the representations of the test images, by class. PCA: the two directions of most variance, with "
-    "their share of it; t-SNE: its axes mean nothing."
+    "Which classes lie apart, and which on one another? PCA and t-SNE of the representations of the test images; the "
+    "text counts whose points are neighbours. PCA: the two directions of most variance, with their share of it, where "
+    "many points cover others; t-SNE: its axes mean nothing."
 )
 def q2_pca_tsne(result):
     labels, variances = result.images.test_labels, singular_values(result.features.test) ** 2
@@ -567,10 +580,9 @@ q3_per_class(result)
 
 # %% [markdown]
 # ## Q2: what the pictures show
-# Two means over the same points are compared by their difference, point by point, with its 95 % interval. And two ways
-# to mix the classes are compared by the rank correlation of their shares off the diagonal: it is one if they order them
-# alike. Why is one picture better? If it is that a plane has no room for what PCA keeps, then PCA must do as well as
-# t-SNE once it is given more dimensions; how many it needs is measured.
+# Two means over the same points are compared by their difference, point by point, with its 95 % interval: what other
+# test images in the same pictures would change. Why is one picture better? If it is that a plane has no room for what
+# PCA keeps, then PCA must do as well as t-SNE once it is given more dimensions; how many it needs is measured.
 
 # %%
 #| export
@@ -579,19 +591,33 @@ _DIMENSIONS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
 
 
 def _pca_needs(result, wanted):
-    """The smallest of `_DIMENSIONS` in which PCA's agreement reaches `wanted`, or None."""
+    """The first of `_DIMENSIONS` in which PCA's agreement reaches `wanted`, or None; the last too small, or 0."""
     count = len(result.panels["PCA"])
     turned = project_pca(result.features.test, None)[:count]
     labels = result.images.test_labels[:count]
     tried = (d for d in _DIMENSIONS if d <= turned.shape[1] and agreement(turned[:, :d], labels) >= wanted)
-    return next(tried, None)
+    needs = next(tried, None)
+    return {"largest_needs": needs, "smallest_short": max((d for d in _DIMENSIONS if d < (needs or 0)), default=0)}
 
 
-def _ordered(one, other):
-    """The rank correlation of two arrays; None where one of them is constant."""
-    return spearmanr(one, other).statistic if np.ptp(one) and np.ptp(other) else None
+def _ahead(near, labels, other):
+    """By how many points more of a point's neighbours are of its class in t-SNE's picture than in `other`."""
+    more = 100 * np.subtract(*(same_class_parts(near[name], labels) for name in ("t-SNE", other)))
+    return more.mean(), half_interval(more)
 
 
+# %%
+more, half = _ahead(result.near, labels, "PCA")
+own = [same_class(result.near[name], labels) for name in ("t-SNE", "PCA")]
+print(
+    f"{more:+.1f} ± {half:.1f} points; as if the points were independent ± {100 * half_interval(own[0] - own[1]):.1f}"
+)
+assert np.isclose(more, 100 * (own[0].mean() - own[1].mean()))
+assert list(_pca_needs(result, 0).values()) == [2, 0] and list(_pca_needs(result, 1.1).values()) == [None, 0]
+
+
+# %%
+#| export
 def _centred(points, labels):
     """For each of the points [N, 2]: whether it is nearest to the centre of its own class; chance, if all are one."""
     points = points[: len(labels)]
@@ -601,11 +627,52 @@ def _centred(points, labels):
 
 
 # %%
-assert _ordered([0, 1, 2], [9, 8, 7]) == -1 and _ordered([0, 1, 2], [0.1, 0.1, 0.1]) is None
-assert _pca_needs(result, 0) == 2 and _pca_needs(result, 1.1) is None
 apart = np.random.default_rng(0).normal(size=(200, 2)) + 9 * np.arange(4).repeat(50)[:, None]
 assert _centred(apart, np.arange(4).repeat(50)).all() and _centred(apart, np.arange(200) % 4).mean() < 0.5
 assert (_centred(np.ones((200, 2)), np.arange(200) % 4) == 1 / 4).all()
+
+# %% [markdown]
+# Do two ways to mix the classes order them alike? That animals are mixed with animals, and vehicles with vehicles,
+# would make any two of them look alike, whatever they do within these groups. So the pairs of classes are ranked within
+# their group, and the correlation of these ranks must be beyond what it is when the classes of a group are exchanged
+# at random in one of the two.
+
+# %%
+#| export
+_RARE = 0.025  # of the exchanges at random
+
+
+def _ranks(shares, groups):
+    """Each pair's rank among those of its group, from -1 to 1, by its shares both ways; 0 for pairs of two groups."""
+    both, ranks = shares + shares.T, np.zeros(shares.shape)
+    for group in np.unique(groups):
+        pairs = np.tril(np.outer(groups == group, groups == group), -1)
+        ranks[pairs] = (2 * stats.rankdata(both[pairs]) - pairs.sum() - 1) / max(pairs.sum(), 1)
+    return ranks + ranks.T
+
+
+def same_order(one: np.ndarray, other: np.ndarray, groups: np.ndarray, draws: int = 1_000) -> dict:
+    """{"rank": correlation of the pairs' ranks in shares [K, K], "chance": what is rare at random}; None: no order."""
+    one, other = _ranks(one, groups), _ranks(other, groups)
+    scale, drawn = np.sqrt((one**2).sum() * (other**2).sum()), []
+    if not scale:
+        return {"rank": None, "chance": None}
+    random, order, members = np.random.default_rng(17), np.arange(len(groups)), np.argsort(groups, kind="stable")
+    for _ in range(draws):
+        order[members] = np.lexsort((random.random(len(groups)), groups))
+        drawn.append((one[np.ix_(order, order)] * other).sum() / scale)
+    return {"rank": (one * other).sum() / scale, "chance": np.quantile(drawn, 1 - _RARE)}
+
+
+# %%
+random, groups = np.random.default_rng(0), np.repeat([0, 1], [6, 4])
+apart = 0.2 * (groups[:, None] == groups) + 0.1 * random.random((3, 10, 10))
+off = ~np.eye(10, dtype=bool)
+found = same_order(apart[0], apart[1], groups)
+print(f"by groups alone: over all pairs {stats.spearmanr(apart[0][off], apart[1][off]).statistic:.2f}, within {found}")
+assert found["rank"] < found["chance"]
+found = same_order(apart[0], apart[0] + 0.2 * apart[2], groups)
+assert found["rank"] > found["chance"] and same_order(apart[0], np.ones((10, 10)), groups)["rank"] is None
 
 
 # %%
@@ -613,33 +680,33 @@ assert (_centred(np.ones((200, 2)), np.arange(200) % 4) == 1 / 4).all()
 @q2.summary
 def _numbers_q2(result):
     near, classes, labels = result.near, result.images.classes, result.images.test_labels[: len(result.near["PCA"])]
-    own, shares = {name: same_class(one, labels) for name, one in near.items()}, _confusions(result)
-    agreements, over = {name: one.mean() for name, one in own.items()}, own["t-SNE"] - own["PCA"]
-    animal, ranked = np.isin(classes, _ANIMALS)[labels], sorted(zip(shares["t-SNE"].diagonal(), classes, strict=True))
+    agreements, shares = {name: same_class(one, labels).mean() for name, one in near.items()}, _confusions(result)
+    kinds, ranked = np.isin(classes, _ANIMALS), sorted(zip(shares["t-SNE"].diagonal(), classes, strict=True))
+    animal, within = kinds[labels], (kinds[:, None] == kinds) & ~np.eye(len(classes), dtype=bool)
     groups = {name: same_class(near[name], animal).mean() for name in ("t-SNE", "PCA", "pixels")}
-    off = {name: one[~np.eye(len(classes), dtype=bool)] for name, one in shares.items()}
     mixed, by_probe = most_mixed(shares["t-SNE"], classes, 2), (shares["probe"] + shares["probe"].T) / 2
     mixed = [one | {"by_probe": by_probe[tuple(map(classes.index, one["pair"]))]} for one in mixed]
     centred = {name: _centred(points, labels) for name, points in result.panels.items()}
-    by_centre = centred["t-SNE"].astype(float) - centred["PCA"]
+    by_centre, needs = centred["t-SNE"].astype(float) - centred["PCA"], _pca_needs(result, agreements["t-SNE"])
     variances = singular_values(result.features.test) ** 2
     return {
-        "points": len(labels), "over": f"95 %, paired over the {len(labels):,} test images",
+        "points": len(labels), "over": f"95 %, paired over the {len(labels):,} test images, the pictures held fixed",
         "centred": {name: one.mean() for name, one in centred.items()}, "dimension": result.features.test.shape[1],
         "by_centre": {"points": 100 * by_centre.mean(), "interval": 100 * half_interval(by_centre)},
-        "agreement": agreements, "gain": {"over_pca": 100 * over.mean(), "interval": 100 * half_interval(over)},
+        "agreement": agreements, "gain": dict(zip(("over_pca", "interval"), _ahead(near, labels, "PCA"))),
+        "over_pixels": dict(zip(("points", "interval"), _ahead(near, labels, "pixels"))),
         "chance": 1 / len(classes), "groups": groups | {"chance": animal.mean() ** 2 + (~animal).mean() ** 2},
-        "overlapping": mixed, "confused": off["probe"].mean(), "entangled": most_mixed(shares["probe"], classes, 2),
-        "alike": {name: _ordered(off["t-SNE"], off[name]) for name in ("pixels", "probe")},
-        "pca_variance": variances[:2].sum() / max(variances.sum(), 1e-30), "pairs": len(off["probe"]),
-        "largest_needs": _pca_needs(result, agreements["t-SNE"]),
+        "overlapping": mixed, "entangled": most_mixed(shares["probe"], classes, 2), "rare": _RARE,
+        "confused_within": shares["probe"][within].sum() / max(within.sum(), 1), "pairs_within": within.sum() // 2,
+        "within": {name: same_order(shares["t-SNE"], shares[name], kinds) for name in ("pixels", "probe")},
+        "pca_variance": variances[:2].sum() / max(variances.sum(), 1e-30),
         "best": dict(zip(("share", "class"), ranked[-1])), "worst": dict(zip(("share", "class"), ranked[0])),
-    }  # fmt: skip
+    } | needs  # fmt: skip
 
 
 # %%
 numbers = _numbers_q2(result)
-for name in ("agreement", "groups", "overlapping", "entangled", "alike", "largest_needs"):
+for name in ("agreement", "groups", "overlapping", "entangled", "within", "largest_needs"):
     print(name, numbers[name])
 assert np.isclose(numbers["agreement"]["t-SNE"], agreement(panels["t-SNE"], labels))
 
@@ -667,37 +734,40 @@ q2.says(
 )
 
 # %% [markdown]
-# Is that so only by neighbours, of which t-SNE is made?
+# Is that so only by neighbours, which t-SNE is built from?
 
 # %%
 #| export
 _CENTRE = """: {centred[t-SNE]:.1%} of the points are nearest to the centre of their own class in t-SNE's picture,
     {centred[PCA]:.1%} in PCA's ({by_centre.points:+.1f} ± {by_centre.interval:.1f})."""
 q2.says(
-    "That is not only because t-SNE is made of neighbours" + _CENTRE,
+    "That is not only because t-SNE is built from neighbours" + _CENTRE,
     when=lambda n: _better(n) and n.by_centre.points > n.by_centre.interval,
 )
 q2.says(
-    "That is so by neighbours, of which t-SNE is made; by centres it cannot be told" + _CENTRE,
+    """This measure may favour t-SNE, which is built from neighbours; the distance to class centres shows no measurable
+    difference"""
+    + _CENTRE,
     when=lambda n: _better(n) and abs(n.by_centre.points) <= n.by_centre.interval,
 )
 q2.says(
-    "That is so by neighbours, of which t-SNE is made; by centres PCA's picture is the better one" + _CENTRE,
+    """This measure may favour t-SNE, which is built from neighbours; by the distance to class centres PCA's picture is
+    the better one"""
+    + _CENTRE,
     when=lambda n: _better(n) and n.by_centre.points < -n.by_centre.interval,
 )
 
 # %%
 #| export
 q2.says(
-    """The reason is that t-SNE (van der Maaten and Hinton, 2008) keeps neighbourhoods and gives up distances, and PCA
-    keeps distances along two directions. These hold {pca_variance:.0%} of the variance, and classes that differ along
-    the others lie on one another: PCA needs up to {largest_needs} dimensions (of the numbers that were tried) to keep
-    as much of the classes together as t-SNE does in two. All {dimension} dimensions keep
+    """A plane has no room for what PCA keeps: its two directions hold {pca_variance:.0%} of the variance, and it needs
+    more than {smallest_short} and at most {largest_needs} dimensions (only some numbers were tried) to keep as much of
+    the classes together as t-SNE (van der Maaten and Hinton, 2008) does in two. All {dimension} dimensions keep
     {agreement[representation]:.1%}, so t-SNE loses little.""",
     when=lambda n: (
         _better(n)
         and n.largest_needs is not None
-        and n.largest_needs > 2
+        and n.get("smallest_short", 0) > 3  # three would be as good as a plane
         and n.agreement["t-SNE"] > 0.9 * n.agreement.representation
     ),
 )
@@ -708,16 +778,17 @@ q2.says(
 # %%
 #| export
 _KEPT = """ In t-SNE's picture {agreement[t-SNE]:.1%} of a point's neighbours are of its class, among the images' own
-    pixels (shrunk to 8 x 8) {agreement[pixels]:.1%}; most for {best[class]} ({best.share:.0%}), fewest for
+    pixels (shrunk to 8 x 8) {agreement[pixels]:.1%} ({over_pixels.points:+.1f} ± {over_pixels.interval:.1f} points);
+    most for {best[class]} ({best.share:.0%}), fewest for
     {worst[class]} ({worst.share:.0%})."""
 q2.says(
     "**VICReg has captured the classes in part, and not accurately.**" + _KEPT,
-    when=lambda n: n.agreement.pixels < n.agreement["t-SNE"] < 0.8,
+    when=lambda n: n.agreement["t-SNE"] < 0.8 and n.over_pixels.points > n.over_pixels.interval,
 )
 q2.says("**VICReg has captured the classes accurately.**" + _KEPT, when=lambda n: n.agreement["t-SNE"] >= 0.8)
 q2.says(
-    "**VICReg has not captured the classes better than pixels do.**" + _KEPT,
-    when=lambda n: n.agreement["t-SNE"] <= min(0.8, n.agreement.pixels),
+    "**VICReg has not measurably captured the classes better than pixels do.**" + _KEPT,
+    when=lambda n: n.agreement["t-SNE"] < 0.8 and n.over_pixels.points <= n.over_pixels.interval,
 )
 
 # %% [markdown]
@@ -745,38 +816,52 @@ q2.says(
 # %%
 #| export
 def _ordered_alike(n, name):
-    """Whether classes are mixed in the picture as they are by the probe, or among pixels; not where none are mixed."""
-    return n.alike[name] is not None and n.alike[name] > 0.5
+    """Whether classes of a group are mixed in the picture as they are by the probe, or among pixels, beyond chance."""
+    return n.within[name].rank is not None and n.within[name].rank > n.within[name].chance
 
 
 # %%
 from vicreg_nb.book import plain_numbers
 
-made = plain_numbers({"alike": {"probe": None, "pixels": 0.6}})
+made = {"probe": {"rank": None, "chance": None}, "pixels": {"rank": 0.6, "chance": 0.4}}
+made = plain_numbers({"within": made})
 assert not _ordered_alike(made, "probe") and _ordered_alike(made, "pixels")
 
 # %%
 #| export
+_CHANCE = """(rank correlation {{within.{0}.rank:.2f}}; with the classes of a group exchanged at random, beyond
+    {{within.{0}.chance:.2f}} in {{rare:.1%}} of cases)"""
 q2.says(
-    f"""It is not the picture that mixes them: the linear probe, which sees all dimensions, confuses the two classes of
-    these pairs in {{overlapping[0].by_probe:.1%}} and {{overlapping[1].by_probe:.1%}} of their images (average over all
-    pairs: {{confused:.1%}}). Most often it confuses {_PAIR.format("entangled[0]")}, and
-    {_PAIR.format("entangled[1]")}.""",
+    f"""It is not the picture alone that mixes them: the linear probe, which sees all dimensions, confuses the two
+    classes of these pairs in {{overlapping[0].by_probe:.1%}} and {{overlapping[1].by_probe:.1%}} of their images
+    (average over the pairs of two animals or of two other classes: {{confused_within:.1%}}). Most often it confuses
+    {_PAIR.format("entangled[0]")}, and {_PAIR.format("entangled[1]")}.""",
     when=lambda n: (
         len(n.overlapping) > 1
         and _ordered_alike(n, "probe")
-        and min(one["by_probe"] for one in n.overlapping) > 1.5 * n.confused
+        and min(one["by_probe"] for one in n.overlapping) > 1.2 * n.confused_within
     ),
 )
 q2.says(
-    """Over all {pairs} ordered pairs of classes, overlap in the picture and confusion by the probe have a rank
-    correlation of {alike.probe:.2f}.""",
+    f"""Of the {{pairs_within}} pairs of two animals or of two other classes, those that overlap more in the picture
+    tend to be confused more by the probe {_CHANCE.format("probe")}.""",
     when=lambda n: _ordered_alike(n, "probe"),
 )
+
+# %% [markdown]
+# Among pixels there are two outcomes: an explanation of the overlap, or none.
+
+# %%
+#| export
 q2.says(
-    """The classes overlap where their images look alike: pairs that are mixed in the picture tend to be mixed among
-    plain pixels, too (rank correlation {alike.pixels:.2f}).""",
+    f"""Classes of a group overlap where their images look alike: pairs that are mixed more in the picture tend to be
+    mixed more among plain pixels, too {_CHANCE.format("pixels")}.""",
     when=lambda n: _ordered_alike(n, "pixels"),
+)
+q2.says(
+    f"""That classes of a group overlap where their images look alike cannot be shown: pairs that are mixed more in the
+    picture are not measurably mixed more among plain pixels {_CHANCE.format("pixels")}.""",
+    when=lambda n: n.within.pixels.rank is not None and not _ordered_alike(n, "pixels"),
 )
 
 # %%
@@ -805,7 +890,8 @@ def _numbers_q3(result):
     numbers["hardest"] = {"class": kind, "accuracy": numbers["per_class"][kind], "untrained": before[kind]}
     numbers["easiest"] = {"pair": easiest, "accuracies": [numbers["per_class"][kind] for kind in easiest]}
     settings = {name: getattr(cfg, name) for name in ("profile", "encoder", "epochs", "width", "probe_epochs")}
-    return numbers | settings | {"train_images": len(images.train_labels), "test_images": len(images.test_labels)}
+    counts = {"train_images": len(images.train_labels), "test_images": len(images.test_labels)}
+    return numbers | settings | counts | {"dataset": images.name}
 
 
 # %%
@@ -814,7 +900,8 @@ print({name: numbers[name] for name in ("accuracy", "interval", "gain", "hardest
 assert np.isclose(np.trace(numbers["confusion"]) / len(images.test_labels), numbers["accuracy"])
 
 # %% [markdown]
-# The exercise asks for at least 60 %. Whether that is reached is a claim like any other.
+# The exercise asks for at least 60 %. Whether that is reached is a claim like any other; where it is not, the settings
+# say why.
 
 # %%
 #| export
@@ -832,35 +919,56 @@ q3.says(
     when=lambda n: n.accuracy >= n.bar > n.accuracy - n.interval,
 )
 q3.says(
-    "These {accuracy:.1%} are of the small network of profile {profile}, not of the ResNet18 of the exercise.",
-    when=lambda n: n.accuracy >= n.bar and n.encoder != "resnet18",
-)
-
-# %% [markdown]
-# Where it is not reached, the settings say why; and what was there before the training, whatever came of it:
-
-# %%
-#| export
-q3.says(
     _PROBE
     + """. The exercise's {bar:.0%} is not reached in profile {profile} (an encoder of width {width}, {epochs} epochs
     of VICReg)."""
     + _PROTOCOL,
     when=lambda n: n.accuracy < n.bar,
 )
+
+# %% [markdown]
+# Whose accuracy it is, and that the recipe was chosen by these test images, is no part of any interval, so it is said.
+
+# %%
+#| export
+_SMALL = """This is the accuracy of the small network of profile {profile}, not of the exercise's ResNet18; whether the
+    ablations come out alike with ResNet18 and Adam is not tested in this run. """
+_CHOSEN = """The recipe of profile {profile} was chosen among others by this accuracy, on the same test images, which
+    may flatter it."""
+
+
+def _chosen(n):
+    """Whether this accuracy is one of those by which the recipe was chosen."""
+    return n.profile == "quick" and n.get("dataset", "cifar10") == "cifar10"
+
+
+q3.says(_SMALL + _CHOSEN, when=lambda n: n.encoder != "resnet18" and _chosen(n))
+q3.says(_SMALL, when=lambda n: n.encoder != "resnet18" and not _chosen(n))
+q3.says(_CHOSEN, when=lambda n: n.encoder == "resnet18" and _chosen(n))
+
+# %%
+runs = [("quick", "cifar10"), ("quick", "shapes"), ("exercise", "cifar10")]
+made = [_chosen(plain_numbers({"profile": name, "dataset": data})) for name, data in runs]
+assert made == [True, False, False]
+
+# %% [markdown]
+# And what was there before the training, whatever came of it, with the hardest class and the two easiest.
+
+# %%
+#| export
+_BEFORE = "The very network that training started from, with the same initial weights, gives {untrained_accuracy:.1%}: "
+_CLASSES = """ The hardest class is {hardest[class]} ({hardest[accuracy]:.0%}; untrained {hardest[untrained]:.0%}); the
+    easiest are {easiest.pair[0]} ({easiest.accuracies[0]:.0%}) and {easiest.pair[1]} ({easiest.accuracies[1]:.0%})."""
 q3.says(
-    """The very network that training started from, with the same initial weights, gives {untrained_accuracy:.1%}: the
-    training has added {gain.points:.1f} ± {gain.interval:.1f} points.""",
+    _BEFORE + "the training has added {gain.points:.1f} ± {gain.interval:.1f} points." + _CLASSES,
     when=lambda n: n.gain.points > n.gain.interval,
 )
 q3.says(
-    """The very network that training started from, with the same initial weights, gives {untrained_accuracy:.1%}: that
-    the training has added anything cannot be measured ({gain.points:+.1f} ± {gain.interval:.1f} points).""",
+    _BEFORE
+    + """that the training has added anything cannot be measured ({gain.points:+.1f} ± {gain.interval:.1f} points)."""
+    + _CLASSES,
     when=lambda n: n.gain.points <= n.gain.interval,
 )
-q3.says("The hardest class is {hardest[class]} ({hardest[accuracy]:.0%}; untrained {hardest[untrained]:.0%}).")
-q3.says("""The easiest are {easiest.pair[0]} ({easiest.accuracies[0]:.0%}) and {easiest.pair[1]}
-    ({easiest.accuracies[1]:.0%}).""")
 
 # %%
 q3.run(cfg, result)

@@ -17,14 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import entropy
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import adjusted_rand_score, mutual_info_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 from vicreg_nb.book import Question
 from vicreg_nb.config import Config, choose_device
 from vicreg_nb.data import Images
 from vicreg_nb.methods import ASKED, COMPARED, METHODS, UNMEASURED, beyond_half, features, says_length
-from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class
+from vicreg_nb.neighbours import checked, distance_sums, nearest, same_class_parts
 from vicreg_nb.plots import CLASS_COLOURS, Drawing, heatmap, new_figure, scatter
 from vicreg_nb.representations import effective_rank, half_interval, project_tsne
 from vicreg_nb.identity import cached
@@ -117,10 +118,10 @@ assert one.inertia < len(x) * one.extent**2  # which is the inertia of a single 
 # %% [markdown]
 # ## Are the clusters the classes?
 # Three measures that know the classes. Normalised mutual information and the adjusted Rand index ask how much the one
-# division says about the other. The matched accuracy gives each cluster a class of its own, in the best possible way
-# (the Hungarian method), and counts. Such a match is forced: it names a cluster after a class even where another class
-# is more frequent in it. So figures call a cluster by its number, and beside it stand its two largest classes with
-# their shares.
+# division says about the other. The matched accuracy, known as clustering accuracy (ACC), gives each cluster a class of
+# its own, in the best possible way (the Hungarian method), and counts. Such a match is forced: it names a cluster after
+# a class even where another class is more frequent in it. So figures call a cluster by its number, and beside it stand
+# its two largest classes with their shares.
 
 
 # %%
@@ -361,8 +362,8 @@ for name, one in _sizes(result)["methods"].items():
 # %%
 #| export
 _MATCHED = """with VICReg {methods.vicreg.accuracy:.1%} of the images agree after the best one-to-one match, with
-    neighbour pairs {methods.neighbours.accuracy:.1%}** (normalised mutual information, NMI: {methods.vicreg.nmi:.3f}
-    and {methods.neighbours.nmi:.3f}; adjusted Rand index, ARI: {methods.vicreg.ari:.3f} and
+    neighbour pairs {methods.neighbours.accuracy:.1%}** (clustering accuracy, ACC; normalised mutual information, NMI:
+    {methods.vicreg.nmi:.3f} and {methods.neighbours.nmi:.3f}; adjusted Rand index, ARI: {methods.vicreg.ari:.3f} and
     {methods.neighbours.ari:.3f}; 1 where clusters are classes, about 0 by chance). If each cluster is named after its
     largest class, {methods.vicreg.purity:.1%} and {methods.neighbours.purity:.1%} of the images bear the right name."""
 cl1.says(
@@ -458,7 +459,9 @@ cl2_neighbours(result)
 # %% [markdown]
 # What the eye judges in the maps can be counted there: how many of a point's ten nearest points in the map are of its
 # cluster, and how many of its class. Where one cluster is large, many are of it by chance, so chance is taken out: 0 is
-# what shuffled labels would give, 1 is all. Both maps show the same images, so the methods are compared image by image.
+# what shuffled labels would give, 1 is all. Both maps show the same images, so the methods are compared image by image,
+# by what each adds as the one that is asked and as a neighbour of others (`same_class_parts` of
+# [81](81_neighbours.ipynb)).
 
 
 # %%
@@ -472,16 +475,16 @@ def _in_maps(result):
         seen["distance"].append(silhouettes(one.points, clusters)[0])
         methods[name] = {"map_silhouette": seen["distance"][-1].mean(), "points": len(clusters)}
         methods[name] |= {"between": result.clusterings[name].between, "effective_rank": result.ranks[name]}
-        methods[name]["by_class_before"] = same_class(result.near[name], classes).mean()
+        methods[name]["by_class_before"] = same_class_parts(result.near[name], classes).mean()
         for kind, labels in (("by_cluster", clusters), ("by_class", classes)):
-            same, chance = same_class(near, labels), ((np.bincount(labels) / len(labels)) ** 2).sum()
+            same, chance = same_class_parts(near, labels), ((np.bincount(labels) / len(labels)) ** 2).sum()
             seen[kind].append((same - chance) / max(1 - chance, 1e-12))
             methods[name] |= {kind: same.mean(), f"{kind}_beyond": seen[kind][-1].mean()}
     gaps = {}
     for kind, (first, second) in seen.items():
         gap, interval = (first - second).mean(), half_interval(first - second)
         gaps[kind] = {"gap": gap, "interval": interval}
-    own = {name: same_class(near, classes) for name, near in result.near.items()}  # in all dimensions
+    own = {name: same_class_parts(near, classes) for name, near in result.near.items()}  # in all dimensions
     by_length = beyond_half(*(own[name] for name in ("neighbours", "vicreg", "longer"))) if "longer" in own else None
     return {
         "methods": methods, "gaps": gaps, "over": "95 % over the points of this map",
@@ -527,7 +530,7 @@ cl2.says(
     """In both maps the clusters hold together far better than the classes. K-means returns compact groups, whatever
     they are, and had no clue which groups to look for. A division that cuts through the classes is not an error of the
     method.""",
-    when=lambda n: min(one["by_cluster"] - one["by_class"] for one in n.methods.values()) > 0.1,
+    when=lambda n: min(one["by_cluster_beyond"] - one["by_class_beyond"] for one in n.methods.values()) > 0.1,
 )
 
 # %% [markdown]
@@ -555,13 +558,13 @@ cl2.says(
 #| export
 def _there_before(n):
     """Whether VICReg keeps the classes apart measurably better, and most of that is there before the map."""
-    vicreg, neighbours = (n.methods[name].by_class_before for name in ASKED)
-    gap = n.gaps.by_class
-    return gap.gap > gap.interval and vicreg - neighbours > gap.gap / 2
+    vicreg, neighbours = (n.methods[name] for name in ASKED)
+    before, after = (vicreg[key] - neighbours[key] for key in ("by_class_before", "by_class"))
+    return n.gaps.by_class.gap > n.gaps.by_class.interval and before > after / 2
 
 
 cl2.says(
-    """Why does VICReg keep the classes apart better? The map only shows what is there before it: in all dimensions
+    """Why does VICReg keep the classes apart better? Most of it is there before the map: in all dimensions
     {methods.vicreg.by_class_before:.1%} of the ten nearest of the same images are of their class with VICReg and
     {methods.neighbours.by_class_before:.1%} with neighbour pairs.""",
     when=_there_before,
@@ -572,10 +575,10 @@ says_length(cl2, "this difference", lambda n: n.by_length, "they have {longer:.1
 from vicreg_nb.book import Numbers, plain_numbers
 
 for gap, before, there in ((0.07, 0.46, True), (0.07, 0.42, False), (0.005, 0.46, False)):
-    made = {"vicreg": {"by_class_before": before}, "neighbours": {"by_class_before": 0.4}}
-    assert (
-        _there_before(plain_numbers({"methods": made, "gaps": {"by_class": {"gap": gap, "interval": 0.01}}})) == there
-    )
+    made = zip(ASKED, ((before, 0.45), (0.4, 0.39)), strict=True)
+    made = {name: dict(zip(("by_class_before", "by_class"), shares, strict=True)) for name, shares in made}
+    numbers = plain_numbers({"methods": made, "gaps": {"by_class": {"gap": gap, "interval": 0.01}}})
+    assert _there_before(numbers) == there
 
 # %%
 cl2.run(cfg, result)
@@ -616,6 +619,42 @@ def cl3_silhouettes(result: Clustered) -> Drawing:
 cl3_silhouettes(result)
 
 # %% [markdown]
+# Do the two methods differ, or is it the draw of the images? A silhouette is a mean over images. The normalised mutual
+# information is none, so we draw the images anew: how many fall to each class and each cluster of both methods.
+
+
+# %%
+#| export
+def nmi_gap(labels: np.ndarray, first: np.ndarray, second: np.ndarray, draws: int = 100) -> tuple[float, float]:
+    """(NMI of the clusters `first` and the classes, minus that of `second`; half its 95 % interval). All [N]."""
+    counts, random = np.zeros([one.max() + 1 for one in (labels, first, second)], int), np.random.default_rng(17)
+    np.add.at(counts, (labels, first, second), 1)
+    drawn = random.multinomial(len(labels), counts.ravel() / len(labels), draws).reshape(-1, *counts.shape)
+    gaps = [_nmi(one.sum(axis=2)) - _nmi(one.sum(axis=1)) for one in (counts, *drawn)]
+    return gaps[0], 1.96 * float(np.std(gaps[1:]))
+
+
+def _nmi(table):
+    both = entropy(table.sum(axis=0)) + entropy(table.sum(axis=1))
+    return float(mutual_info_score(None, None, contingency=table) / max(both / 2, 1e-12))
+
+
+# %%
+random = np.random.default_rng(0)
+kinds = random.integers(0, 4, 1_000)
+first, second = (np.where(random.random(1_000) < share, kinds, random.integers(0, 5, 1_000)) for share in (0.5, 0.4))
+
+
+def gap_of(draw):
+    return np.subtract(*(normalized_mutual_info_score(kinds[draw], one[draw]) for one in (first, second)))
+
+
+gap, half = nmi_gap(kinds, first, second)
+spread = 1.96 * np.std([gap_of(random.integers(0, 1_000, 1_000)) for _ in range(100)])
+print(f"difference {gap:.3f} ± {half:.3f}; image by image ± {spread:.3f}")
+assert abs(gap - gap_of(np.arange(1_000))) < 1e-9 and abs(half / spread - 1) < 0.4
+
+# %% [markdown]
 # The two silhouettes, beside all that agrees with the classes, and what was counted in the maps.
 
 
@@ -630,6 +669,11 @@ def _grades(result):
         methods[name] = grades | class_scores(result.clusterings[name].labels, result.labels)
     largest = np.bincount(result.clusterings["no_variance"].labels).max() / len(result.labels)
     facts = {"asked_for": ASKED, "images": len(result.labels), "collapsed_in_one": largest}
+    gap = np.subtract(*(result.silhouettes[name]["clusters"] for name in ASKED))
+    gaps = {"silhouette": (gap.mean(), half_interval(gap))}
+    gaps["nmi"] = nmi_gap(result.labels, *(result.clusterings[name].labels for name in ASKED))
+    gaps = {name: dict(zip(("gap", "interval"), pair, strict=True)) for name, pair in gaps.items()}
+    facts |= {"gaps": gaps, "over": "95 % over the images, with the clusters as they are"}
     return {"methods": methods, "map_gaps": seen["gaps"]} | facts
 
 
@@ -637,7 +681,7 @@ def _grades(result):
 def _all_methods(n):
     keys = ("silhouette", "class_silhouette", "nmi", "ari", "accuracy")
     rows = [[METHODS[name].title, *(f"{one[key]:.4f}" for key in keys)] for name, one in n.methods.items()]
-    header = ["method", "silhouette", "silhouette of the classes", "NMI", "ARI", "matched accuracy"]
+    header = ["method", "silhouette", "silhouette of the classes", "NMI", "ARI", "ACC"]
     caption = "The silhouettes of k-means' clusters and of the true classes, and how far clusters and classes agree."
     return {"caption": caption, "header": header, "rows": rows}
 
@@ -652,22 +696,21 @@ print(*_all_methods(Numbers(_grades(result)))["rows"], sep="\n")
 
 # %%
 #| export
-def _in_map(n, kind):
-    """1 where a map's measure has the order of the silhouettes, -1 where it has the other, 0 where it tells nothing."""
-    gap, own = n.map_gaps[kind], n.methods.vicreg.silhouette - n.methods.neighbours.silhouette
-    return int(np.sign(gap.gap * own)) if abs(gap.gap) > gap.interval else 0
+def _ahead(one):
+    """1 where VICReg is measurably ahead, -1 where neighbour pairs are, 0 where neither is."""
+    return int(np.sign(one["gap"])) if abs(one["gap"]) > one["interval"] else 0
 
 
-def _order(n, key):
-    """The two methods, the higher value first."""
-    return sorted(ASKED, key=lambda name: -n.methods[name][key])
+def _agree(n, gap):
+    """1 where a difference has the order of the silhouettes, -1 where it has the other, 0 where it has none; None where
+    the silhouettes have none."""
+    return _ahead(gap) * _ahead(n.gaps.silhouette) if _ahead(n.gaps.silhouette) else None
 
 
 # %%
-for gap, sign in ((0.1, -1), (-0.1, 1), (0.01, 0)):
-    made = {"vicreg": {"silhouette": 0.1}, "neighbours": {"silhouette": 0.2}}
-    made = {"methods": made, "map_gaps": {"distance": {"gap": gap, "interval": 0.05}}}
-    assert _in_map(plain_numbers(made), "distance") == sign
+for gap, own, sign in ((0.1, -0.2, -1), (-0.1, -0.2, 1), (0.01, -0.2, 0), (0.1, 0.01, None)):
+    first, second = ({"gap": value, "interval": 0.05} for value in (gap, own))
+    assert _agree(plain_numbers({"gaps": {"silhouette": second}}), first) == sign
 
 # %%
 #| export
@@ -688,12 +731,20 @@ _BY_DISTANCE = {
 _MAPS = """: the maps' silhouettes are {methods.vicreg.map_silhouette:.2f} and
     {methods.neighbours.map_silhouette:.2f} (a difference of {map_gaps.distance.gap:+.3f} ±
     {map_gaps.distance.interval:.3f})."""
+
+# %%
+#| export
 cl3.says(
     """**The silhouette is {methods.vicreg.silhouette:.4f} with VICReg and {methods.neighbours.silhouette:.4f} with
-    neighbour pairs**, over all {images:,} images in the representation's own dimensions."""
+    neighbour pairs**, over all {images:,} images in the representation's own dimensions (difference
+    {gaps.silhouette.gap:+.4f} ± {gaps.silhouette.interval:.4f}, {over})."""
 )
 for _sign, _said in _COUNTED.items():
-    cl3.says(_said + _IN_MAPS, when=lambda n, sign=_sign: _in_map(n, "by_cluster") == sign)
+    cl3.says(_said + _IN_MAPS, when=lambda n, sign=_sign: _agree(n, n.map_gaps.by_cluster) == sign)
+cl3.says(
+    "The two do not differ measurably, so the maps have no order to confirm.",
+    when=lambda n: not _ahead(n.gaps.silhouette),
+)
 
 # %% [markdown]
 # The maps have silhouettes of their own, and all of them are to be judged.
@@ -701,7 +752,7 @@ for _sign, _said in _COUNTED.items():
 # %%
 #| export
 for _sign, _said in _BY_DISTANCE.items():
-    cl3.says(_said + _MAPS, when=lambda n, sign=_sign: _in_map(n, "distance") == sign)
+    cl3.says(_said + _MAPS, when=lambda n, sign=_sign: _agree(n, n.map_gaps.distance) == sign)
 cl3.says(
     """All four, of the representations and of the maps, are low: Kaufman and Rousseeuw (1990) see no substantial
     structure below 0.25.""",
@@ -713,17 +764,15 @@ cl3.says(
 
 # %%
 #| export
-_TRUTH = """ the higher silhouette is that of {silhouette}, the higher NMI that of {nmi} ({{methods.vicreg.nmi:.3f}}
-    with VICReg, {{methods.neighbours.nmi:.3f}} with neighbour pairs)."""
-_WORDS = {"vicreg": "VICReg", "neighbours": "neighbour pairs"}  # within a sentence
-for _first in ASKED:
-    for _best in ASKED:
-        _points = "points" if _first == _best else "does not point"
-        cl3.says(
-            f"**It {_points} to the method whose clusters match the classes better**:"
-            + _TRUTH.format(silhouette=_WORDS[_first], nmi=_WORDS[_best]),
-            when=lambda n, pair=(_first, _best): (_order(n, "silhouette")[0], _order(n, "nmi")[0]) == pair,
-        )
+_TRUTH = """ the NMI is {methods.vicreg.nmi:.3f} with VICReg and {methods.neighbours.nmi:.3f} with neighbour pairs
+    (difference {gaps.nmi.gap:+.3f} ± {gaps.nmi.interval:.3f})."""
+_POINTS = {
+    1: "**It points to the method whose clusters match the classes better**:",
+    -1: "**It does not point to the method whose clusters match the classes better**:",
+    0: "**Which method's clusters match the classes better is not measurable**:",
+}
+for _sign, _said in _POINTS.items():
+    cl3.says(_said + _TRUTH, when=lambda n, sign=_sign: _agree(n, n.gaps.nmi) == sign)
 
 # %%
 #| export

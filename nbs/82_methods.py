@@ -185,60 +185,75 @@ assert again.folder == run_of(cfg, images, "neighbours").folder  # with Q1's fea
 # ## How much is the length of the training?
 # Q5's neighbour pairs train for an epoch, VICReg for many. Where the two differ, the pairs may be the reason, or the
 # length. Neighbour pairs that were trained for as long tell: does their number lie beyond half the way from the shorter
-# ones' to VICReg's? It may do so by chance, so this, too, has an interval.
+# ones' to VICReg's, or even past VICReg's? It may do so by chance, so both have an interval.
 
 # %%
 #| export
-UNMEASURED = {"more": None, "interval": None}  # where no longer training was made
+UNMEASURED = {"more": None, "interval": None, "past": {"more": None, "interval": None}}  # without a longer training
 
 
 def beyond_half(short: np.ndarray, vicreg: np.ndarray, longer: np.ndarray) -> dict:
     """By how much neighbour pairs trained as long as VICReg are beyond half the way from the shorter ones to VICReg.
 
     All [n], the same thing measured on the same images. Returns "more", a mean in their unit, below 0 where less than
-    half of the way is gone, and half its 95 % "interval".
+    half of the way is gone, and half its 95 % "interval"; and in "past" the same beyond the whole way.
     """
-    more = np.sign(np.mean(vicreg) - np.mean(short)) * (longer - (np.asarray(short) + vicreg) / 2)
-    return {"more": more.mean(), "interval": half_interval(more)}
+    way = np.sign(np.mean(vicreg) - np.mean(short))
+    ends = (np.asarray(short) + vicreg) / 2, vicreg
+    half, past = ({"more": (way * (longer - end)).mean(), "interval": half_interval(longer - end)} for end in ends)
+    return half | {"past": past}
 
 
 # %%
 noise = np.random.default_rng(0).normal(size=(3, 1_000))
 for up in (1, -1):  # whether VICReg's numbers are the higher ones
-    found = [beyond_half(*(noise + up * np.array([[0], [2], [end]])))["more"] for end in (0, 1, 2)]
-    np.testing.assert_allclose(found, [-1, 0, 1], atol=0.15)
+    found = [beyond_half(*(noise + up * np.array([[0], [2], [end]]))) for end in (0, 1, 2, 3)]
+    np.testing.assert_allclose([one["more"] for one in found], [-1, 0, 1, 2], atol=0.15)
+    np.testing.assert_allclose([one["past"]["more"] for one in found], [-2, -1, 0, 1], atol=0.15)
 
 # %% [markdown]
-# What is said of it has the same three outcomes everywhere.
+# What is said of it has the same five outcomes everywhere. That most of a difference is gone is too little to say where
+# it is reversed, and where nothing measurable is left.
 
 
 # %%
 #| export
+def _gone(one):
+    """How much of a difference is gone, by its `beyond_half`: "all" where the rest is not measurable."""
+    past = one["past"]
+    if past["more"] > past["interval"]:
+        return "reversed"
+    if abs(one["more"]) <= one["interval"]:
+        return "unknown"
+    return "less" if one["more"] < 0 else "most" if past["more"] < -past["interval"] else "all"
+
+
 def says_length(question: Question, what: str, of: Callable, tail: str, when: Callable):
     """Add the claims on how much of `what` goes away in a longer training.
 
     of(numbers): its `beyond_half`; tail: what the longer trained ones have; when: whether there is such a difference.
     """
-    longer = "when neighbour pairs train for as long as VICReg"
+    longer = f"when neighbour pairs train for as long as VICReg: {tail}"
     outcomes = {
-        f"Most of {what} goes away {longer}: {tail}": lambda one: one["more"] > one["interval"],
-        f"Less than half of {what} goes away {longer}: {tail}": lambda one: one["more"] < -one["interval"],
-        f"How much of {what} goes away {longer} cannot be told: {tail}": lambda one: (
-            abs(one["more"]) <= one["interval"]
-        ),
+        "reversed": f"{what[0].upper()}{what[1:]} is reversed {longer}",
+        "all": f"Nothing measurable is left of {what} {longer}",
+        "most": f"Most of {what} goes away {longer}",
+        "less": f"Less than half of {what} goes away {longer}",
+        "unknown": f"It cannot be told how much of {what} goes away {longer}",
     }
-    for text, holds in outcomes.items():
-        question.says(text, lambda n, holds=holds: of(n)["more"] is not None and bool(when(n)) and holds(of(n)))
+    for gone, text in outcomes.items():
+        question.says(text, lambda n, gone=gone: of(n)["more"] is not None and bool(when(n)) and _gone(of(n)) == gone)
 
 
 # %%
 made = Question("made", "Made up", "nowhere")
 says_length(made, "it", lambda n: n, "{more} ± {interval}.", lambda n: n.apart)
-said = [
-    made.answer({"more": more, "interval": 1, "apart": apart}) for more, apart in ((2, 1), (-2, 1), (0.5, 1), (2, 0))
-]
-print(*said, sep="\n")
-assert [one.split()[0] if one else "" for one in said] == ["Most", "Less", "How", ""]
+ways = {"It is": (5, 2), "Nothing": (3, 0), "Most": (2, -2), "Less": (-2, -5), "It cannot": (0.5, -3), "": (2, -2)}
+for begins, (more, past) in ways.items():
+    one = {"more": more, "interval": 1, "past": {"more": past, "interval": 1}, "apart": bool(begins)}
+    said = made.answer(one)
+    print(said)
+    assert said.startswith(begins) and bool(said) == bool(begins)
 assert made.answer(UNMEASURED | {"apart": 1}) == "" and QUESTIONS.pop("made") is made
 
 # %% [markdown]

@@ -1,6 +1,6 @@
 # Generated from nbs/82_methods.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/82_methods.py 5f586e41fdca2204
-# text e5dd2e6d6a56e200
+# cells nbs/82_methods.py 72618e102a24aa64
+# text 0087e44a5993a23a
 
 """82 · Methods."""
 
@@ -104,17 +104,29 @@ def run_on_neighbours(cfg: Config, images: Images, source: Features, tag: str) -
     return train(cfg, images, NeighbourPairs(cfg, images, source), tag)
 
 
-UNMEASURED = {"more": None, "interval": None}  # where no longer training was made
+UNMEASURED = {"more": None, "interval": None, "past": {"more": None, "interval": None}}  # without a longer training
 
 
 def beyond_half(short: np.ndarray, vicreg: np.ndarray, longer: np.ndarray) -> dict:
     """By how much neighbour pairs trained as long as VICReg are beyond half the way from the shorter ones to VICReg.
 
     All [n], the same thing measured on the same images. Returns "more", a mean in their unit, below 0 where less than
-    half of the way is gone, and half its 95 % "interval".
+    half of the way is gone, and half its 95 % "interval"; and in "past" the same beyond the whole way.
     """
-    more = np.sign(np.mean(vicreg) - np.mean(short)) * (longer - (np.asarray(short) + vicreg) / 2)
-    return {"more": more.mean(), "interval": half_interval(more)}
+    way = np.sign(np.mean(vicreg) - np.mean(short))
+    ends = (np.asarray(short) + vicreg) / 2, vicreg
+    half, past = ({"more": (way * (longer - end)).mean(), "interval": half_interval(longer - end)} for end in ends)
+    return half | {"past": past}
+
+
+def _gone(one):
+    """How much of a difference is gone, by its `beyond_half`: "all" where the rest is not measurable."""
+    past = one["past"]
+    if past["more"] > past["interval"]:
+        return "reversed"
+    if abs(one["more"]) <= one["interval"]:
+        return "unknown"
+    return "less" if one["more"] < 0 else "most" if past["more"] < -past["interval"] else "all"
 
 
 def says_length(question: Question, what: str, of: Callable, tail: str, when: Callable):
@@ -122,16 +134,16 @@ def says_length(question: Question, what: str, of: Callable, tail: str, when: Ca
 
     of(numbers): its `beyond_half`; tail: what the longer trained ones have; when: whether there is such a difference.
     """
-    longer = "when neighbour pairs train for as long as VICReg"
+    longer = f"when neighbour pairs train for as long as VICReg: {tail}"
     outcomes = {
-        f"Most of {what} goes away {longer}: {tail}": lambda one: one["more"] > one["interval"],
-        f"Less than half of {what} goes away {longer}: {tail}": lambda one: one["more"] < -one["interval"],
-        f"How much of {what} goes away {longer} cannot be told: {tail}": lambda one: (
-            abs(one["more"]) <= one["interval"]
-        ),
+        "reversed": f"{what[0].upper()}{what[1:]} is reversed {longer}",
+        "all": f"Nothing measurable is left of {what} {longer}",
+        "most": f"Most of {what} goes away {longer}",
+        "less": f"Less than half of {what} goes away {longer}",
+        "unknown": f"It cannot be told how much of {what} goes away {longer}",
     }
-    for text, holds in outcomes.items():
-        question.says(text, lambda n, holds=holds: of(n)["more"] is not None and bool(when(n)) and holds(of(n)))
+    for gone, text in outcomes.items():
+        question.says(text, lambda n, gone=gone: of(n)["more"] is not None and bool(when(n)) and _gone(of(n)) == gone)
 
 
 def with_labels(one: Features, images: Images) -> Features:

@@ -1,6 +1,6 @@
 # Generated from nbs/81_neighbours.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/81_neighbours.py 5bb9efa3523d3d36
-# text cb8f7925f4388db1
+# cells nbs/81_neighbours.py 2e580e878974229a
+# text a7ca05aee3527f37
 
 """81 · Neighbours."""
 
@@ -99,6 +99,13 @@ def same_class(numbers: np.ndarray, labels: np.ndarray, own: np.ndarray = None) 
 def agreement(points: np.ndarray, labels: np.ndarray, k: int = 10) -> float:
     """The mean share of a point's k nearest points (itself left out) that have its label. points: [N, d]."""
     return float(same_class(nearest(points, k).numbers, labels).mean())
+
+
+def same_class_parts(numbers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Each image's part [N] in the mean of `same_class` of all, as a query and as an answer: for its interval."""
+    asked = same_class(numbers, labels)
+    beyond = (labels[numbers] == labels[:, None]) - asked.mean()
+    return asked + np.bincount(numbers.ravel(), beyond.ravel(), len(labels)) / numbers.shape[1]
 
 
 def distance_sums(x: np.ndarray, members: np.ndarray, device="cpu") -> np.ndarray:
