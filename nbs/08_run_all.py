@@ -76,7 +76,7 @@ images = open_dataset(cfg)
 # %% [markdown]
 # ## The stages
 # A stage is a chapter: a notebook, the module that it exports, the questions that it answers. Nobody keeps a list: each
-# notebook that is exported is a stage, in the order of its number. A chapter of your own, `09_mine`, comes last.
+# notebook that is exported is a stage, in the order of its number. A chapter of your own, `10_mine`, comes last.
 
 
 # %%

@@ -88,8 +88,8 @@ if "google.colab" in sys.modules and not os.path.exists("settings.ini"):
     for name in [] if find() else glob.glob("vicreg_nb*.zip"):
         shutil.unpack_archive(name, "vicreg_nb")
     if not find():
-        sys.exit("The project is not here: upload its folder vicreg_nb, or vicreg_nb.zip (the folder's sign at the "
-                 "left), or write its address into PROJECT above; then run this cell again.")
+        sys.exit("The project is not here: upload the folder that holds settings.ini, packed as vicreg_nb.zip (the "
+                 "folder's sign at the left), or write its address into PROJECT above; then run this cell again.")
     os.chdir(os.path.dirname(find()[0]))
     sys.path.insert(0, os.getcwd())
     if DRIVE:

@@ -1,5 +1,5 @@
 # Generated from settings.ini by `make export`. Do not edit: edit settings.ini.
-# cells nbs/09_change_one_thing.py 09b326b1c06ea639
+# cells nbs/09_change_one_thing.py db44e3e54b1ae37b
 # text c99a1e3e10d5dfa8
 
 """vicreg_nb, exported from the notebooks in nbs/."""

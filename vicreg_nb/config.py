@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py 96ba5f95b54db08f
-# text 4bb63f49abd3c09c
+# cells nbs/00_config.py eeb1f1a37e0175cd
+# text 7eb11ea987d49b86
 
 """0 · Configuration."""
 
@@ -324,4 +324,5 @@ def device_name(cfg: Config) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()} {capability}"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads != 1)}, {platform.machine()} {capability}"

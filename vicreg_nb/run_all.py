@@ -1,5 +1,5 @@
 # Generated from nbs/08_run_all.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/08_run_all.py 99c9a4238c1c29e1
+# cells nbs/08_run_all.py d651414079fe91cc
 # text 359790099300801f
 
 """8 · The whole book."""
