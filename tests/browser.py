@@ -1,17 +1,19 @@
 """A real headless Chromium for tests of pages, driven through its DevTools protocol over a pipe."""
 
-import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 # for the explorer's page: when its pictures are there and nothing moves
-AT_REST = (
-    "new Promise(done => { const look = () => sheet && !journey && !due ? done(1) : setTimeout(look, 5); look(); })"
-)
+AT_REST = """new Promise((done, fail) => {
+  const end = Date.now() + 120000, late = () => Date.now() > end && (fail(Error("no rest in 120 s")), true);
+  const look = () => sheet && !journey && !due ? done(1) : late() || setTimeout(look, 5);
+  look();
+})"""
 NAMES = ("chromium", "google-chrome", "chromium-browser", "chromium-headless-shell")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 ALONE = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
@@ -51,6 +53,7 @@ class Browser:
 
     def _read(self):
         while b"\0" not in self.unread[-1]:
+            assert select.select([self.answers], [], [], 300)[0], "the browser has said nothing for 300 s"
             self.unread.append(self.answers.read1())
             assert self.unread[-1], "the browser has gone"
         text, _, rest = b"".join(self.unread).partition(b"\0")
@@ -101,7 +104,3 @@ class Browser:
         text = {"text": name} if len(name) == 1 else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=name, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=name)
-
-    def picture(self, path: Path):
-        """A screenshot as a PNG."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -1,8 +1,13 @@
 """What all tests share."""
 
 import os
+import urllib.request
 from pathlib import Path
 
+# so that the commands that tests start find the package, wherever they stand and whether or not it is installed
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")))
+)
 os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported, here and in the commands that tests start
 
 from vicreg_nb.threads import brief_waiting
@@ -39,3 +44,14 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("VICREG_NB_DATA is not set: no real data here")
     return Path(folder)
+
+
+@pytest.fixture
+def no_network(tmp_path_factory, monkeypatch):
+    """Neither data nor network: every download is refused at once, and the cache is empty."""
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of the first address opened
+    for name in ("VICREG_NB_DATA", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

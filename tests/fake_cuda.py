@@ -10,7 +10,9 @@ run (PyTorch's own engine asks for a driver): each parameter gets a gradient of 
 """
 
 import contextlib
+import os
 import traceback
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -20,13 +22,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from vicreg_nb import data, views
 
+PACKAGE = str(Path(data.__file__).parent) + os.sep
 SIZE_DEPENDS_ON_VALUES = {"nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 
 
 def project_line():
     """file:line of the innermost frame of the package or its tests."""
-    frames = [frame for frame in traceback.extract_stack() if "vicreg_nb/" in frame.filename or "test_" in frame.name]
+    stack = traceback.extract_stack()
+    frames = [frame for frame in stack if frame.filename.startswith(PACKAGE) or "test_" in frame.name]
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "unknown line"
 
 

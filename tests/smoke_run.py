@@ -3,6 +3,6 @@
 from vicreg_nb.config import make_config
 
 
-def smoke_config(tmp_path_factory, **changes):
+def smoke_config(tmp_path_factory):
     """The smoke configuration in a folder that all tests of this session share; finished trainings in it are loaded."""
-    return make_config("smoke", out=str(tmp_path_factory.getbasetemp() / "downstream"), device="cpu", **changes)
+    return make_config("smoke", out=str(tmp_path_factory.getbasetemp() / "downstream"), device="cpu")

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from claims import assert_claims_hold_up, claims_made
 from matplotlib.colors import to_hex
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
-from test_book import assert_claims_hold_up, claims_made
 from torchvision.transforms import functional as TF
 from vicreg_nb import ablations
 from vicreg_nb.ablations import ALONE, NeighbourPairs, ablate, altered, compare, displacement, further_runs
-from vicreg_nb.ablations import neighbour_run, neighbour_tables, q4, q5, whitened
+from vicreg_nb.ablations import neighbour_run, neighbour_tables, q4, q5, squares, straight, whitened
 from vicreg_nb.book import Numbers, plain_numbers
 from vicreg_nb.config import make_config
 from vicreg_nb.data import normalise, open_dataset, to_float
@@ -197,6 +197,18 @@ def test_whitened_features_have_equal_spread_and_the_same_contents():
     np.testing.assert_allclose(np.linalg.norm(found.test[:-1] - found.test[1:], axis=1), mahalanobis, rtol=1e-5)
 
 
+def test_squares_and_straightness_by_a_histogram_and_pca():
+    points = np.random.default_rng(0).normal(size=(500, 2)) @ [[3, 1], [0, 0.2]]
+    low, high = np.percentile(points, (0.5, 99.5), axis=0)
+    inside = points[((points >= low) & (points <= high)).all(axis=1)]
+    frame = [(start, start + (high - low).max()) for start in low]
+    held = np.histogram2d(*inside.T, bins=50, range=frame)[0] > 0
+    np.testing.assert_array_equal(squares(points), np.argwhere(held))
+    near = [points[order] for order in np.argsort(brute_force(points, points), axis=1)[:, :10]]
+    shares = [PCA().fit(ten).explained_variance_ratio_[0] for ten in near]
+    assert straight(points) == pytest.approx(np.mean(shares))
+
+
 def test_q4s_numbers_from_their_definitions(smoke, ablated):
     cfg, images = smoke
     numbers, side = q4.numbers(ablated), ablated["sides"]["ablated"]
@@ -329,10 +341,23 @@ def test_there_is_one_verdict_whatever_comes_out(ablated, compared, name, lost):
     assert claims_made(question, numbers, "lost.interval") == 1
 
 
-@pytest.mark.parametrize("number", ["by_time", "by_labels"])
+@pytest.mark.parametrize("number", ["by_time", "by_labels", "by_number"])
 @pytest.mark.parametrize("points", [15, 5, 0, -5])
 def test_each_reason_has_one_claim_whatever_comes_out(compared, number, points):
     numbers = plain_numbers(q5.numbers(compared))
     numbers["vicreg"]["epochs"] = numbers.neighbours.epochs + 1
-    measured = {"lost": Numbers(points=10, interval=1.0), number: Numbers(points=points, interval=1.0)}
+    numbers["more"]["epochs"] = numbers.neighbours.epochs
+    measured = {"lost": Numbers(points=10, interval=1.0), "by_labels": Numbers(points=0, interval=1.0)}
+    measured[number] = Numbers(points=points, interval=1.0)
     assert claims_made(q5, numbers | measured, f"{number}.interval") == 1
+
+
+@pytest.mark.parametrize("colours", [5, 0, -5])
+@pytest.mark.parametrize("crop", [5, 0, -5])
+def test_whether_an_invariance_lasts_has_one_claim_whatever_comes_out(compared, colours, crop):
+    numbers = plain_numbers(q5.numbers(compared))
+    gaps = {"colours": colours, "crop": crop}
+    numbers["moved_more"] = Numbers({kind: {"more": 5, "interval": 1} for kind in gaps})
+    numbers["moved_as_long"] = Numbers({kind: {"more": gap, "interval": 1, "share": 1} for kind, gap in gaps.items()})
+    numbers["long"] = numbers.vicreg
+    assert claims_made(q5, numbers, "moved_as_long.crop.interval") == 1

@@ -99,13 +99,8 @@ def test_mnist_is_normalised_like_cifar10(mnist):
     np.testing.assert_allclose(encode(encoder, outliers.images), expected, atol=1e-5)
 
 
-def test_missing_mnist_is_one_sentence(tmp_path, monkeypatch):
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+def test_missing_mnist_is_one_sentence(no_network, tmp_path, monkeypatch):
     monkeypatch.setenv("VICREG_NB_DATA", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(UserError, match="mnist_test.npz") as caught:
         open_outliers(made_images())
     assert "VICREG_NB_DATA" in str(caught.value) and len(str(caught.value).splitlines()) == 1

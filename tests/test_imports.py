@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 
+from reading import CHAPTERS, own_modules
+
 ALLOWED = {
     "vicreg_nb",
     "numpy", "scipy", "sklearn", "faiss", "torch", "torchvision", "matplotlib", "tensorboard", "wandb", "pandas",
@@ -77,21 +79,7 @@ assert not {{"jupytext", "papermill", "nbformat", "IPython"}} & set(sys.modules)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-CHAPTERS = {"ablations", "laplacian_eigenmaps", "ladder", "retrieval", "anomaly", "clustering"}
-ALLOWED_ARROWS = {("ladder", "laplacian_eigenmaps")}
 LAZY_ARROWS = {("methods", "ablations"), ("methods", "laplacian_eigenmaps")}  # the table of methods, inside functions
-
-
-def own_modules(node):
-    """The project's modules that an import names, without the package's name."""
-    if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
-        base = "vicreg_nb" if node.level else node.module
-        names = [f"{base}.{alias.name}" for alias in node.names] if base == "vicreg_nb" else [base]
-    else:
-        return set()
-    return {name.split(".")[1] for name in names if name.startswith("vicreg_nb.")}
 
 
 def arrows(root, anywhere):
@@ -100,11 +88,6 @@ def arrows(root, anywhere):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree) if anywhere else tree.body:
             yield from ((path.stem, name) for name in own_modules(node))
-
-
-def test_chapters_stand_side_by_side(root):
-    between = {(one, other) for one, other in arrows(root, anywhere=True) if {one, other} <= CHAPTERS}
-    assert between <= ALLOWED_ARROWS
 
 
 def test_what_chapters_share_imports_no_chapter(root):

@@ -20,11 +20,14 @@ from vicreg_nb.ladder import (
     cosine_decay,
     edge_batches,
     edge_list,
+    even_rotation,
     expected_terms,
     fit_exactly,
     free_vectors,
+    judge_views,
     kind_graphs,
     least_loss,
+    made_views,
     main_effect,
     network_result,
     optimal_spectrum,
@@ -34,6 +37,7 @@ from vicreg_nb.ladder import (
     steps_down,
     variance_along,
     view_projections,
+    view_spectrum,
     with_labels,
 )
 from vicreg_nb.laplacian_eigenmaps import all_pictures, eigenmaps, image_graph, knn_graph, laplacian_features
@@ -298,6 +302,8 @@ def test_the_runs_numbers_are_those_of_its_vectors(finished):
     along = ((centred.T @ (degree[:, None] / degree.sum() * found.vectors)) ** 2).sum(axis=0)
     assert numbers["part"]["alive"] == (predicted > 0).sum()
     assert numbers["part"]["measured_first"] == pytest.approx(along[0], rel=1e-6)
+    wider = slice(0, (predicted > 0).sum() // 2 + 1)
+    assert numbers["part"]["smallest_part"] == pytest.approx((along[wider] / predicted[wider]).min(), rel=1e-6)
     spread = (degree / degree.sum() @ centred**2).sum()
     assert numbers["part"]["stray"] == pytest.approx(1 - along[predicted > 0].sum() / spread, abs=1e-9)
     eigenvectors = numbers["cells"]["untrained"]["eigenvectors"]["accuracy"]
@@ -334,6 +340,44 @@ def test_the_best_vectors_are_a_minimum_over_lambda(smoke):
     predicted = optimal_spectrum(2 * eigenmaps(graph.graph, cfg.components).values, (25, 25, 1))
     np.testing.assert_allclose(spectrum, predicted, atol=1e-4)
     assert count == (predicted > 0).sum()
+
+
+@pytest.mark.parametrize("spectrum", [[5.0, 3, 1, 0, 0, 0, 0], [2.0] * 4, [0.0] * 3, [7.0], np.arange(60.0)])
+def test_a_rotation_makes_any_spectrum_even(spectrum):
+    u = even_rotation(np.array(spectrum))
+    np.testing.assert_allclose(u @ u.T, np.eye(len(u)), atol=1e-10)
+    turned = u @ np.diag(spectrum) @ u.T
+    np.testing.assert_allclose(np.diag(turned), np.mean(spectrum), atol=1e-9)
+
+
+def test_directions_are_judged_on_images_that_did_not_choose_them():
+    random = np.random.default_rng(4)
+    z = random.normal(size=(400, 12)) @ random.normal(size=(12, 12))
+    z2 = z + 0.5 * random.normal(size=z.shape)
+    found = view_spectrum(z, z2)
+    both = np.concatenate([z[1::2], z2[1::2]])
+    assert found.measured.sum() == pytest.approx(both.var(axis=0).sum(), rel=1e-6)  # nothing is counted twice
+    changed = z.copy(), z2.copy()
+    for part in changed:
+        part[1::2] = random.normal(size=part[1::2].shape)
+    other = view_spectrum(*changed)
+    np.testing.assert_allclose(other.chosen, found.chosen)
+    np.testing.assert_allclose(other.promised, found.promised)
+    assert (np.diff(found.values) >= 0).all() and not np.allclose(other.values, found.values)
+
+
+def test_made_views_meet_the_closed_form_and_a_stretched_z_does_not():
+    cfg = make_config("smoke", lam=25.0, mu=25.0, nu=1.0)
+    values, weights = np.linspace(0.3, 2.5, 16), (25, 25, 1)
+    best = optimal_spectrum(values, weights)
+    views = made_views(values, best, 30_000, 0)
+    found, losses = judge_views(*views, cfg)
+    assert abs(found.measured - best).sum() < 0.05 * best.sum()
+    least = least_loss(values, best, weights)
+    assert least - 0.1 < losses["loss"] < least + 0.3 and least - 0.1 < losses["layer"] < least + 0.4
+    stretched, worse = judge_views(*(views * np.geomspace(0.5, 2, 16)), cfg)
+    assert abs(stretched.measured - stretched.predicted).sum() > 0.2 * best.sum()
+    assert worse["loss"] > least + 2 and worse["layer"] == pytest.approx(losses["layer"], abs=0.05)
 
 
 def test_a_network_without_its_checkpoint_is_left_out(finished):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -16,10 +17,12 @@ from vicreg_nb.book import results_folder
 from vicreg_nb.config import make_config
 from vicreg_nb.data import SHAPES, Images, draw_shapes, open_dataset
 from vicreg_nb.representations import encode, q2, q3
+from vicreg_nb.run_all import stages
 from vicreg_nb.store import UserError
 from vicreg_nb.tools import explorer
 from vicreg_nb.tools.execute import execute_notebook
 from vicreg_nb.training import find_run, load_encoder, train
+from vicreg_nb.vicreg import Terms, vicreg_terms
 
 
 @pytest.fixture
@@ -62,6 +65,36 @@ def test_a_frozen_layer_of_an_own_encoder_stays_as_it_is(cfg):
     assert not torch.equal(run.encoder()[4].weight, given[4].weight)
 
 
+def test_an_own_objective_is_trained_and_has_a_key_of_its_own(cfg):
+    images, whole = open_dataset(cfg), train(cfg, open_dataset(cfg))
+
+    def weighted(weight):
+        return lambda z, z2: Terms(*(weight * term for term in vicreg_terms(z, z2, cfg.gamma, cfg.eps)))
+
+    same, heavy = (train(cfg, images, objective=weighted(weight)) for weight in (1, 1.5))
+    assert same.identity == whole.identity and len({run.folder for run in (whole, same, heavy)}) == 3
+    assert heavy.identity != whole.identity and train(cfg, images, objective=weighted(1.5)).folder == heavy.folder
+    np.testing.assert_allclose(heavy.history[0], 1.5 * whole.history[0], rtol=1e-5)
+
+
+def one_argument(z):
+    return z
+
+
+@pytest.mark.parametrize(
+    "wrong", ["mse", nn.MSELoss(), one_argument, lambda z, z2: (z, z2, z), lambda z, z2: 3 * [1.0]]
+)
+def test_what_is_no_objective_is_one_sentence(cfg, wrong):
+    with pytest.raises(UserError, match="objective") as caught:
+        train(cfg, open_dataset(cfg), objective=wrong)
+    assert "\n" not in str(caught.value) and not cfg.runs.exists()
+
+
+def test_fewer_images_than_a_batch_are_one_sentence(cfg):
+    with pytest.raises(UserError, match="batch_size is 400.*384"):
+        train(cfg.replace(batch_size=400), open_dataset(cfg))
+
+
 @pytest.mark.parametrize("wrong", ["resnet18", nn.Conv2d(3, 4, 3), nn.Linear(5, 5), nn.Flatten(0)])
 def test_a_module_that_is_no_encoder_is_one_sentence(cfg, wrong):
     with pytest.raises(UserError) as caught:
@@ -99,6 +132,24 @@ def test_a_folder_of_images_keeps_the_middle_and_splits_off_a_fifth(album):
     assert (images.train_images == 255).mean() > 0.8 and images.identity == Images.from_folder(album).identity
 
 
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_a_folder_with_a_part_for_testing_keeps_it(album, tmp_path, part):
+    parted = tmp_path / "parted"
+    for name in ("train", part):
+        shutil.copytree(album, parted / name)
+    (parted / part / "c" / "00.png").unlink()
+    images = Images.from_folder(parted)
+    assert images.classes == ("a", "b", "c") and images.name == "parted" and not images.note
+    assert np.bincount(images.train_labels).tolist() == [12] * 3
+    assert np.bincount(images.test_labels).tolist() == [12, 12, 11]
+    shutil.rmtree(parted / part / "b")
+    with pytest.raises(UserError, match=f"train has the classes a, b, c, {part} a, c"):
+        Images.from_folder(parted)
+    shutil.rmtree(parted / part)
+    with pytest.raises(UserError, match="give both, or neither"):
+        Images.from_folder(parted)
+
+
 def test_a_folder_can_be_the_data_set_of_a_run(album, tmp_path):
     sizes = dict(train_size=0, test_size=0, batch_size=8, graph_size=20, exact_size=20, components=4, perplexity=2.0)
     more = dict(graph_neighbours=4, max_k=9, tsne_size=20, tsne_train_size=20, anomaly_k=2)
@@ -106,8 +157,9 @@ def test_a_folder_can_be_the_data_set_of_a_run(album, tmp_path):
     assert train(cfg, open_dataset(cfg)).history.shape == (3, 3)
     command = [sys.executable, "-m", "vicreg_nb.run_all", "--profile", "smoke", "--dataset", str(album)]
     changes = [word for name, value in (sizes | more).items() for word in ("--set", f"{name}={value}")]
-    done = subprocess.run([*command, "--list", *changes], capture_output=True, text=True)
-    assert done.returncode == 0 and "done" not in done.stdout, done.stderr
+    done = subprocess.run([*command, "--out", cfg.out, "--list", *changes], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("to do") == len(stages()) and "done" not in done.stdout
 
 
 def test_two_classes_of_ones_own_are_pictured_probed_and_shown(tmp_path):
@@ -187,13 +239,14 @@ def test_the_notebook_of_changes_runs(root, tmp_path):
     given = {"profile": "smoke", "out": str(tmp_path)}
     execute_notebook(root / "nbs" / "09_change_one_thing.py", tmp_path / "09.ipynb", given)
     trained = {path.name.partition("-")[0] for path in (tmp_path / "runs").iterdir()} - {"cache"}
-    assert trained == {"vicreg", "crops", "patches", "grey"}
+    assert trained == {"vicreg", "crops", "patches", "grey", "twins"}
 
 
 def test_help_and_list_import_no_pytorch(root, tmp_path):
     for option in ("--help", "--list"):
         program = f"import sys; sys.argv[1:] = ['{option}', '--profile', 'smoke', '--out', {str(tmp_path)!r}]\n"
-        program += "from vicreg_nb.run_all import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        program += "from vicreg_nb.run_all import main\ntry:\n    status = main()\n"
+        program += "except SystemExit as stop:\n    status = stop.code\nassert status == 0, status\n"
         program += "assert not {'torch', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)"
         done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

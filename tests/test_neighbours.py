@@ -1,11 +1,11 @@
-"""Neighbours, exactly: against scikit-learn and against all distances in double precision."""
+"""Neighbours: against scikit-learn and against all distances in double precision."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 from vicreg_nb import neighbours
-from vicreg_nb.neighbours import agreement, checked, distance_sums, farthest, nearest, same_class
+from vicreg_nb.neighbours import agreement, checked, distance_sums, farthest, nearest, same_class, same_class_parts
 from vicreg_nb.store import UserError
 
 
@@ -93,6 +93,21 @@ def test_agreement_by_hand():
     assert same_class(numbers, labels, np.array([0, 1])).tolist() == [0.5, 0.5]
     points = np.repeat(np.eye(3) * 100, 12, axis=0) + np.random.default_rng(0).normal(size=(36, 3))
     assert agreement(points, np.repeat(np.arange(3), 12)) == 1
+
+
+def test_an_images_part_is_the_change_of_the_mean_by_its_weight():
+    """Each pair weighs as much as both its images: the derivatives of the mean by these weights, by differences."""
+    random = np.random.default_rng(3)
+    labels, numbers = random.integers(0, 3, 60), random.integers(0, 60, (60, 4))
+    same = labels[numbers] == labels[:, None]
+
+    def mean(weights):
+        pairs = weights[:, None] * weights[numbers]
+        return (pairs * same).sum() / pairs.sum()
+
+    step, parts = 1e-5 * np.eye(60), same_class_parts(numbers, labels)
+    slopes = [60 * (mean(1 + one) - mean(1 - one)) / 2e-5 for one in step]
+    np.testing.assert_allclose(parts, np.array(slopes) + same.mean(), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", clouds())

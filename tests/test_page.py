@@ -2,11 +2,10 @@
 
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
-from made_run import make_run
+from browser import CHROMIUM, Browser
+from made_run import answers, change, make_run
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from vicreg_nb.book import keep_numbers
 from vicreg_nb.store import UserError
@@ -56,9 +55,8 @@ def test_what_a_cell_displays_is_shown_as_words_and_never_as_html(run):
 
 
 def test_answers_and_interactive_drawings_are_named_on_top(run):
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    results["questions"]["Q3"]["answer"] = "**It is $k$** <img src=x onerror=alert(4)>.\n\nNot shown here."
-    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    answer = "**It is $k$** <img src=x onerror=alert(4)>.\n\nNot shown here."
+    change(run, lambda results: results["questions"]["Q3"].update(answer=answer))
     (run / "figures" / "q3_0.html").write_text("<p>a drawing</p>", encoding="utf-8")
     page = build(run).read_text(encoding="utf-8")
     assert "<img src=x" not in page and "&lt;img src=x" in page and "Not shown here" not in page
@@ -74,35 +72,19 @@ def test_the_same_run_gives_the_same_page_that_loads_nothing(run):
     assert not re.search(rb'(src|srcset)="(?!data:)|<link[^>]+href="(?!data:)|@import|url\(', page)
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-ALONE = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
-FRAME = """<iframe src="index.html" style="width: WIDTHpx; height: 900px"></iframe><pre id="width"></pre>
-<script>onmessage = event => { document.getElementById("width").textContent = event.data; };</script>"""
-PROBE = "<script>onload = () => parent.postMessage(document.documentElement.scrollWidth, '*');</script>"
-
-
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium or google-chrome here to open the page in")
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_it_on_a_telephone_and_on_a_desk(run, tmp_path, width):
     wide = new_code_cell("x = " + "1 + " * 200 + "1", outputs=[new_output("stream", text="y" * 500)])
     (run / "executed" / "04_d.ipynb").write_text(json.dumps(new_notebook(cells=[wide])), encoding="utf-8")
-    page = build(run)
-    page.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    window = page.with_name("window.html")
-    window.write_text(FRAME.replace("WIDTH", str(width)), encoding="utf-8")
-    command = [CHROMIUM, *ALONE.split(), f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,1000"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", window.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    found = re.search(r'<pre id="width">(\d+)</pre>', shown.stdout)
-    assert found and int(found[1]) <= width, shown.stderr[-2000:]
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(build(run).as_uri(), width, 900)
+        assert 0 < browser.run("document.documentElement.scrollWidth") <= width
 
 
 def test_results_stand_on_top_as_words(run):
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    results["header"]["device"] = "<script>alert(2)</script>"
-    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    page = build(run).read_text(encoding="utf-8")
-    accuracy = results["questions"]["Q3"]["numbers"]["accuracy"]
+    change(run, lambda results: results["header"].update(device="<script>alert(2)</script>"))
+    page, accuracy = build(run).read_text(encoding="utf-8"), answers(run)["Q3"]["numbers"]["accuracy"]
     assert f"{accuracy:.1%}" in page and "<script>alert(2)" not in page and "&lt;script&gt;alert(2)" in page
 
 
@@ -116,9 +98,7 @@ def test_another_profiles_run_is_told_beside(run):
 
 @pytest.mark.parametrize("header", [{"profile": "smoke"}, {"dataset": "shapes"}])
 def test_what_is_no_result_says_so(run, header):
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    results["header"] |= header
-    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    change(run, lambda results: results["header"].update(header))
     assert 'class="stamp"' in build(run).read_text(encoding="utf-8")
 
 
@@ -127,3 +107,12 @@ def test_without_notebooks_it_is_one_sentence(tmp_path, capsys):
     with pytest.raises(UserError, match="executed"):
         build(folder)
     assert main(["--out", str(folder)]) == 1 and len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_without_pandoc_it_is_one_sentence(run, monkeypatch):
+    def absent(*given, **more):
+        raise OSError("No pandoc was found")
+
+    monkeypatch.setattr("pypandoc.convert_text", absent)
+    with pytest.raises(UserError, match="pip install pypandoc_binary"):
+        build(run)

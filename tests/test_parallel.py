@@ -12,7 +12,8 @@ from parallel_rank import SMALL, Double, Float64, config
 from vicreg_nb import training
 from vicreg_nb.config import make_config
 from vicreg_nb.data import open_dataset
-from vicreg_nb.store import read_arrays
+from vicreg_nb.parallel import join
+from vicreg_nb.store import UserError, read_arrays
 from vicreg_nb.training import train
 
 
@@ -85,14 +86,23 @@ def test_the_book_trains_together_and_goes_on_alone(tmp_path):
     np.testing.assert_allclose(two["tests"], one.tests, rtol=0.02, atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [("batch_size=63", "a batch of 63 does not go into 2 equal parts"), ("batch_size=130", "batch_size is 130")],
-)
-def test_a_batch_that_cannot_be_shared_is_one_sentence(tmp_path, change, sentence):
-    done = book(2, tmp_path, "--set", change)
-    assert done.returncode == 1 and sentence in done.stderr and "vicreg_nb/run_all.py" not in done.stderr
+def test_a_batch_that_cannot_be_shared_is_one_sentence(tmp_path):
+    done = book(2, tmp_path, "--set", "batch_size=63")
+    assert done.returncode == 1 and "vicreg_nb/run_all.py" not in done.stderr
+    assert "a batch of 63 does not go into 2 equal parts" in done.stderr
     assert not list(tmp_path.glob("runs/vicreg-*"))
+
+
+@pytest.mark.parametrize(("device", "local"), [("cuda", 1), ("cuda:0", 0)])
+def test_fewer_gpus_than_processes_is_one_sentence(monkeypatch, device, local):
+    given = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": str(local)}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "init_process_group", None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    with pytest.raises(UserError, match="2 processes for 1 GPUs"):
+        join(torch.device(device))
 
 
 FAILING = """

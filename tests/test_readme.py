@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from made_run import make_run
+from made_run import change, make_run
 from scipy import stats
 from vicreg_nb.book import keep_numbers
 from vicreg_nb.store import UserError
@@ -18,12 +18,6 @@ README = f"# A project\n\nWords.\n\n{BEGIN}\n{END}\n\nMore words.\n"
 def project(tmp_path):
     (tmp_path / "README.md").write_text(README)
     return make_run(tmp_path)
-
-
-def change(folder, edit, name="results.json"):
-    results = json.loads((folder / "results.json").read_text())
-    edit(results)
-    (folder / name).write_text(json.dumps(results))
 
 
 def test_results_are_written_between_the_markers_and_nothing_else_is_touched(project):

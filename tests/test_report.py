@@ -342,25 +342,38 @@ def test_names_and_statements_come_through_literally(tmp_path):
         assert part in straight, part
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "[a](http://x.y).b",
-        "[](x)",
-        "```{=typst}\n#panic()\n```",
-        "![x](figures/q1_0.png)",
-        "王小明",
-        "it was fun 🎉",
-        "$\\norm$",
-    ],
-)
-def test_a_statement_is_set_or_refused_in_a_sentence(made, tmp_path, statement):
-    try:
+@pytest.mark.parametrize("statement, words", [
+    ("[a](http://x.y).b", "a (http://x.y).b"), ("[](x)", "(x)"), ("```{=typst}\n#panic()\n```", "#panic()"),
+    ("![x](figures/q1_0.png)", "x (figures/q1_0.png)"), ("$\\norm$", "$\\norm$"),
+])  # fmt: skip
+def test_a_statement_is_set_as_the_words_that_it_is(tmp_path, statement, words):
+    text = words_of(build(make_run(tmp_path, questions=("Q1",)), statement=statement))
+    assert f"Automatic tools {words} The run" in text
+
+
+@pytest.mark.parametrize("statement", ["王小明", "it was fun 🎉"])
+def test_a_letter_that_no_font_has_is_refused_in_a_sentence(made, tmp_path, statement):
+    with pytest.raises(UserError, match="no '[王小明🎉]'") as caught:
         build(made, statement=statement, path=tmp_path / "x.pdf")
-    except UserError as error:
-        assert "\n" not in str(error) and not (tmp_path / "x.pdf").exists()
-    else:
-        assert (tmp_path / "x.pdf").stat().st_size > 10_000
+    assert "\n" not in str(caught.value) and not (tmp_path / "x.pdf").exists()
+
+
+def test_an_answer_that_pandoc_cannot_read_is_one_sentence(tmp_path, capsys):
+    folder = make_run(tmp_path, questions=("Q1",))
+    change(folder, lambda results: results["questions"]["Q1"].update(answer="It is $\\norm$."))
+    assert main(["--out", str(folder)]) == 1 and not (folder / "report.pdf").exists()
+    error = capsys.readouterr().err
+    assert "cannot be set" in error and "norm" in error and len(error.splitlines()) == 1
+
+
+def test_without_pandoc_it_is_one_sentence(made, tmp_path, monkeypatch):
+    def absent(*given, **more):
+        raise OSError("No pandoc was found")
+
+    monkeypatch.setattr(report.pypandoc, "convert_text", absent)
+    with pytest.raises(UserError, match="pip install pypandoc_binary"):
+        build(made, path=tmp_path / "x.pdf")
+    assert not (tmp_path / "x.pdf").exists()
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"header": {}, "questions": {}}', '{"header": 3}', "\xff"])

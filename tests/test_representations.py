@@ -1,17 +1,18 @@
 """Features, projections and the linear probe against scikit-learn and torch on their own."""
 
 from dataclasses import replace
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest, spearmanr
+from claims import assert_claims_hold_up
+from scipy.stats import binomtest, rankdata, spearmanr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from test_book import assert_claims_hold_up
 from torchvision.transforms import functional as TF
 from vicreg_nb.book import plain_numbers
 from vicreg_nb.config import make_config
@@ -22,6 +23,7 @@ from vicreg_nb.representations import (
     encode,
     features_of,
     gain,
+    half_interval,
     linear_probe,
     most_mixed,
     project_pca,
@@ -29,6 +31,7 @@ from vicreg_nb.representations import (
     q2,
     q3,
     row_shares,
+    same_order,
     singular_values,
     untrained_features,
 )
@@ -218,6 +221,14 @@ def test_a_difference_is_that_of_mcnemar_and_of_a_paired_bootstrap(blobs):
     assert (found["points"] > found["interval"]) == (binomtest(only[0], sum(only)).pvalue < 0.05)
 
 
+@pytest.mark.parametrize("count", [3, 10, 2_000])
+def test_of_a_hundred_intervals_ninety_five_hold_the_mean(count):
+    """For few values, too, such as ten classes."""
+    values = np.random.default_rng(count).normal(1, 1, (2_000, count))
+    held = np.mean([abs(one.mean() - 1) < half_interval(one) for one in values])
+    assert held == pytest.approx(0.95, abs=0.015)
+
+
 def test_numbers_are_those_of_a_plain_count(smoke):
     cfg, images = smoke
     result = q2.compute(cfg, images)
@@ -231,16 +242,53 @@ def test_numbers_are_those_of_a_plain_count(smoke):
     assert numbers["worst"]["class"] == images.classes[by_class.diagonal().argmin()]
     probe = result.trained.confusion / result.trained.confusion.sum(axis=1, keepdims=True)
     off = ~np.eye(10, dtype=bool)
-    assert numbers["alike"]["probe"] == pytest.approx(spearmanr(by_class[off], probe[off]).statistic)
+    kinds = np.isin(images.classes, ("bird", "cat", "deer", "dog", "frog", "horse"))
+    assert numbers["within"]["probe"] == pytest.approx(same_order(by_class, probe, kinds))
     assert numbers["entangled"] == most_mixed(probe, images.classes)[:2]
     pairs = [[images.classes.index(kind) for kind in one["pair"]] for one in numbers["overlapping"]]
     assert by_probe == pytest.approx([(probe[a, b] + probe[b, a]) / 2 for a, b in pairs])
-    assert numbers["confused"] == pytest.approx(probe[off].mean())
+    assert numbers["confused_within"] == pytest.approx(probe[off & (kinds[:, None] == kinds)].mean())
     numbers = q3.numbers(result)
     worst = min(numbers["per_class"].values())
     assert numbers["hardest"]["accuracy"] == worst
     assert sorted(numbers["easiest"]["accuracies"])[::-1] == sorted(numbers["per_class"].values())[:-3:-1]
     assert numbers["per_class"][numbers["hardest"]["class"]] == worst
+
+
+def ranks_within(shares, groups):
+    """Pair by pair, as a list: the rank of its mean share among the pairs of its group, centred, over their number."""
+    found = []
+    for group in np.unique(groups):
+        pairs = list(combinations(np.flatnonzero(groups == group), 2))
+        ranks = rankdata([shares[a, b] + shares[b, a] for a, b in pairs])
+        found += [(one - (len(pairs) + 1) / 2) / len(pairs) for one in ranks]
+    return found
+
+
+def test_order_within_groups_against_all_exchanges():
+    groups = np.array([0, 1, 0, 1, 1, 0, 1])
+    one, other = np.random.default_rng(1).random((2, 7, 7))
+    found, places = same_order(one, other, groups, draws=20_000), [np.flatnonzero(groups == kind) for kind in (0, 1)]
+    fixed = ranks_within(other, groups)
+    assert found["rank"] == pytest.approx(np.corrcoef(ranks_within(one, groups), fixed)[0, 1])
+    every = []
+    for orders in product(*map(permutations, places)):
+        order = np.arange(7)
+        for place, members in zip(places, orders, strict=True):
+            order[place] = members
+        every.append(np.corrcoef(ranks_within(one[np.ix_(order, order)], groups), fixed)[0, 1])
+    assert found["chance"] == pytest.approx(np.quantile(every, 0.975), abs=0.05)
+
+
+def test_groups_alone_are_no_order_of_the_classes():
+    """Where a class is mixed with its group, and at random within, all pairs seem ordered alike, and within rarely."""
+    random, groups = np.random.default_rng(0), np.repeat([0, 1], [6, 4])
+    made = (groups[:, None] == groups) + 0.5 * random.random((60, 2, 10, 10))
+    off = ~np.eye(10, dtype=bool)
+    assert np.mean([spearmanr(one[off], other[off]).statistic for one, other in made]) > 0.7
+    found = [same_order(one, other, groups, 300) for one, other in made]
+    assert sum(each["rank"] > each["chance"] for each in found) <= 5
+    assert same_order(made[0, 0, :2, :2], made[0, 1, :2, :2], np.zeros(2))["rank"] is None
 
 
 def test_how_many_dimensions_pca_needs(smoke):
@@ -254,6 +302,8 @@ def test_how_many_dimensions_pca_needs(smoke):
     needed, wanted = numbers["largest_needs"], numbers["agreement"]["t-SNE"]
     assert kept[2] == pytest.approx(numbers["agreement"]["PCA"], abs=1e-3)
     assert max(kept.values()) < wanted if needed is None else kept[needed] >= wanted - 1e-3
+    if short := numbers["smallest_short"]:
+        assert short < needed and kept[short] < wanted + 1e-3
 
 
 def test_animals_and_vehicles_are_counted(smoke):

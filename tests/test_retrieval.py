@@ -29,6 +29,7 @@ from vicreg_nb.retrieval import (
     moves,
     own_class,
     q7,
+    ratio_gaps,
     retrieve,
     search,
     typical_distance,
@@ -158,6 +159,35 @@ def test_attribute_ratios_of_equal_and_of_opposite_pairs():
     assert attribute_ratios({"value": value}, opposite, seed=0)["value"] == pytest.approx(2, rel=0.05)
 
 
+def test_attribute_ratios_of_pairs_of_two_classes_and_their_gaps_by_hand():
+    random = np.random.default_rng(0)
+    labels, value = random.integers(0, 3, 600), random.normal(size=(600, 2))
+    near, other = random.integers(0, 600, (2, 600, 2))
+    near[:, 0] = np.abs(value[:, :1] - value[:, 0] + 9 * np.eye(600)).argmin(axis=1)  # alike in one of two numbers
+    far, strangers = cdist(value, value), np.random.default_rng([0, 7]).permutation(600)
+
+    def mean(pairs, counted=lambda i, j: True):
+        return np.mean([far[i, j] for i, j in pairs if counted(i, j)])
+
+    def two(i, j):
+        return labels[i] != labels[j]
+
+    near_pairs, other_pairs = ([(i, j) for i, row in enumerate(one) for j in row] for one in (near, other))
+    unit = list(enumerate(strangers))
+    found = attribute_ratios({"value": value}, near, 0, labels)["value"]
+    assert found == pytest.approx(mean(near_pairs, two) / mean(unit, two))
+    assert attribute_ratios({"value": value}, near, 0, np.zeros(600))["value"] == 1
+    gap = ratio_gaps({"value": value}, near, other, seed=0)["value"]
+    assert gap["more"] == pytest.approx((mean(near_pairs) - mean(other_pairs)) / mean(unit))
+    rows = []
+    for _ in range(100):  # the images drawn anew, pair by pair
+        times = np.bincount(random.integers(0, 600, 600), minlength=600)
+        drawn = [np.average([far[i, j] for i, j in one], weights=[times[i] * times[j] for i, j in one])
+                 for one in (near_pairs, other_pairs)]  # fmt: skip
+        rows.append(drawn[0] - drawn[1])
+    assert gap["interval"] == pytest.approx(1.96 * np.std(rows) / mean(unit), rel=0.3)
+
+
 def test_changes_by_hand_and_by_pillow():
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     found = changed(pictures)
@@ -247,6 +277,11 @@ def test_recorded_numbers_are_those_of_brute_force(ran):
         assert found["far"]["distance"] * typical_distance(x, cfg.seed) == pytest.approx(
             -np.sort(-cdist(x, x), axis=1)[:, :5].mean()
         )
+        away = x - x.mean(axis=0)
+        turned = cdist(away / np.linalg.norm(away, axis=1)[:, None], away / np.linalg.norm(away, axis=1)[:, None])
+        unit = turned.sum() / (len(x) * (len(x) - 1))
+        farthest = -np.sort(-turned, axis=1)[:, :5].mean()
+        assert found["opposite"]["distance"] == pytest.approx(farthest / unit, rel=0.01)
         for kind, label in enumerate(images.classes):
             assert found["far"]["classes"][label] == pytest.approx((images.train_labels[far] == kind).mean())
         moved = moves(cfg, images, name, np.arange(20))
@@ -276,12 +311,13 @@ def nested(value):
     return Numbers({key: nested(item) for key, item in value.items()}) if isinstance(value, dict) else value
 
 
-@pytest.mark.parametrize("wrong", [{"neighbours_shown": 13}, {"per_class": 11}])
+@pytest.mark.parametrize("wrong", [{"clusters": 384}, {"max_k": 385}])
 def test_a_mistake_loses_no_training(ran, wrong):
     cfg, images = ran
+    mistaken = cfg.replace(**wrong)  # in range, but not for so few images
     before = sorted(path.name for path in cfg.runs.iterdir())
     with pytest.raises(UserError, match=f"{list(wrong)[0]} is {list(wrong.values())[0]}"):
-        q7.run(cfg.replace(**wrong))
+        q7.run(mistaken)
     assert sorted(path.name for path in cfg.runs.iterdir()) == before
     assert "Q7" in read_results(cfg, images)["questions"]
 

@@ -639,6 +639,14 @@ def test_notebooks_are_run_with_the_settings_and_a_failure_names_notebook_cell_a
     assert status == 0 and out.count("done before") == 2 and str(executed.parent) in out
 
 
+def test_a_notebook_that_does_not_run_its_question_is_one_sentence(project):
+    first = project.folder / "nbs" / "01_one.py"
+    first.write_text(first.read_text().replace("q.run(cfg)", ""))
+    status, _, _, error = project.call("--set", "mu=25")
+    assert status == 1 and len(error.strip().splitlines()) == 1 and "01_one has not answered Q1" in error
+    assert not project.results["stages"]
+
+
 def alive(pid):
     """Whether a process is there and no zombie."""
     try:

@@ -1,17 +1,19 @@
 """Files are whole or absent, results are found by what they were made from, generators do not disturb each other."""
 
+import errno
 import importlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from vicreg_nb import book
 from vicreg_nb.identity import cached, code_of
-from vicreg_nb.store import atomic, digest, duration, new_generator, read_arrays, recover, seeded
+from vicreg_nb.store import UserError, atomic, digest, duration, new_generator, read_arrays, recover, seeded
 
 SIGN = 1
 
@@ -93,6 +95,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(RuntimeError):
         atomic(path, broken)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_where_a_file_cannot_be_the_sentence_says_why(tmp_path):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "folder").mkdir()
+    for name, write, why in (
+        ("folder", Path.touch, "a folder is in its place"),
+        ("x", denied, f"{tmp_path} takes no files (Permission denied)"),
+    ):
+        with pytest.raises(UserError) as caught:
+            atomic(tmp_path / name, write)
+        assert str(caught.value).startswith(f"{tmp_path / name} cannot be written: {why}")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
 def test_an_npz_with_pickled_objects_is_refused(tmp_path):
@@ -268,18 +285,18 @@ def test_a_cached_result_is_computed_again_by_other_code(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
-def test_results_are_read_and_lines_shown_in_any_locale(tmp_path, root, locale):
+@pytest.mark.parametrize("encoding", [{}, {"PYTHONIOENCODING": "latin-1"}])
+def test_results_are_read_and_lines_shown_in_any_locale(tmp_path, root, encoding):
     from made_run import make_run
 
     folder = make_run(tmp_path, questions=("Q1",), device="a – device, \u03bb")
     code = "import sys; from pathlib import Path; from vicreg_nb import book, store; "
     code += "store.log(book.read_file(Path(sys.argv[1]))['header']['device']); print(book.code_digest())"
-    environment = os.environ | {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} | encoding
     command = [sys.executable, "-c", code, str(folder / "results.json")]
     done = subprocess.run(command, cwd=root, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"device" in done.stdout and book.code_digest().encode() in done.stdout
+    assert rb"a \u2013 device, \u03bb" in done.stdout and book.code_digest().encode() in done.stdout
 
 
 FULL = """

@@ -3,14 +3,13 @@
 import ast
 import contextlib
 import io
-import json
 import os
 import subprocess
 import sys
 import zipfile
 
 import pytest
-from made_run import answers, assert_same, make_run, smoke_book
+from made_run import answers, assert_same, change, make_run, smoke_book
 from pypdf import PdfReader
 from vicreg_nb import book, run_all
 from vicreg_nb.config import make_config
@@ -65,12 +64,6 @@ def refusal(run, capsys):
         return error.strip()
 
     return call
-
-
-def change(run, edit):
-    results = json.loads((run / "results.json").read_text())
-    edit(results)
-    (run / "results.json").write_text(json.dumps(results))
 
 
 # ---- what is refused
@@ -288,7 +281,7 @@ def test_the_unpacked_zip_runs_with_the_allowed_libraries_alone(archive, tmp_pat
     code = "from importlib.util import find_spec as f; import vicreg_nb as v; print(v.__file__, f('papermill'), "
     where = python("-c", code + "f('vicreg_nb.tools'))")
     assert where.stdout == f"{home / 'vicreg_nb' / '__init__.py'} None None\n", where.stderr
-    done = python("-m", "vicreg_nb.run_all", "--profile", "smoke", "--only", "Q1", "Q3")
+    done = python("-m", "vicreg_nb.run_all", "--profile", "smoke", "--device", "cpu", "--only", "Q1", "Q3")
     assert done.returncode == 0, done.stdout + done.stderr
     out = home / "runs" / "smoke"
     found, expected = answers(out), answers(smoke_book(tmp_path_factory))

@@ -25,22 +25,25 @@ SHOW = f"import os; print([os.environ.get(name) for name in {OWN}])"
     ],
 )
 def test_a_command_and_its_children_wait_briefly_unless_told_otherwise(module, given, expected, root):
-    """The setting stands before PyTorch is there, and a child process has it, too."""
+    """The setting stands when PyTorch is first asked for, by run_all not in its import; a child has it, too."""
     program = f"""
 import subprocess, sys
 class Watch:
     def find_spec(self, name, *others):
         if name == "torch":
             {SHOW}
+            sys.stdout.flush()
+            subprocess.run([sys.executable, "-c", {SHOW!r}])
+            sys.exit(imported != ({module!r} == "run_all"))
+imported = False
 sys.meta_path.insert(0, Watch())
 import vicreg_nb.{module}
-assert {module!r} != "run_all" or "torch" not in sys.modules
+imported = True
 import torch
-subprocess.run([sys.executable, "-c", {SHOW!r}])
 """
     environment = {name: value for name, value in os.environ.items() if name not in OWN} | given
     done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.stdout.split("\n")[:2] in [[str(one)] * 2 for one in expected], done.stderr
+    assert done.returncode == 0 and done.stdout.splitlines() in [[str(one)] * 2 for one in expected], done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
@@ -74,18 +77,13 @@ def test_threads_sleep_at_once_where_others_want_the_cores(monkeypatch, cores, o
     assert brief_waiting({}) == ({"OMP_WAIT_POLICY": "PASSIVE"} if busy else {"GOMP_SPINCOUNT": SPINS})
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/loadavg"), reason="only Linux tells who is running")
-def test_others_that_never_rest_are_seen():
-    restless = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
-    try:
-        assert others_running(0.5) >= 2
-    finally:
-        for other in restless:
-            other.kill()
-            other.wait()
+def test_this_machine_tells_who_is_running():
+    assert others_running() >= 0
 
 
-@pytest.mark.parametrize("told", ["", "0.1 0.2 0.3", "0.1 0.2 0.3 x/9 7"])
-def test_a_machine_that_does_not_tell_counts_as_quiet(monkeypatch, told):
+@pytest.mark.parametrize(
+    ("told", "others"), [("0 0 0 4/99 7", 3), ("", 0), ("0.1 0.2 0.3", 0), ("0.1 0.2 0.3 x/9 7", 0)]
+)
+def test_others_are_seen_and_a_machine_that_does_not_tell_counts_as_quiet(monkeypatch, told, others):
     monkeypatch.setattr(threads.Path, "read_text", lambda path: told)
-    assert others_running() == 0
+    assert others_running() == others

@@ -33,7 +33,7 @@ from vicreg_nb.training import (
     train,
     train_step,
 )
-from vicreg_nb.vicreg import SmallEncoder, vicreg_loss, vicreg_terms
+from vicreg_nb.vicreg import SmallEncoder, vicreg_terms
 from vicreg_nb.views import apply_views, draw_recipes
 
 
@@ -59,24 +59,92 @@ def test_a_run_writes_what_it_promises_and_is_found_again(smoke, monkeypatch):
     np.testing.assert_array_equal(again.history, run.history)
 
 
-def test_one_step_is_algorithm_1(smoke):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"lam": 3.0, "mu": 5.0, "nu": 2.0, "gamma": 0.7, "eps": 1e-2, "weight_decay": 0.1},
+        {"encoder": "resnet18", "width": 4},
+        {"view_size": 24},
+    ],
+)
+def test_one_step_is_algorithm_1(smoke, changes):
     """The same step written out in float64: two views, separately through f and h, Eq. 6, Adam."""
-    cfg, images = smoke
+    cfg, images = smoke[0].replace(**changes), smoke[1]
     settings = run_settings(cfg, images)
     ours, theirs = Trainer(cfg, settings, 6), Trainer(cfg, settings, 6)
     ours.model.double(), theirs.model.double()
     views = next(GeneratedPairs(cfg, images).epoch(torch.arange(32), [slice(32)], new_generator(0, "test")))
     x, x2 = (view.double() for view in views)
+    assert x.shape == x2.shape == (32, 3, cfg.view_size, cfg.view_size)
     adam = torch.optim.Adam(theirs.model.parameters(), lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay)
     for _ in range(2):
         given = train_step(ours, x, x2)
-        terms = vicreg_terms(theirs.projector(theirs.encoder(x)), theirs.projector(theirs.encoder(x2)))
-        torch.testing.assert_close(given, torch.stack(terms).detach())
+        branches = (theirs.projector(theirs.encoder(view)) for view in (x, x2))
+        terms = torch.stack(vicreg_terms(*branches, gamma=cfg.gamma, eps=cfg.eps))
+        torch.testing.assert_close(given, terms.detach())
         adam.zero_grad()
-        vicreg_loss(terms, 25, 25, 1).backward()
+        (terms @ torch.tensor([cfg.lam, cfg.mu, cfg.nu], dtype=torch.float64)).backward()
         adam.step()
     for ours_p, theirs_p in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
         torch.testing.assert_close(ours_p, theirs_p, rtol=1e-6, atol=1e-8)
+
+
+def orthogonal(matrix):
+    """U p(p(p(p(S)))) V^T of U S V^T, by the singular values themselves: Jordan's polynomial p, of a norm of one."""
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    s = s / s.norm()
+    for _ in range(4):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return (u * s) @ v
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (4, 8), (8, 3, 2, 2)])
+def test_three_steps_of_muon_are_those_written_out(shape):
+    generator = new_generator(0, "muon")
+    weight, *grads = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4))
+    expected, mean, weight = weight.flatten(1), 0, weight.clone().requires_grad_()
+    muon = training.Muon([weight], lr=0.1)
+    for grad in grads:
+        weight.grad, grad = grad, grad.flatten(1).clone()
+        mean = 0.95 * mean + grad
+        expected = expected - 0.1 * max(1, len(grad) / grad.shape[1]) ** 0.5 * orthogonal(grad + 0.95 * mean)
+        muon.step()
+        torch.testing.assert_close(weight.detach().flatten(1), expected, rtol=0, atol=1e-5)
+
+
+def test_muon_has_the_encoders_matrices_and_adam_the_rest():
+    networks = initial_networks(cfg := make_config("smoke", optimizer="muon", encoder="resnet18"))
+    kept = [{id(weight) for weight in one.param_groups[0]["params"]} for one in training._optimizers(cfg, *networks)]
+    f, h = (set(network.parameters()) for network in networks)
+    assert kept[1] == {id(weight) for weight in f if weight.dim() > 1}
+    assert kept[0] == {id(weight) for weight in f | h} - kept[1]
+
+
+def test_each_step_has_its_rate_of_each_optimizer(smoke, monkeypatch):
+    cfg, images = smoke
+    cfg, rates, step = cfg.replace(optimizer="muon", schedule="onecycle", epochs=2), [], training.train_step
+
+    def noted(trainer, *views):
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers])
+        return step(trainer, *views)
+
+    monkeypatch.setattr(training, "train_step", noted)
+    train(cfg, images)
+    expected = [[relative_rate(cfg, k, 12) * lr for lr in (cfg.lr, cfg.muon_lr)] for k in range(12)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_compiled_network_is_what_is_trained_and_tested(smoke, monkeypatch, tmp_path, own):
+    cfg, images, passes = smoke[0].replace(epochs=1), smoke[1], []
+    encoder = initial_networks(cfg.replace(width=4))[0] if own else None
+    monkeypatch.setattr(torch, "compile", lambda model: lambda x: passes.append(model[0]) or model(x))
+    plain = train(cfg, images, encoder=encoder)
+    assert not passes
+    compiled = train(cfg.replace(compile=True, out=str(tmp_path / "compiled")), images, encoder=encoder)
+    assert compiled.identity == plain.identity and len(passes) == 2 * (6 + 2)
+    assert {tuple(f.stem[0].weight.shape) for f in passes} == {tuple(compiled.encoder().stem[0].weight.shape)}
 
 
 def test_the_two_views_differ_and_are_normalised(smoke):

@@ -8,11 +8,9 @@ from vicreg_nb import data
 
 
 @pytest.fixture(autouse=True)
-def bare_machine(tmp_path_factory, monkeypatch):
+def bare_machine(no_network, monkeypatch):
     def absent(name):
         raise data.Absent(f"{name} is not here: use dataset shapes.")
 
-    monkeypatch.delenv("VICREG_NB_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(data, "fetch", absent)
     monkeypatch.setattr(data, "draw_shapes", cache(data.draw_shapes))

@@ -39,8 +39,10 @@ def test_published_files(tmp_path, monkeypatch):
             random.choice([os.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere"), lambda path: None])(path)
         else:
             path.write_bytes(damaged(random, path.read_bytes()))
-        for part, found in read_all(here).items():
+        read = read_all(here)
+        for part, found in read.items():
             assert found in (None, good[form][part]), f"{path.name} is read as something else"
+        return any(read.values())
 
     fuzz(attempt, 200, 12, tmp_path)
 

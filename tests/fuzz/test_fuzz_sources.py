@@ -74,6 +74,7 @@ def test_sources(tmp_path):
             assert state(here) == before, "refused, yet something was written"
         elif not status:
             assert command_lines("--check")[0] == 0, "exported, but not in step"
+        return not status
 
     def command_lines(*arguments):
         """As `command`; the exporter tells each fault in a line of its own."""
