@@ -505,13 +505,13 @@ _AT_MOST = (  # setting, largest value as (counts of training, test, smallest cl
 
 # %%
 #| export
-def check_fit(cfg: Config, train: int, test: int, smallest: int = None):
+def check_fit(cfg: Config, train: int, test: int, smallest: int = None, names: tuple = ()):
     """UserError for the first setting that is too large beside others, or for `train` and `test` images.
 
-    smallest: training images of the smallest class; None: a tenth of all.
+    smallest: training images of the smallest class; None: a tenth of all. names: the settings asked; none: all.
     """
     few = train // 10 if smallest is None else smallest
-    for name, largest, what in _AT_MOST:
+    for name, largest, what in (row for row in _AT_MOST if row[0] in names or not names):
         value, most = getattr(cfg, name), largest(train, test, few, cfg)
         if value > most:
             raise UserError(f"{name} is {value:g}, more than {most:,} ({what}): lower it.")
@@ -525,6 +525,7 @@ for wrong in ({"components": 383}, {"perplexity": 160}, {"batch_size": 385}):
         print(error)
     else:
         raise AssertionError(wrong)
+check_fit(make_config("smoke", components=383), train=384, test=160, names=("batch_size",))
 
 # %% [markdown]
 # ## From a notebook's parameters to a `Config`

@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 from torch import nn
 from vicreg_nb.book import Question
-from vicreg_nb.config import Config, choose_device, device_name, short
+from vicreg_nb.config import Config, check_fit, choose_device, device_name, short
 from vicreg_nb.data import Images, open_dataset, send
 from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
@@ -1127,9 +1127,12 @@ assert own_objective(scaled(1)) == own_objective(scaled(1)) != own_objective(sca
 # %%
 #| export
 def _check_objective(cfg, objective):
-    """UserError unless `objective` makes three finite numbers with a gradient of two batches [8, d]."""
+    """UserError unless `objective`, if there is one, makes three finite numbers with a gradient of two batches."""
+    if objective is None:
+        return
     remedy = "give a function of z and z2 [B, d] that returns Terms(invariance, variance, covariance)"
-    z, z2 = (torch.randn(8, cfg.projection_dim, requires_grad=True) for _ in range(2))
+    both = torch.randn(2, 8, cfg.projection_dim, generator=new_generator(cfg.seed, "objective"))
+    z, z2 = (projections.requires_grad_() for projections in both)
     if not inspect.isfunction(objective):
         raise UserError(f"objective is {short(objective)}: {remedy}.")
     try:
@@ -1260,26 +1263,6 @@ begun = _begin(tiny, few, settings, Path(scratch.name) / "begun", "begun")
 assert begun.epoch == 0 and (Path(scratch.name) / "begun" / "config.json").is_file()
 
 # %% [markdown]
-# Whoever comes with images of their own has not been asked yet whether they fill a batch.
-
-
-# %%
-#| export
-def _check_size(cfg, images):
-    """UserError for a batch that is larger than the data."""
-    if cfg.batch_size > (count := len(images.train_images)):
-        raise UserError(f"batch_size is {cfg.batch_size}, more than {count:,} (the training images): lower it.")
-
-
-# %%
-try:
-    _check_size(tiny.replace(batch_size=97), few)
-except UserError as error:
-    print(error)
-else:
-    raise AssertionError("a batch of 97 was taken out of 96 images")
-
-# %% [markdown]
 # All of it together is what the other chapters call: train, or resume, or load what is there. The cell below it holds
 # this page's promise to the last bit (on a CPU, with as many threads; a GPU adds some gradients in the order in which
 # they come): a training that is stopped in the middle of its second epoch and then started
@@ -1296,9 +1279,9 @@ def train(cfg: Config, images: Images, pairs=None, tag="vicreg", encoder: nn.Mod
     Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
     A damaged file is set aside, and made again. UserError for what does not fit, or a loss that breaks.
     """
-    _check_size(cfg, images)
+    check_fit(cfg, len(images.train_images), len(images.test_images), names=("batch_size",))  # images of one's own
     cfg = cfg if encoder is None else _fitted(cfg, encoder)
-    _check_objective(cfg, objective or vicreg_terms)
+    _check_objective(cfg, objective)
     pairs, own = pairs or GeneratedPairs(cfg, images), (encoder, objective)
     settings = from_first(find_run(cfg, images, pairs, tag, *own)[0])
     folder = run_folder(cfg, settings, tag)

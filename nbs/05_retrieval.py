@@ -29,7 +29,7 @@ from vicreg_nb.methods import (
     ASKED, COMPARED, LONGER, METHODS, UNMEASURED, UNTRAINED, beyond_half, colours_by_title, encoded, features,
     says_length,
 )  # fmt: skip
-from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class
+from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class, same_class_parts
 from vicreg_nb.plots import RIGHT, WRONG, dots, image_grid, images_over_dots
 from vicreg_nb.representations import half_interval
 from vicreg_nb.store import UserError
@@ -620,22 +620,6 @@ print(_far_away(images, {"vicreg": np.array([[1, 2], [3, 1]])}))
 _CHANGED = {"light": ("darker", "less contrast"), "centre": ("other centre",)}  # what the answer asks of a longer one
 
 
-def _beyond_half_by_draws(labels, near):
-    """`beyond_half` of the shares of the query's class: queries share answers, so that only draws give its interval."""
-    usual, drawn = drawn_means(near, [(labels[numbers] == labels[:, None]).astype(float) for numbers in near])
-    sign = np.sign(usual[1] - usual[0])
-    more, every = (sign * (one[..., 2] - one[..., :2].mean(axis=-1)) for one in (usual, drawn))
-    return {"more": more, "interval": 1.96 * every.std()}
-
-
-# %%
-labels, near = images.train_labels, [result["methods"][name]["near"].numbers for name in ("neighbours", "vicreg")]
-beyond = _beyond_half_by_draws(labels, [*near, near[1]])["more"]
-np.testing.assert_allclose(beyond, beyond_half(*(same_class(one, labels) for one in (*near, near[1])))["more"])
-
-
-# %%
-#| export
 def _as_long(result):
     """How neighbour pairs do that were trained for as long as VICReg; of None where none were."""
     longer, labels = result["longer"], result["images"].train_labels
@@ -648,7 +632,7 @@ def _as_long(result):
         (first, share), _, half = own_class(labels, result["methods"]["vicreg"][side].numbers, longer[side].numbers)
         found[side] = {"share": share, "gap": {"points": 100 * (first - share), "interval": 100 * half}}
     near = [result["methods"][name]["near"].numbers for name in ("neighbours", "vicreg")] + [longer["near"].numbers]
-    found["classes"] = _beyond_half_by_draws(labels, near)
+    found["classes"] = beyond_half(*(same_class_parts(one, labels) for one in near))
     moves = [dict(zip(CHANGES, result["moves"][name], strict=True)) for name in ("neighbours", "vicreg", "longer")]
     for name, changes in _CHANGED.items():
         found[name] = beyond_half(*(np.mean([one[change] for change in changes], axis=0) for one in moves))
@@ -656,7 +640,9 @@ def _as_long(result):
 
 
 # %%
-assert _as_long(result | {"longer": False}).keys() == _as_long(result).keys()
+as_long = _as_long(result)
+assert _as_long(result | {"longer": False}).keys() == as_long.keys()
+assert all(as_long[name].keys() == UNMEASURED.keys() for name in ("classes", *_CHANGED))  # what `says_length` asks for
 
 
 # %%

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from claims import assert_claims_hold_up, claims_made  # noqa: F401  others import them from here
+from claims import assert_claims_hold_up
 from made_run import answers, assert_same, smoke_book, told_by_the_book, without_notebooks
 from pypdf import PdfReader
 from vicreg_nb.book import all_questions, code_digest

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typst
-from made_run import FIGURES, make_run, write_png
+from made_run import FIGURES, change, make_run, write_png
 from PIL import Image
 from pypdf import PdfReader
 from scipy import stats
@@ -35,12 +35,6 @@ def pages_of(pdf):
 
 def words_of(pdf):
     return " ".join(" ".join(pages_of(pdf)).split())
-
-
-def change(folder, edit):
-    results = json.loads((folder / "results.json").read_text())
-    edit(results)
-    (folder / "results.json").write_text(json.dumps(results))
 
 
 @pytest.fixture(scope="module")

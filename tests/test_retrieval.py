@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 from scipy.spatial.distance import cdist
 from sklearn.utils import resample
 from smoke_run import smoke_config
-from test_book import claims_made
+from claims import claims_made
 from vicreg_nb import retrieval
 from vicreg_nb.book import Numbers, plain_numbers, read_results
 from vicreg_nb.config import make_config

@@ -532,13 +532,8 @@ def test_it_says_at_the_end_where_things_are(shelf):
 
 
 @pytest.fixture
-def no_data(tmp_path, monkeypatch):
+def no_data(no_network, tmp_path, monkeypatch):
     """Neither data nor network: every download is refused at once. The empty cache."""
-    monkeypatch.delenv("VICREG_NB_DATA", raising=False)
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     return tmp_path / "home"

@@ -1,5 +1,5 @@
 # Generated from nbs/06_anomaly.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/06_anomaly.py bf99621e7360db6f
+# cells nbs/06_anomaly.py f0a602cae079f337
 # text 7943892cfecefa96
 
 """6 · Anomaly detection (Sec. 4.2)."""

@@ -1,6 +1,6 @@
 # Generated from nbs/00_config.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/00_config.py eeb1f1a37e0175cd
-# text 7eb11ea987d49b86
+# cells nbs/00_config.py e81a6e247cdceadc
+# text 37e13e4505829640
 
 """0 · Configuration."""
 
@@ -291,13 +291,13 @@ _AT_MOST = (  # setting, largest value as (counts of training, test, smallest cl
 )
 
 
-def check_fit(cfg: Config, train: int, test: int, smallest: int = None):
+def check_fit(cfg: Config, train: int, test: int, smallest: int = None, names: tuple = ()):
     """UserError for the first setting that is too large beside others, or for `train` and `test` images.
 
-    smallest: training images of the smallest class; None: a tenth of all.
+    smallest: training images of the smallest class; None: a tenth of all. names: the settings asked; none: all.
     """
     few = train // 10 if smallest is None else smallest
-    for name, largest, what in _AT_MOST:
+    for name, largest, what in (row for row in _AT_MOST if row[0] in names or not names):
         value, most = getattr(cfg, name), largest(train, test, few, cfg)
         if value > most:
             raise UserError(f"{name} is {value:g}, more than {most:,} ({what}): lower it.")

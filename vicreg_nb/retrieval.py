@@ -1,6 +1,6 @@
 # Generated from nbs/05_retrieval.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/05_retrieval.py e3ae2e9b29080529
-# text e85bd516217b12a8
+# cells nbs/05_retrieval.py 5c4f8762924abb94
+# text 9d76e2cba919ab37
 
 """5 · Retrieval (Q7)."""
 
@@ -18,7 +18,7 @@ from vicreg_nb.methods import (
     ASKED, COMPARED, LONGER, METHODS, UNMEASURED, UNTRAINED, beyond_half, colours_by_title, encoded, features,
     says_length,
 )  # fmt: skip
-from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class
+from vicreg_nb.neighbours import Neighbours, farthest, nearest, same_class, same_class_parts
 from vicreg_nb.plots import RIGHT, WRONG, dots, image_grid, images_over_dots
 from vicreg_nb.representations import half_interval
 from vicreg_nb.store import UserError
@@ -333,14 +333,6 @@ def _far_away(images, numbers):
 _CHANGED = {"light": ("darker", "less contrast"), "centre": ("other centre",)}  # what the answer asks of a longer one
 
 
-def _beyond_half_by_draws(labels, near):
-    """`beyond_half` of the shares of the query's class: queries share answers, so that only draws give its interval."""
-    usual, drawn = drawn_means(near, [(labels[numbers] == labels[:, None]).astype(float) for numbers in near])
-    sign = np.sign(usual[1] - usual[0])
-    more, every = (sign * (one[..., 2] - one[..., :2].mean(axis=-1)) for one in (usual, drawn))
-    return {"more": more, "interval": 1.96 * every.std()}
-
-
 def _as_long(result):
     """How neighbour pairs do that were trained for as long as VICReg; of None where none were."""
     longer, labels = result["longer"], result["images"].train_labels
@@ -353,7 +345,7 @@ def _as_long(result):
         (first, share), _, half = own_class(labels, result["methods"]["vicreg"][side].numbers, longer[side].numbers)
         found[side] = {"share": share, "gap": {"points": 100 * (first - share), "interval": 100 * half}}
     near = [result["methods"][name]["near"].numbers for name in ("neighbours", "vicreg")] + [longer["near"].numbers]
-    found["classes"] = _beyond_half_by_draws(labels, near)
+    found["classes"] = beyond_half(*(same_class_parts(one, labels) for one in near))
     moves = [dict(zip(CHANGES, result["moves"][name], strict=True)) for name in ("neighbours", "vicreg", "longer")]
     for name, changes in _CHANGED.items():
         found[name] = beyond_half(*(np.mean([one[change] for change in changes], axis=0) for one in moves))

@@ -1,6 +1,6 @@
 # Generated from nbs/01a_training.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/01a_training.py 378719ad46c34760
-# text d786146eb0eb5ae0
+# cells nbs/01a_training.py bbcfedf2f440bc39
+# text 21f2041b017f75ac
 
 """1a · Training (Q1)."""
 
@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import nn
 from vicreg_nb.book import Question
-from vicreg_nb.config import Config, choose_device, device_name, short
+from vicreg_nb.config import Config, check_fit, choose_device, device_name, short
 from vicreg_nb.data import Images, open_dataset, send
 from vicreg_nb.identity import cached, code_of
 from vicreg_nb.parallel import after_first, average_gradients, from_first, gathered, share, synchronised, world
@@ -573,9 +573,12 @@ def own_objective(objective) -> dict:
 
 
 def _check_objective(cfg, objective):
-    """UserError unless `objective` makes three finite numbers with a gradient of two batches [8, d]."""
+    """UserError unless `objective`, if there is one, makes three finite numbers with a gradient of two batches."""
+    if objective is None:
+        return
     remedy = "give a function of z and z2 [B, d] that returns Terms(invariance, variance, covariance)"
-    z, z2 = (torch.randn(8, cfg.projection_dim, requires_grad=True) for _ in range(2))
+    both = torch.randn(2, 8, cfg.projection_dim, generator=new_generator(cfg.seed, "objective"))
+    z, z2 = (projections.requires_grad_() for projections in both)
     if not inspect.isfunction(objective):
         raise UserError(f"objective is {short(objective)}: {remedy}.")
     try:
@@ -648,12 +651,6 @@ def _begin(cfg, images, settings, folder, tag, encoder=None, objective=None):
     return trainer
 
 
-def _check_size(cfg, images):
-    """UserError for a batch that is larger than the data."""
-    if cfg.batch_size > (count := len(images.train_images)):
-        raise UserError(f"batch_size is {cfg.batch_size}, more than {count:,} (the training images): lower it.")
-
-
 def train(cfg: Config, images: Images, pairs=None, tag="vicreg", encoder: nn.Module = None, objective=None) -> Run:
     """Algorithm 1 with `pairs` (Q1's generated views by default): trained, resumed, or loaded if it is finished.
 
@@ -662,9 +659,9 @@ def train(cfg: Config, images: Images, pairs=None, tag="vicreg", encoder: nn.Mod
     Writes runs/<tag>-<digest>/config.json, last.pt (after each epoch), encoder.pt and history.npz.
     A damaged file is set aside, and made again. UserError for what does not fit, or a loss that breaks.
     """
-    _check_size(cfg, images)
+    check_fit(cfg, len(images.train_images), len(images.test_images), names=("batch_size",))  # images of one's own
     cfg = cfg if encoder is None else _fitted(cfg, encoder)
-    _check_objective(cfg, objective or vicreg_terms)
+    _check_objective(cfg, objective)
     pairs, own = pairs or GeneratedPairs(cfg, images), (encoder, objective)
     settings = from_first(find_run(cfg, images, pairs, tag, *own)[0])
     folder = run_folder(cfg, settings, tag)

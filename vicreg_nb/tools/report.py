@@ -1,6 +1,6 @@
 # Generated from nbs/92_report.py by `make export`. Do not edit: edit the notebook.
-# cells nbs/92_report.py a42df46644a5512f
-# text ad49858f18477787
+# cells nbs/92_report.py ae4a86e4834e91c3
+# text f342428a5a8d99ee
 
 """92 · The report."""
 
@@ -219,7 +219,7 @@ def what_of(runs: list[dict]) -> str:
         return f"A single run of {profile}, seed {seeds[0]}: there is no interval over seeds."
     count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else len(runs)
     said = (
-        f"Mean over {count} seeds of {profile} ({', '.join(seeds)}), with 95 % t-intervals over seeds: they hold the "
+        f"Mean over {count} seeds of {profile} ({', '.join(seeds)}), with 95 % t-intervals over seeds. They hold the "
     )
     said += "luck of a training, not that of the test images, which are the same. A range: from lowest to highest."
     codes = len({run["header"]["code"] for run in runs})
@@ -319,10 +319,10 @@ $$\mathcal{L}(Z, Z') = \lambda \, \mathcal{L}_{\mathrm{inv}}(Z, Z')
 """
 
 
-def to_typst(text: str, source: str = "markdown-citations") -> str:
-    """Typst of our markdown, or of another format that pandoc knows; UserError where pandoc itself is not there."""
+def to_typst(text: str, source: str = "markdown-citations", to: str = "typst") -> str:
+    """Typst of our markdown, or what pandoc makes of another format; UserError where pandoc itself is not there."""
     try:
-        return pypandoc.convert_text(text, "typst", format=source, extra_args=["--fail-if-warnings", "--columns=10000"])
+        return pypandoc.convert_text(text, to, format=source, extra_args=["--fail-if-warnings", "--columns=10000"])
     except OSError:  # pypandoc without its pandoc
         raise UserError("pandoc is not here: python -m pip install pypandoc_binary.") from None
 
@@ -927,7 +927,7 @@ def typst_text(text: str) -> str:
 
 def statement_typst(statement: str) -> str:
     """A text from outside as typst, in which nothing is code."""
-    tree = json.loads(pypandoc.convert_text(statement, "json", format="commonmark"))
+    tree = json.loads(to_typst(statement, "commonmark", "json"))
     return to_typst(json.dumps(_as_words(tree)), "json")
 
 
@@ -1030,10 +1030,11 @@ MEANS = """Text gives means, too; what it calls largest, smallest, most or least
 first. Each comparison is at 95 % by itself: of many, one in twenty may go beyond its interval by chance; and that
 nothing can be measured with so few seeds is no proof that there is nothing."""
 GLOSSARY = {  # what stands in a table of the methods: in a sentence
-    "Neighbour pairs": "Neighbour pairs: nearest neighbours in place of generated views (Q5), for {epochs}.",
-    "Free vectors": "Free vectors: no network, one vector for each image.",
-    "Laplacian Eigenmaps": "These and Laplacian Eigenmaps: of a random CNN's neighbours (Q6).",
-    "Retrieval precision": "Retrieval precision: the share of the {k} nearest images that are of the query's class.",
+    "Neighbour pairs": "Neighbour pairs: nearest neighbours in place of generated views (Q5; epochs: "
+    "{Q5.neighbours.epochs}).",
+    "Free vectors": "Free vectors: no network, one vector for each image, of a random CNN's neighbours.",
+    "Laplacian Eigenmaps": "Laplacian Eigenmaps: of a random CNN's neighbours (Q6).",
+    "Retrieval precision": "Retrieval precision: the share of the {Q7.k} nearest images of the query's class.",
 }
 
 
@@ -1047,10 +1048,8 @@ def opening(folder: Path, results: dict, runs: list[dict]) -> list[Piece]:
     figures = [one for entry in results["questions"].values() for one in entry["figures"] if one[0] == FIRST]
     names, rows = headline_table(runs)
     told = ["The methods in short.", what_of(runs), *([MEANS] if len(runs) > 1 else [])]
-    epochs, k = (number(results, *path) for path in (("Q5", "neighbours", "epochs"), ("Q7", "k")))
-    counted = {"epochs": f"{epochs} epoch" + "s" * (epochs != 1), "k": k}
-    told += [text.format(**counted) for word, text in GLOSSARY.items() if word in {*names, *(row[0] for row in rows)}]
-    table = [markdown_table(names, rows, " ".join(told))] if rows else []
+    told += [filled(results, text) for word, text in GLOSSARY.items() if word in {*names, *(row[0] for row in rows)}]
+    table = [markdown_table(names, rows, " ".join(filter(None, told)))] if rows else []
     pieces = [Piece("opening", "\n\n".join(words)), *(Piece("figures", row) for row in figure_rows(folder, figures))]
     return [*pieces, *(Piece("table", text) for text in table), Piece("text", typst_block("#contents"))]
 
